@@ -1,0 +1,123 @@
+//! The shape that the three signals share: resources hold scopes, scopes hold items.
+//!
+//! In every request field 1 is a resource's group, in that field 2 a scope's group, and in that
+//! field 2 an item (a span, a metric, a log record), so one walk serves all signals. What a group
+//! holds besides its children (the resource or scope itself, the schema URL, fields that this
+//! version does not know) is its envelope: bytes that have to go wherever its children go.
+
+use crate::wire::{self, Field, Value};
+
+/// Iterates over the resource groups of a validated request.
+pub fn resources(request: &[u8]) -> impl Iterator<Item = ResourceGroup<'_>> {
+    wire::fields(request).filter(|field| field.number == 1).filter_map(|field| {
+        let (data, at) = body(&field, 0)?;
+        Some(ResourceGroup { data, at })
+    })
+}
+
+/// What stands in a request beside its resource groups: only fields that we do not know.
+pub(crate) fn strays(request: &[u8]) -> impl Iterator<Item = &[u8]> {
+    wire::fields(request)
+        .filter(|field| field.number != 1)
+        .map(|field| &request[field.start..field.end])
+}
+
+/// One `ResourceSpans`, `ResourceMetrics` or `ResourceLogs`.
+#[derive(Clone, Copy, Debug)]
+pub struct ResourceGroup<'a> {
+    data: &'a [u8],
+    at: usize,
+}
+
+/// One `ScopeSpans`, `ScopeMetrics` or `ScopeLogs`.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeGroup<'a> {
+    data: &'a [u8],
+    at: usize,
+}
+
+/// One `Span`, `Metric` or `LogRecord`.
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    /// The whole field: key, length and message. These bytes can be put into another scope group
+    /// as they are.
+    pub field: &'a [u8],
+    /// The message alone.
+    pub message: &'a [u8],
+    /// Where `field` starts in the request.
+    pub at: usize,
+}
+
+// === impl ResourceGroup ===
+
+impl<'a> ResourceGroup<'a> {
+    /// The scope groups in it.
+    pub fn scopes(self) -> impl Iterator<Item = ScopeGroup<'a>> {
+        wire::fields(self.data).filter(|field| field.number == 2).filter_map(move |field| {
+            let (data, at) = body(&field, self.at)?;
+            Some(ScopeGroup { data, at })
+        })
+    }
+
+    /// The resource: usually one message; where a sender repeats it, they count as merged.
+    pub fn resource(self) -> impl Iterator<Item = &'a [u8]> {
+        headers(self.data)
+    }
+
+    /// Appends everything but the scope groups to `out`.
+    pub fn envelope(self, out: &mut Vec<u8>) {
+        envelope(self.data, 2, out);
+    }
+}
+
+// === impl ScopeGroup ===
+
+impl<'a> ScopeGroup<'a> {
+    /// The items in it.
+    pub fn items(self) -> impl Iterator<Item = Item<'a>> {
+        wire::fields(self.data).filter(|field| field.number == 2).filter_map(move |field| {
+            let Value::Len(message) = field.value else { return None };
+            let whole = &self.data[field.start..field.end];
+            Some(Item { field: whole, message, at: self.at + field.start })
+        })
+    }
+
+    /// The scope: usually one message; where a sender repeats it, they count as merged.
+    pub fn scope(self) -> impl Iterator<Item = &'a [u8]> {
+        headers(self.data)
+    }
+
+    /// Appends everything but the items to `out`.
+    pub fn envelope(self, out: &mut Vec<u8>) {
+        envelope(self.data, 2, out);
+    }
+}
+
+fn headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    wire::fields(data).filter(|field| field.number == 1).filter_map(|field| match field.value {
+        Value::Len(message) => Some(message),
+        _ => None,
+    })
+}
+
+/// A field's message and where it starts in the request, given where its parent's starts.
+fn body<'a>(field: &Field<'a>, parent_at: usize) -> Option<(&'a [u8], usize)> {
+    match field.value {
+        Value::Len(data) => Some((data, parent_at + field.end - data.len())),
+        _ => None,
+    }
+}
+
+/// Appends all fields but those numbered `child`, runs of them in one go.
+pub(crate) fn envelope(data: &[u8], child: u32, out: &mut Vec<u8>) {
+    let mut kept = 0..0;
+    for field in wire::fields(data).filter(|field| field.number != child) {
+        if field.start != kept.end {
+            out.extend_from_slice(&data[kept]);
+            kept = field.start..field.end;
+        } else {
+            kept.end = field.end;
+        }
+    }
+    out.extend_from_slice(&data[kept]);
+}

@@ -1,0 +1,9 @@
+//! The crate against the reference codec, on generated requests.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod json;
+mod reference;
+mod split;
+mod validate;
+mod views;

@@ -1,0 +1,40 @@
+//! Decides which traces are worth keeping.
+//!
+//! [`TailSampler`] collects the spans of a trace until it has waited long enough, then asks its
+//! [policies](Policy) about the whole trace. It is a library without I/O: it holds slices of the
+//! requests that spans came in, takes `now` as an argument, and hands back what is kept. It spawns
+//! nothing, reads no clock and can run in a gateway, in a service or in a test.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use teleflow_otlp::{Payload, Signal};
+//! use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
+//!
+//! let config = Config {
+//!     decision_wait: Duration::from_secs(2),
+//!     rules: vec![Rule::new("slow", Policy::slower_than(Duration::from_secs(1)))],
+//!     ..Config::default()
+//! };
+//! let mut sampler = TailSampler::new(config)?;
+//! let mut out = Output::default();
+//!
+//! let now = Instant::now();
+//! // ResourceSpans { ScopeSpans { Span { trace_id, start: 1 ns, end: 2^31 ns } } }
+//! let request = b"\x0a\x28\x12\x26\x12\x24\x0a\x10abcdefghijklmnop\x39\x01\x00\x00\x00\x00\x00\x00\x00\x41\x00\x00\x00\x80\x00\x00\x00\x00";
+//! sampler.offer(now, Payload::parse(Signal::Traces, request.as_slice().into())?, &mut out);
+//! assert!(out.kept.is_empty(), "the trace may not be complete yet");
+//!
+//! sampler.poll(now + Duration::from_secs(2), &mut out);
+//! assert_eq!(out.kept.len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod decided;
+mod policy;
+mod table;
+mod tail;
+
+pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};
+pub use tail::{Config, ConfigError, Held, Output, RuleStats, Stats, TailSampler, Trigger};

@@ -1,0 +1,8 @@
+//! What teleflow's own tests and benchmarks share. Not published.
+//!
+//! Everything is seeded: the same seed gives the same telemetry on every machine.
+
+#![forbid(unsafe_code)]
+
+pub mod mangle;
+pub mod telemetry;
