@@ -5,4 +5,5 @@
 #![forbid(unsafe_code)]
 
 pub mod mangle;
+pub mod sink;
 pub mod telemetry;

@@ -1,0 +1,179 @@
+//! What the exporters that send have in common: time limits, retry, queue, compression.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::super::later;
+use super::super::read::{At, Keys};
+
+/// `retry_on_failure`: exponential back-off with jitter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Retry {
+    /// How long the first wait is. Default 5 s. More than 0.
+    pub(crate) initial_interval: Duration,
+    /// By how much of itself a wait varies, from 0 to 1. Default 0.5.
+    pub(crate) randomization_factor: f64,
+    /// How much longer each wait is than the one before. Default 1.5. At least 1.
+    pub(crate) multiplier: f64,
+    /// How long a wait gets. Default 30 s.
+    pub(crate) max_interval: Duration,
+    /// When a request is given up. Default 300 s. `None` (0 in the file): never.
+    pub(crate) max_elapsed_time: Option<Duration>,
+}
+
+/// `sending_queue`: what waits for an exporter, in memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Queue {
+    /// How many requests are sent at a time. Default 10. At least 1.
+    pub(crate) num_consumers: NonZeroUsize,
+    /// How many requests there are at most, those being sent included. Default 1000. At least 1.
+    pub(crate) queue_size: NonZeroUsize,
+    /// What happens to one more. Default [`OnFull::Refuse`].
+    pub(crate) on_full: OnFull,
+}
+
+/// `sending_queue.block_on_overflow`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum OnFull {
+    /// `false`: it is refused, and the sender told.
+    #[default]
+    Refuse,
+    /// `true`: it waits for room.
+    Wait,
+}
+
+/// `compression`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Compression {
+    /// `gzip`
+    #[default]
+    Gzip,
+    /// `none`
+    None,
+}
+
+const DEFAULT_QUEUE_SIZE: NonZeroUsize = NonZeroUsize::new(1000).expect("is not zero");
+const DEFAULT_CONSUMERS: NonZeroUsize = NonZeroUsize::new(10).expect("is not zero");
+
+// === impl Retry ===
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            initial_interval: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Some(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// Reads `timeout`; 0 is no limit.
+pub(super) fn read_timeout(keys: &mut Keys<'_>, default: Duration) -> Option<Duration> {
+    let timeout = keys.value("timeout").and_then(|at| at.duration()).unwrap_or(default);
+    Some(timeout).filter(|timeout| !timeout.is_zero())
+}
+
+/// Reads `compression`. The Collector takes empty text for `none`.
+pub(super) fn read_compression(keys: &mut Keys<'_>) -> Compression {
+    const NAMES: [(&str, Compression); 3] =
+        [("gzip", Compression::Gzip), ("none", Compression::None), ("", Compression::None)];
+    keys.value("compression")
+        .and_then(|at| at.one_of(&NAMES, later::COMPRESSIONS))
+        .unwrap_or_default()
+}
+
+/// Reads `retry_on_failure`: `None` if it is turned off.
+pub(super) fn read_retry(keys: &mut Keys<'_>) -> Option<Retry> {
+    let Some(at) = keys.value("retry_on_failure") else { return Some(Retry::default()) };
+    let default = Retry::default();
+    at.section(later::NONE, |keys| {
+        let enabled = keys.value("enabled").and_then(|at| at.truth()).unwrap_or(true);
+        let initial = keys.value("initial_interval").map(|at| (at.duration(), at));
+        if let Some((Some(Duration::ZERO), at)) = &initial {
+            at.refuse("be more than 0", None);
+        }
+        let elapsed = keys.value("max_elapsed_time");
+        let mut number = |name, range| keys.value(name).and_then(|at| at.number(range));
+        let retry = Retry {
+            randomization_factor: number("randomization_factor", 0.0..=1.0)
+                .unwrap_or(default.randomization_factor),
+            multiplier: number("multiplier", 1.0..=f64::MAX).unwrap_or(default.multiplier),
+            initial_interval: initial
+                .and_then(|(interval, _)| interval)
+                .unwrap_or(default.initial_interval),
+            max_interval: keys
+                .value("max_interval")
+                .and_then(|at| at.duration())
+                .unwrap_or(default.max_interval),
+            max_elapsed_time: match elapsed.as_ref().and_then(|at| at.duration()) {
+                None => default.max_elapsed_time,
+                Some(time) => Some(time).filter(|time| !time.is_zero()),
+            },
+        };
+        if enabled {
+            check_elapsed_time(retry, elapsed.as_ref().unwrap_or(&at));
+        }
+        enabled.then_some(retry)
+    })
+}
+
+/// As the Collector has it, the whole is not shorter than its parts.
+fn check_elapsed_time(retry: Retry, at: &At<'_>) {
+    let Some(elapsed) = retry.max_elapsed_time else { return };
+    for (name, interval) in
+        [("initial_interval", retry.initial_interval), ("max_interval", retry.max_interval)]
+    {
+        if elapsed < interval {
+            let message = format!(
+                "max_elapsed_time ({elapsed:?}) is less than {name} ({interval:?}) in {}",
+                at.path().trim_end_matches(".max_elapsed_time"),
+            );
+            at.report.error_with_hint(at.value_at(), message, "0 is no limit");
+            return;
+        }
+    }
+}
+
+/// Reads `sending_queue`: `None` if it is turned off.
+pub(super) fn read_queue(keys: &mut Keys<'_>) -> Option<Queue> {
+    read_queue_with(keys, |keys| {
+        let consumers = keys.value("num_consumers").and_then(|at| at.count(1));
+        consumers.and_then(NonZeroUsize::new).unwrap_or(DEFAULT_CONSUMERS)
+    })
+}
+
+/// Reads `sending_queue` of an exporter that sends one request at a time.
+pub(super) fn read_queue_of_one(keys: &mut Keys<'_>, why: &str) -> Option<Queue> {
+    read_queue_with(keys, |keys| {
+        if let Some(at) = keys.value("num_consumers") {
+            at.report.error_with_hint(at.name_at(), format!("{} cannot be chosen", at.path()), why);
+        }
+        NonZeroUsize::MIN
+    })
+}
+
+fn read_queue_with(
+    keys: &mut Keys<'_>,
+    consumers: impl FnOnce(&mut Keys<'_>) -> NonZeroUsize,
+) -> Option<Queue> {
+    let read = |keys: &mut Keys<'_>| {
+        let enabled = keys.value("enabled").and_then(|at| at.truth()).unwrap_or(true);
+        let size = keys.value("queue_size").and_then(|at| at.count(1));
+        let wait = keys.value("block_on_overflow").and_then(|at| at.truth()).unwrap_or(false);
+        if let Some(at) = keys.value("sizer") {
+            at.one_of(&[("requests", ())], later::SIZERS);
+        }
+        let queue = Queue {
+            num_consumers: consumers(keys),
+            queue_size: size.and_then(NonZeroUsize::new).unwrap_or(DEFAULT_QUEUE_SIZE),
+            on_full: if wait { OnFull::Wait } else { OnFull::Refuse },
+        };
+        enabled.then_some(queue)
+    };
+    match keys.find("sending_queue") {
+        Some(at) => at.section(later::QUEUE, read),
+        None => read(&mut keys.nothing()),
+    }
+}

@@ -1,0 +1,252 @@
+//! Names that the Collector knows and teleflow does not support yet.
+//!
+//! They are refused by name like unknown ones, but not as a mistake: whoever moves a Collector's
+//! file over learns that the key is right and its time has not come. The second text, if there is
+//! any, says what to write instead. `docs/configuration.md` lists them; a test compares.
+
+/// Names, each with what to do instead.
+pub(super) type Later = &'static [(&'static str, &'static str)];
+
+/// Where nothing is missing.
+pub(super) const NONE: Later = &[];
+
+pub(super) const TOP: Later = &[("connectors", "")];
+
+pub(super) const RECEIVERS: Later = &[
+    ("filelog", ""),
+    ("fluentforward", ""),
+    ("hostmetrics", ""),
+    ("jaeger", "Jaeger's clients and agents can send OTLP"),
+    ("kafka", ""),
+    ("opencensus", ""),
+    ("otelarrow", ""),
+    ("prometheus", ""),
+    ("statsd", ""),
+    ("syslog", ""),
+    ("zipkin", ""),
+];
+
+pub(super) const GRPC_SERVER: Later = &[
+    ("auth", ""),
+    ("include_metadata", ""),
+    ("keepalive", ""),
+    ("middlewares", ""),
+    ("read_buffer_size", ""),
+    ("tls", "put a proxy that ends TLS in front"),
+    ("transport", "only tcp is"),
+    ("write_buffer_size", ""),
+];
+
+pub(super) const HTTP_SERVER: Later = &[
+    ("auth", ""),
+    ("compression_algorithms", "gzip and none are accepted"),
+    ("cors", ""),
+    ("idle_timeout", ""),
+    ("include_metadata", ""),
+    ("keep_alives_enabled", ""),
+    ("middlewares", ""),
+    ("profiles_url_path", ""),
+    ("read_header_timeout", ""),
+    ("read_timeout", ""),
+    ("response_headers", ""),
+    ("tls", "put a proxy that ends TLS in front"),
+    ("transport", "only tcp is"),
+    ("write_timeout", ""),
+];
+
+pub(super) const PROCESSORS: Later = &[
+    ("adaptive_tail_sampling", "use tail_sampling"),
+    ("attributes", ""),
+    ("cumulativetodelta", ""),
+    ("filter", ""),
+    ("groupbyattrs", ""),
+    ("groupbytrace", "tail_sampling groups by itself"),
+    ("interval", ""),
+    ("k8sattributes", ""),
+    ("memory_limiter", "memory is bounded without it: leave it out"),
+    ("metricstransform", ""),
+    ("probabilistic_sampler", "use tail_sampling with a probabilistic policy"),
+    ("redaction", ""),
+    ("resource", ""),
+    ("resourcedetection", ""),
+    ("span", ""),
+    ("transform", ""),
+];
+
+pub(super) const TAIL_SAMPLING: Later = &[
+    ("block_on_overflow", ""),
+    ("decision_wait_after_root_received", ""),
+    ("drop_pending_traces_on_shutdown", "pending traces are decided on shutdown"),
+    ("maximum_trace_size_bytes", "`max_bytes` bounds all traces together"),
+    ("num_shards", ""),
+    ("sample_on_first_match", ""),
+    ("sampling_strategy", "a trace is decided as a whole"),
+    ("tail_storage", ""),
+];
+
+pub(super) const POLICIES: Later = &[
+    ("and", ""),
+    ("boolean_attribute", ""),
+    ("bytes_limiting", ""),
+    ("composite", ""),
+    ("drop", ""),
+    ("not", ""),
+    ("numeric_attribute", ""),
+    ("ottl_condition", ""),
+    ("rate_limiting", ""),
+    ("span_count", ""),
+    ("string_attribute", ""),
+    ("trace_flags", ""),
+    ("trace_state", ""),
+];
+
+pub(super) const BATCH: Later = &[("metadata_cardinality_limit", ""), ("metadata_keys", "")];
+
+pub(super) const EXPORTERS: Later = &[
+    ("clickhouse", ""),
+    ("file", ""),
+    ("kafka", ""),
+    ("loadbalancing", ""),
+    ("logging", "its new name is debug"),
+    ("nop", ""),
+    ("otelarrow", ""),
+    ("prometheus", ""),
+    ("prometheusremotewrite", ""),
+    ("zipkin", ""),
+];
+
+pub(super) const DEBUG: Later = &[
+    ("output_paths", ""),
+    ("sampling_initial", ""),
+    ("sampling_thereafter", ""),
+    ("sending_queue", ""),
+    ("use_internal_logger", ""),
+];
+
+pub(super) const GRPC_CLIENT: Later = &[
+    ("auth", "an `authorization` header can be written in `headers`"),
+    ("authority", ""),
+    ("balancer_name", ""),
+    ("batcher", "use the batch processor"),
+    ("keepalive", ""),
+    ("middlewares", ""),
+    ("read_buffer_size", ""),
+    ("user_agent", ""),
+    ("wait_for_ready", ""),
+    ("write_buffer_size", ""),
+];
+
+pub(super) const HTTP_CLIENT: Later = &[
+    ("auth", "an `authorization` header can be written in `headers`"),
+    ("batcher", "use the batch processor"),
+    ("compression_params", ""),
+    ("cookies", ""),
+    ("disable_keep_alives", ""),
+    ("force_attempt_http2", ""),
+    ("http2_ping_timeout", ""),
+    ("http2_read_idle_timeout", ""),
+    ("idle_conn_timeout", ""),
+    ("max_conns_per_host", ""),
+    ("max_idle_conns", ""),
+    ("max_idle_conns_per_host", ""),
+    ("middlewares", ""),
+    ("profiles_endpoint", ""),
+    ("proxy_url", ""),
+    ("read_buffer_size", ""),
+    ("write_buffer_size", ""),
+];
+
+pub(super) const TLS: Later = &[
+    ("ca_file", ""),
+    ("ca_pem", ""),
+    ("cert_file", ""),
+    ("cert_pem", ""),
+    ("cipher_suites", ""),
+    ("curve_preferences", ""),
+    ("include_insecure_cipher_suites", ""),
+    ("include_system_ca_certs_pool", ""),
+    ("insecure_skip_verify", ""),
+    ("key_file", ""),
+    ("key_pem", ""),
+    ("max_version", ""),
+    ("min_version", ""),
+    ("reload_interval", ""),
+    ("server_name_override", ""),
+    ("tpm", ""),
+];
+
+pub(super) const COMPRESSIONS: Later = &[
+    ("deflate", ""),
+    ("lz4", ""),
+    ("snappy", ""),
+    ("x-snappy-framed", ""),
+    ("zlib", ""),
+    ("zstd", ""),
+];
+
+pub(super) const ENCODINGS: Later = &[("json", "")];
+
+pub(super) const QUEUE: Later = &[
+    ("batch", "use the batch processor"),
+    ("storage", "the queue is in memory"),
+    ("wait_for_result", ""),
+];
+
+pub(super) const SIZERS: Later = &[("bytes", ""), ("items", "")];
+
+pub(super) const EXTENSIONS: Later = &[
+    ("basicauth", ""),
+    ("bearertokenauth", ""),
+    ("db_storage", ""),
+    ("file_storage", ""),
+    ("health_check", "`admin` serves /health"),
+    ("memory_limiter", "memory is bounded without it: leave it out"),
+    ("oauth2client", ""),
+    ("oidc", ""),
+    ("opamp", ""),
+    ("pprof", ""),
+    ("zpages", "`admin` serves /metrics and /health"),
+];
+
+pub(super) const SIGNALS: Later = &[("profiles", "")];
+
+pub(super) const TELEMETRY: Later =
+    &[("metrics", "`admin` serves /metrics"), ("resource", ""), ("traces", "")];
+
+pub(super) const TELEMETRY_LOGS: Later = &[
+    ("development", ""),
+    ("disable_caller", ""),
+    ("disable_stacktrace", ""),
+    ("encoding", ""),
+    ("error_output_paths", ""),
+    ("initial_fields", ""),
+    ("output_paths", ""),
+    ("processors", ""),
+    ("sampling", ""),
+];
+
+/// Every table, with the place in the file that it is about.
+#[cfg(test)]
+pub(super) const ALL: &[(&str, Later)] = &[
+    ("the top", TOP),
+    ("receivers", RECEIVERS),
+    ("receivers.otlp.protocols.grpc", GRPC_SERVER),
+    ("receivers.otlp.protocols.http", HTTP_SERVER),
+    ("processors", PROCESSORS),
+    ("processors.tail_sampling", TAIL_SAMPLING),
+    ("a policy's `type`", POLICIES),
+    ("processors.batch", BATCH),
+    ("exporters", EXPORTERS),
+    ("exporters.debug", DEBUG),
+    ("exporters.otlp", GRPC_CLIENT),
+    ("exporters.otlphttp", HTTP_CLIENT),
+    ("an exporter's `tls`", TLS),
+    ("an exporter's `compression`", COMPRESSIONS),
+    ("exporters.otlphttp.encoding", ENCODINGS),
+    ("an exporter's `sending_queue`", QUEUE),
+    ("an exporter's `sending_queue.sizer`", SIZERS),
+    ("extensions", EXTENSIONS),
+    ("service.pipelines", SIGNALS),
+    ("service.telemetry", TELEMETRY),
+    ("service.telemetry.logs", TELEMETRY_LOGS),
+];

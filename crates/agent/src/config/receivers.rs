@@ -1,0 +1,134 @@
+//! The `receivers` section.
+
+use super::components::{self, Components};
+use super::endpoint::Endpoint;
+use super::later;
+use super::read::{At, Keys};
+
+/// How telemetry comes in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Receiver {
+    /// `otlp`
+    Otlp(OtlpReceiver),
+}
+
+/// `receivers.otlp`: at least one protocol is there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct OtlpReceiver {
+    /// `protocols.grpc`, if it is written.
+    pub(crate) grpc: Option<GrpcServer>,
+    /// `protocols.http`, if it is written.
+    pub(crate) http: Option<HttpServer>,
+}
+
+/// `protocols.grpc`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct GrpcServer {
+    /// Where to listen. Default `localhost:4317`.
+    pub(crate) endpoint: Endpoint,
+    /// The largest request, after inflation, in bytes; the file has MiB. Default 64 MiB, which is
+    /// what OTLP 1.11 advises (the Collector: 4 MiB). At least 1 MiB.
+    pub(crate) max_recv_msg_bytes: u64,
+    /// How many requests a connection may have open at a time. Default `None`: not limited.
+    pub(crate) max_concurrent_streams: Option<u32>,
+}
+
+/// `protocols.http`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HttpServer {
+    /// Where to listen. Default `localhost:4318`.
+    pub(crate) endpoint: Endpoint,
+    /// The largest request, compressed and after inflation, in bytes. Default 64 MiB, which is
+    /// what OTLP 1.11 advises (the Collector: 20 MiB). At least 1.
+    pub(crate) max_request_body_bytes: u64,
+    /// The path that takes traces. Default `/v1/traces`. The three paths differ.
+    pub(crate) traces_url_path: String,
+    /// The path that takes metrics. Default `/v1/metrics`.
+    pub(crate) metrics_url_path: String,
+    /// The path that takes logs. Default `/v1/logs`.
+    pub(crate) logs_url_path: String,
+}
+
+const MIB: u64 = 1024 * 1024;
+const DEFAULT_MAX_MIB: u64 = 64;
+/// A request has to fit into one buffer with room to spare.
+const MAX_MIB: u64 = 1024;
+
+/// Reads the section.
+pub(super) fn read(section: &At<'_>) -> Components<Receiver> {
+    components::read(section, &[("otlp", |at| Receiver::Otlp(read_otlp(at)))], later::RECEIVERS)
+}
+
+fn read_otlp(at: &At<'_>) -> OtlpReceiver {
+    at.section(later::NONE, |keys| match keys.require("protocols") {
+        None => OtlpReceiver { grpc: None, http: None },
+        Some(protocols) => read_protocols(&protocols),
+    })
+}
+
+fn read_protocols(at: &At<'_>) -> OtlpReceiver {
+    at.section(later::NONE, |keys| {
+        // Written without a value, a protocol is on with its defaults.
+        let grpc = keys.find("grpc").map(|at| at.section(later::GRPC_SERVER, read_grpc));
+        let http = keys.find("http").map(|at| at.section(later::HTTP_SERVER, read_http));
+        if grpc.is_none() && http.is_none() {
+            at.refuse_empty("protocol, grpc or http");
+        }
+        OtlpReceiver { grpc, http }
+    })
+}
+
+fn read_grpc(keys: &mut Keys<'_>) -> GrpcServer {
+    let mib = keys.value("max_recv_msg_size_mib").and_then(|at| at.whole(0..=MAX_MIB));
+    // For the Collector, 0 is the default of each of these.
+    let mib = mib.filter(|&mib| mib > 0).unwrap_or(DEFAULT_MAX_MIB);
+    let streams = keys.value("max_concurrent_streams").and_then(|at| at.whole(0..=u32::MAX.into()));
+    GrpcServer {
+        endpoint: listen(keys, "localhost", 4317),
+        max_recv_msg_bytes: mib * MIB,
+        max_concurrent_streams: streams
+            .and_then(|streams| u32::try_from(streams).ok())
+            .filter(|&streams| streams > 0),
+    }
+}
+
+fn read_http(keys: &mut Keys<'_>) -> HttpServer {
+    let bytes = keys.value("max_request_body_size").and_then(|at| at.bytes(0..=MAX_MIB * MIB));
+    let server = HttpServer {
+        endpoint: listen(keys, "localhost", 4318),
+        max_request_body_bytes: bytes.filter(|&bytes| bytes > 0).unwrap_or(DEFAULT_MAX_MIB * MIB),
+        traces_url_path: url_path(keys, "traces_url_path", "/v1/traces"),
+        metrics_url_path: url_path(keys, "metrics_url_path", "/v1/metrics"),
+        logs_url_path: url_path(keys, "logs_url_path", "/v1/logs"),
+    };
+    let HttpServer { traces_url_path, metrics_url_path, logs_url_path, .. } = &server;
+    if traces_url_path == metrics_url_path
+        || traces_url_path == logs_url_path
+        || metrics_url_path == logs_url_path
+    {
+        let at = keys.at();
+        at.report.error(at.value_at(), format!("{} has one path for two signals", at.path()));
+    }
+    server
+}
+
+/// Reads `endpoint`.
+pub(super) fn listen(keys: &mut Keys<'_>, host: &str, port: u16) -> Endpoint {
+    let default = Endpoint { host: host.to_owned(), port };
+    let Some(at) = keys.value("endpoint") else { return default };
+    let refuse = |hint| at.refuse("be an address to listen on", Some(hint));
+    let text = at.text_or(|_| refuse(format!("write host:port: `{default}`")));
+    text.and_then(|text| Endpoint::parse_listen(text).map_err(refuse).ok()).unwrap_or(default)
+}
+
+/// Reads a path; as for the Collector, the first `/` may be left out.
+fn url_path(keys: &mut Keys<'_>, name: &'static str, default: &str) -> String {
+    let Some((at, text)) = keys.value(name).and_then(|at| at.text().map(|text| (at, text))) else {
+        return default.to_owned();
+    };
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '{' | '}');
+    if text.trim_start_matches('/').is_empty() || !text.chars().all(is_plain) {
+        at.refuse("be a path such as `/v1/traces`", None);
+    }
+    if text.starts_with('/') { text.to_owned() } else { format!("/{text}") }
+}

@@ -1,0 +1,281 @@
+//! Makes a pipeline of a checked config: the one place where the file's words become the
+//! libraries'.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use teleflow::exporter::{
+    self, AnyExporter, Console, Delivered, ExportError, Exporter, GrpcExporter, HttpExporter,
+    QueueConfig, Retry, RetryConfig,
+};
+use teleflow::otlp::span::StatusCode;
+use teleflow::store::SqliteStore;
+use teleflow::{Builder, LaneConfig, Payload, Pipeline, Signal, batcher, receiver, sampler, store};
+
+use crate::config::{self, Config};
+
+/// Makes the pipeline's parts. Opens the store's file, and nothing else.
+pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
+    let mut builder = Pipeline::builder();
+    let used = |of: fn(&config::Pipeline) -> &[config::Id], id: &config::Id| {
+        config.service.pipelines.values().any(|pipeline| of(pipeline).contains(id))
+    };
+    for (id, component) in &config.receivers {
+        // What is defined and not used is warned of, and not started.
+        if used(|pipeline| &pipeline.receivers, id) {
+            let config::Receiver::Otlp(otlp) = component;
+            builder = builder.receiver(id.to_string(), receiver(otlp));
+        }
+    }
+    for (id, component) in &config.exporters {
+        if used(|pipeline| &pipeline.exporters, id) {
+            let made = exporter(component).with_context(|| format!("exporters.{id}"))?;
+            builder = builder.exporter(id.to_string(), made.0, made.1);
+        }
+    }
+    for (id, pipeline) in &config.service.pipelines {
+        let mut lane = LaneConfig::new(id.to_string(), signal(id.signal));
+        lane.receivers = pipeline.receivers.iter().map(ToString::to_string).collect();
+        lane.exporters = pipeline.exporters.iter().map(ToString::to_string).collect();
+        for id in &pipeline.processors {
+            match config.processors.get(id) {
+                Some(config::Processor::TailSampling(tail)) => lane = lane.sample(sampling(tail)),
+                Some(config::Processor::Batch(batch)) => lane = lane.batch(batching(batch)),
+                None => anyhow::bail!("processors.{id} is not defined"),
+            }
+        }
+        builder = builder.lane(lane);
+    }
+    builder.check()?;
+    Ok(builder)
+}
+
+const fn signal(signal: config::Signal) -> Signal {
+    match signal {
+        config::Signal::Traces => Signal::Traces,
+        config::Signal::Metrics => Signal::Metrics,
+        config::Signal::Logs => Signal::Logs,
+    }
+}
+
+fn receiver(otlp: &config::OtlpReceiver) -> receiver::Config {
+    let mut limits = receiver::Limits::default();
+    // The two protocols share one limit here: the larger of the two that the file sets.
+    let sizes = [
+        otlp.grpc.as_ref().map(|grpc| grpc.max_recv_msg_bytes),
+        otlp.http.as_ref().map(|http| http.max_request_body_bytes),
+    ];
+    if let Some(bytes) = sizes.into_iter().flatten().max() {
+        limits.max_request_bytes = bytes as usize;
+        limits.max_in_flight_bytes = limits.max_in_flight_bytes.max(bytes as usize * 2);
+    }
+    if let Some(streams) = otlp.grpc.as_ref().and_then(|grpc| grpc.max_concurrent_streams) {
+        limits.max_concurrent_streams = streams;
+    }
+    receiver::Config {
+        grpc: otlp
+            .grpc
+            .as_ref()
+            .map(|grpc| receiver::GrpcConfig { endpoint: grpc.endpoint.to_string() }),
+        http: otlp.http.as_ref().map(|http| receiver::HttpConfig {
+            endpoint: http.endpoint.to_string(),
+            paths: receiver::Paths {
+                traces: http.traces_url_path.clone(),
+                metrics: http.metrics_url_path.clone(),
+                logs: http.logs_url_path.clone(),
+            },
+        }),
+        limits,
+        ..receiver::Config::default()
+    }
+}
+
+fn sampling(tail: &config::TailSampling) -> sampler::Config {
+    let rules = tail.policies.iter().map(|policy| {
+        let kept = match &policy.rule {
+            config::Rule::AlwaysSample => sampler::Policy::Always,
+            config::Rule::Latency { threshold, upper } => {
+                sampler::Policy::Latency { over: *threshold, up_to: *upper }
+            }
+            config::Rule::Probabilistic { percentage, hash_salt } => {
+                sampler::Policy::percent(*percentage, hash_salt)
+            }
+            config::Rule::StatusCode(codes) => {
+                sampler::Policy::Status(codes.iter().map(|code| status(*code)).collect())
+            }
+        };
+        sampler::Rule::new(&policy.name, kept)
+    });
+    let cache = &tail.decision_cache;
+    sampler::Config {
+        rules: rules.collect(),
+        decision_wait: tail.decision_wait,
+        max_bytes: tail.max_bytes as usize,
+        max_traces: tail.num_traces.get(),
+        remembered_decisions: tail
+            .num_traces
+            .get()
+            .max(cache.sampled_cache_size + cache.non_sampled_cache_size),
+        hash_seed: fastrand::u64(..),
+        ..sampler::Config::default()
+    }
+}
+
+const fn status(code: config::StatusCode) -> StatusCode {
+    match code {
+        config::StatusCode::Unset => StatusCode::Unset,
+        config::StatusCode::Ok => StatusCode::Ok,
+        config::StatusCode::Error => StatusCode::Error,
+    }
+}
+
+fn batching(batch: &config::Batch) -> batcher::Config {
+    batcher::Config {
+        min_items: batch.send_batch_size as u64,
+        max_items: batch.send_batch_max_size.and_then(|max| (max.get() as u64).try_into().ok()),
+        timeout: batch.timeout,
+        ..batcher::Config::default()
+    }
+}
+
+fn exporter(component: &config::Exporter) -> anyhow::Result<(AnyExporter, QueueConfig)> {
+    Ok(match component {
+        config::Exporter::Debug(debug) => {
+            let exporter = match debug.verbosity {
+                config::Verbosity::Basic => AnyExporter::new(Counts),
+                config::Verbosity::Normal | config::Verbosity::Detailed => {
+                    AnyExporter::new(Console::stdout())
+                }
+            };
+            (exporter, QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() })
+        }
+        config::Exporter::OtlpGrpc(otlp) => {
+            let made = GrpcExporter::new(exporter::GrpcConfig {
+                timeout: otlp.timeout.unwrap_or(Duration::ZERO),
+                headers: headers(&otlp.headers),
+                compression: compression(otlp.compression),
+                ..exporter::GrpcConfig::new(format!("http://{}", otlp.endpoint))
+            })?;
+            (retrying(made, otlp.retry.as_ref())?, queue(otlp.queue.as_ref()))
+        }
+        config::Exporter::OtlpHttp(otlp) => {
+            let made = HttpExporter::new(exporter::HttpConfig {
+                traces_endpoint: otlp.traces_url.clone(),
+                metrics_endpoint: otlp.metrics_url.clone(),
+                logs_endpoint: otlp.logs_url.clone(),
+                timeout: otlp.timeout.unwrap_or(Duration::ZERO),
+                headers: headers(&otlp.headers),
+                compression: compression(otlp.compression),
+                ..exporter::HttpConfig::new("")
+            })?;
+            (retrying(made, otlp.retry.as_ref())?, queue(otlp.queue.as_ref()))
+        }
+        config::Exporter::Sqlite(sqlite) => {
+            let store = SqliteStore::open(store::Config {
+                path: sqlite.path.clone(),
+                max_bytes: sqlite.max_bytes,
+                ..store::Config::default()
+            })?;
+            // A file system that is full for a while is waited for, as a server would be.
+            let store = Retry::new(store, RetryConfig::default())?;
+            (AnyExporter::new(store), queue(sqlite.queue.as_ref()))
+        }
+    })
+}
+
+fn headers(headers: &[(String, config::Secret)]) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect()
+}
+
+const fn compression(compression: config::Compression) -> exporter::Compression {
+    match compression {
+        config::Compression::Gzip => exporter::Compression::Gzip,
+        config::Compression::None => exporter::Compression::None,
+    }
+}
+
+fn retrying(
+    exporter: impl Exporter,
+    retry: Option<&config::Retry>,
+) -> Result<AnyExporter, exporter::ConfigError> {
+    let Some(retry) = retry else { return Ok(AnyExporter::new(exporter)) };
+    let config = RetryConfig {
+        enabled: true,
+        initial_interval: retry.initial_interval,
+        randomization_factor: retry.randomization_factor,
+        multiplier: retry.multiplier,
+        max_interval: retry.max_interval,
+        max_elapsed_time: retry.max_elapsed_time.unwrap_or(Duration::ZERO),
+    };
+    Retry::new(exporter, config).map(AnyExporter::new)
+}
+
+/// Without a queue one request is sent at a time and the next one waits.
+fn queue(queue: Option<&config::Queue>) -> QueueConfig {
+    let on_full = |on_full| match on_full {
+        config::OnFull::Refuse => exporter::OnFull::Reject,
+        config::OnFull::Wait => exporter::OnFull::Wait,
+    };
+    match queue {
+        Some(queue) => QueueConfig {
+            max_requests: queue.queue_size,
+            num_consumers: queue.num_consumers,
+            on_full: on_full(queue.on_full),
+            ..QueueConfig::default()
+        },
+        None => QueueConfig {
+            max_requests: NonZeroUsize::MIN,
+            num_consumers: NonZeroUsize::MIN,
+            on_full: exporter::OnFull::Wait,
+            ..QueueConfig::default()
+        },
+    }
+}
+
+/// The `debug` exporter's `basic` verbosity: how much there is in each request.
+#[derive(Debug)]
+struct Counts;
+
+impl Exporter for Counts {
+    async fn export(&self, payload: Payload) -> Result<Delivered, ExportError> {
+        let (items, bytes) = (payload.items(), payload.bytes());
+        println!("{}: {items} {}, {bytes} bytes", payload.signal(), payload.signal().items_name());
+        Ok(Delivered::ALL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        Config::parse("test.yaml", text, &|_| None).unwrap().0
+    }
+
+    #[test]
+    fn every_component_of_a_file_becomes_a_part() {
+        let config = parse(
+            "
+receivers:
+  otlp: { protocols: { grpc: , http: { endpoint: 'localhost:14318' } } }
+processors:
+  tail_sampling:
+    policies: [{ name: all, type: always_sample }]
+  batch: { send_batch_size: 10, send_batch_max_size: 20, timeout: 1s }
+exporters:
+  debug:
+  otlp: { endpoint: 'localhost:5317', tls: { insecure: true } }
+  otlphttp: { endpoint: 'http://localhost:5318' }
+service:
+  pipelines:
+    traces: { receivers: [otlp], processors: [tail_sampling, batch], exporters: [otlp] }
+    logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
+",
+        );
+        let shown = format!("{:?}", builder(&config).unwrap());
+        for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
+            assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The program `teleflow`: an OTLP gateway.
+//!
+//! Everything is parsed and checked before anything is opened: command line, then config file,
+//! then the pipeline's parts against each other.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program talks to the person who started it"
+)]
+
+mod admin;
+mod cli;
+mod config;
+mod demo;
+mod gateway;
+mod metrics;
+mod process;
+mod run;
+mod stop;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let done = match cli::Cli::parse().command() {
+        cli::Command::Run(args) => run::run(&args),
+        cli::Command::Demo(args) => demo::run(&args),
+        cli::Command::Validate(args) => run::validate(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("teleflow: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

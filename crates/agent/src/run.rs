@@ -1,0 +1,106 @@
+//! Runs the gateway from a config file, and checks one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use teleflow::Pipeline;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+use tracing_subscriber::EnvFilter;
+
+use crate::admin::Admin;
+use crate::cli::{RunArgs, ValidateArgs};
+use crate::config::{Config, Extension, LogLevel};
+use crate::{gateway, stop};
+
+/// `teleflow run`
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let config = match &args.config {
+        Some(path) => load(path)?,
+        None => Config::default_gateway(),
+    };
+    log_to_stderr(config.service.log_level);
+    runtime()?.block_on(async {
+        let stop = stop::on_signal().context("cannot listen for signals")?;
+        let gateway = Gateway::start(&config).await?;
+        gateway.announce(&config);
+        stop.cancelled().await;
+        eprintln!("teleflow: stopping; up to {:?} to deliver what is held", args.drain_timeout);
+        let books = gateway.pipeline.shutdown(Instant::now() + args.drain_timeout).await;
+        print!("{books}");
+        Ok(())
+    })
+}
+
+/// `teleflow validate`
+pub(crate) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
+    let config = load(&args.config)?;
+    println!("{} is valid: {} pipelines", args.config.display(), config.service.pipelines.len());
+    Ok(())
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    let (config, warnings) = Config::load(path, &|name| std::env::var(name).ok())?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(config)
+}
+
+/// The process's own log goes to the standard error; `RUST_LOG` beats the config file.
+pub(crate) fn log_to_stderr(level: LogLevel) {
+    let level = match level {
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("teleflow")
+        .build()
+        .context("cannot start the worker threads")
+}
+
+/// A pipeline and its admin endpoints.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) pipeline: Arc<Pipeline>,
+    admin: Vec<Admin>,
+}
+
+impl Gateway {
+    /// Opens the admin ports first, so that `/health` answers while the rest starts.
+    pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
+        let mut admin = Vec::new();
+        for id in &config.service.extensions {
+            if let Some(Extension::Admin(settings)) = config.extensions.get(id) {
+                let bound = Admin::bind(&settings.endpoint.to_string()).await;
+                admin.push(bound.with_context(|| format!("extensions.{id}.endpoint"))?);
+            }
+        }
+        let pipeline = Arc::new(gateway::builder(config)?.start().await?);
+        admin.iter().for_each(|admin| admin.serve(&pipeline));
+        Ok(Self { pipeline, admin })
+    }
+
+    fn announce(&self, config: &Config) {
+        for id in config.receivers.keys().map(ToString::to_string) {
+            if let Some(address) = self.pipeline.grpc_addr(&id) {
+                eprintln!("teleflow: {id} takes OTLP/gRPC on {address}");
+            }
+            if let Some(address) = self.pipeline.http_addr(&id) {
+                eprintln!("teleflow: {id} takes OTLP/HTTP on http://{address}");
+            }
+        }
+        for admin in &self.admin {
+            eprintln!("teleflow: http://{0}/health and http://{0}/metrics", admin.address());
+        }
+    }
+}

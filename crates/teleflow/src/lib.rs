@@ -1,0 +1,57 @@
+//! Carries OpenTelemetry data: pooled, bounded, batched, sampled, delivered, with nothing lost
+//! unseen.
+//!
+//! This crate gathers the others under one roof and adds [`Pipeline`]: the one place that wires
+//! receivers, a tail sampler, a batcher and exporters together, starts them, drains them and stops
+//! them, and that keeps the [books](Books).
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use teleflow::exporter::{Console, QueueConfig};
+//! use teleflow::receiver::Config;
+//! use teleflow::sampler::{self, Policy, Rule};
+//! use teleflow::{LaneConfig, Pipeline, Signal};
+//! use tokio::time::Instant;
+//!
+//! # async fn run() -> Result<(), teleflow::StartError> {
+//! let sampling = sampler::Config {
+//!     rules: vec![Rule::new("errors", Policy::errors()), Rule::new("some", Policy::percent(10.0, ""))],
+//!     ..sampler::Config::default()
+//! };
+//! let pipeline = Pipeline::builder()
+//!     .receiver("otlp", Config::default())
+//!     .exporter("console", Console::stdout(), QueueConfig::default())
+//!     .lane(LaneConfig::new("traces", Signal::Traces).from("otlp").sample(sampling).to("console"))
+//!     .start()
+//!     .await?;
+//! // ...
+//! let books = pipeline.shutdown(Instant::now() + Duration::from_secs(10)).await;
+//! assert!(books.balance());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `grpc`, `http` (default): the two ways out of OTLP.
+//! - `gzip` (default): compression of what goes out.
+//! - `store`: the SQLite store.
+
+#![forbid(unsafe_code)]
+
+mod books;
+mod intake;
+mod lane;
+mod pipeline;
+
+pub use books::{Account, Books};
+pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, StartError, Stats};
+pub use teleflow_batcher as batcher;
+pub use teleflow_exporter as exporter;
+pub use teleflow_otlp as otlp;
+pub use teleflow_otlp::{Payload, Signal};
+pub use teleflow_receiver as receiver;
+pub use teleflow_sampler as sampler;
+#[cfg(feature = "store")]
+pub use teleflow_store as store;

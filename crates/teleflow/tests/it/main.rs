@@ -1,0 +1,5 @@
+//! A real receiver facing a real exporter, and every item accounted for.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod pipeline;

@@ -1,0 +1,299 @@
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use teleflow::exporter::{
+    Exporter, GrpcConfig, GrpcExporter, HttpConfig, HttpExporter, OnFull, QueueConfig,
+};
+use teleflow::sampler::{self, Policy, Rule};
+use teleflow::{Account, Books, LaneConfig, Payload, Phase, Pipeline, Signal, StartError, receiver};
+use teleflow_testkit::sink::{Cue, Sink};
+use teleflow_testkit::telemetry::Telemetry;
+use tokio::time::Instant;
+
+fn on_free_ports() -> receiver::Config {
+    receiver::Config {
+        grpc: Some(receiver::GrpcConfig { endpoint: "127.0.0.1:0".into() }),
+        http: Some(receiver::HttpConfig {
+            endpoint: "127.0.0.1:0".into(),
+            ..receiver::HttpConfig::default()
+        }),
+        ..receiver::Config::default()
+    }
+}
+
+fn in_order() -> QueueConfig {
+    QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() }
+}
+
+fn lane(signal: Signal) -> LaneConfig {
+    LaneConfig::new(signal.name(), signal).from("otlp").to("sink")
+}
+
+/// A pipeline of one lane for each signal, from real sockets into `sink`.
+async fn start(sink: &Sink, queue: QueueConfig, shape: impl Fn(LaneConfig) -> LaneConfig) -> Pipeline {
+    let mut builder =
+        Pipeline::builder().receiver("otlp", on_free_ports()).exporter("sink", sink.clone(), queue);
+    for signal in Signal::ALL {
+        builder = builder.lane(shape(lane(signal)));
+    }
+    builder.start().await.unwrap()
+}
+
+fn grpc_client(pipeline: &Pipeline) -> GrpcExporter {
+    let endpoint = format!("http://{}", pipeline.grpc_addr("otlp").unwrap());
+    GrpcExporter::new(GrpcConfig::new(endpoint)).unwrap()
+}
+
+fn http_client(pipeline: &Pipeline) -> HttpExporter {
+    let endpoint = format!("http://{}", pipeline.http_addr("otlp").unwrap());
+    HttpExporter::new(HttpConfig::new(endpoint)).unwrap()
+}
+
+fn payload(signal: Signal, telemetry: &mut Telemetry) -> Payload {
+    let bytes = match signal {
+        Signal::Traces => telemetry.traces(10).encode_to_vec(),
+        Signal::Metrics => telemetry.metrics(10).encode_to_vec(),
+        Signal::Logs => telemetry.logs(10).encode_to_vec(),
+    };
+    Payload::parse(signal, Bytes::from(bytes)).unwrap()
+}
+
+fn in_a_while() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// Sends fifty payloads of each signal over both protocols; returns the items sent, by signal.
+async fn send(pipeline: &Pipeline, seed: u64) -> [u64; 3] {
+    let (grpc, http) = (grpc_client(pipeline), http_client(pipeline));
+    let mut telemetry = Telemetry::new(seed);
+    let mut sent = [0; 3];
+    for round in 0..50 {
+        for signal in Signal::ALL {
+            let payload = payload(signal, &mut telemetry);
+            sent[signal.index()] += payload.items();
+            if round % 2 == 0 {
+                grpc.export(payload).await.unwrap();
+            } else {
+                http.export(payload).await.unwrap();
+            }
+            assert!(pipeline.books().balance(), "{}", pipeline.books());
+        }
+    }
+    sent
+}
+
+#[track_caller]
+fn account(books: &Books, signal: Signal) -> &Account {
+    assert!(books.balance(), "{books}");
+    let mut accounts = books.of(signal);
+    let account = accounts.next().unwrap();
+    assert!(accounts.next().is_none());
+    account
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_was_sent_arrives_over_both_protocols() {
+    let sink = Sink::new();
+    let pipeline =
+        start(&sink, QueueConfig::default(), |lane| lane.batch(Default::default())).await;
+    assert_eq!(pipeline.phase(), Phase::Serving);
+    let sent = send(&pipeline, 1).await;
+    let books = pipeline.shutdown(in_a_while()).await;
+    assert_eq!(pipeline.phase(), Phase::Stopped);
+    for signal in Signal::ALL {
+        let account = account(&books, signal);
+        assert_eq!(account.accepted, sent[signal.index()]);
+        assert_eq!(account.delivered, sent[signal.index()]);
+        assert_eq!(account.held, 0);
+        assert_eq!(sink.items(signal), sent[signal.index()]);
+    }
+    assert!(sink.is_shut_down());
+    assert_eq!(pipeline.shutdown(Instant::now()).await, books, "a second call changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sampled_out_is_in_the_books_and_the_rest_arrives() {
+    let sink = Sink::new();
+    let sampling = sampler::Config {
+        rules: vec![Rule::new("half", Policy::percent(50.0, ""))],
+        ..sampler::Config::default()
+    };
+    let pipeline = start(&sink, QueueConfig::default(), |lane| {
+        let samples = lane.signal == Signal::Traces;
+        let lane = lane.batch(Default::default());
+        if samples { lane.sample(sampling.clone()) } else { lane }
+    })
+    .await;
+    let sent = send(&pipeline, 2).await;
+    assert_eq!(account(&pipeline.books(), Signal::Traces).held, sent[0], "nothing is decided yet");
+    let books = pipeline.shutdown(in_a_while()).await;
+    let traces = account(&books, Signal::Traces);
+    assert_eq!(traces.accepted, sent[0]);
+    assert!(traces.sampled_out > 0 && traces.delivered > 0, "{books}");
+    assert_eq!(traces.held, 0);
+    assert_eq!(sink.items(Signal::Traces), traces.delivered);
+    assert_eq!(account(&books, Signal::Logs).delivered, sent[2]);
+}
+
+#[tokio::test]
+async fn every_way_to_fail_has_its_entry() {
+    let sink = Sink::new();
+    let pipeline = start(&sink, in_order(), |lane| lane).await;
+    let client = http_client(&pipeline);
+    let mut telemetry = Telemetry::new(3);
+    let one = std::iter::repeat_with(|| payload(Signal::Logs, &mut telemetry))
+        .find(|payload| payload.items() > 2)
+        .unwrap();
+    let n = one.items();
+    sink.cue([Cue::Take, Cue::Reject(2), Cue::Transient, Cue::Permanent, Cue::Panic]);
+    for _ in 0..6 {
+        client.export(one.clone()).await.unwrap();
+    }
+    let books = pipeline.shutdown(in_a_while()).await;
+    let logs = account(&books, Signal::Logs);
+    assert_eq!(logs.accepted, 6 * n);
+    assert_eq!(logs.delivered, n + (n - 2) + n);
+    assert_eq!(logs.rejected, 2 + n, "a partial success, and a permanent failure");
+    assert_eq!(logs.dropped["transient"], n, "there was no retry around the sink");
+    assert_eq!(logs.dropped["panicked"], n);
+    assert_eq!(logs.held, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_and_says_so_or_holds_the_senders_up() {
+    for on_full in [OnFull::Reject, OnFull::Wait] {
+        let sink = Sink::closed();
+        let queue = QueueConfig {
+            max_requests: NonZeroUsize::new(2).unwrap(),
+            num_consumers: NonZeroUsize::MIN,
+            on_full,
+            ..QueueConfig::default()
+        };
+        let pipeline = start(&sink, queue, |lane| lane).await;
+        let client = grpc_client(&pipeline);
+        let mut telemetry = Telemetry::new(4);
+        let mut sent = 0;
+        for _ in 0..20 {
+            let payload = payload(Signal::Traces, &mut telemetry);
+            sent += payload.items();
+            client.export(payload).await.unwrap();
+        }
+        // The lane works behind our back: wait until it has nothing more to do.
+        if on_full == OnFull::Reject {
+            while pipeline.books().of(Signal::Traces).next().unwrap().dropped.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(pipeline.books().balance());
+        sink.open();
+        let books = pipeline.shutdown(in_a_while()).await;
+        let traces = account(&books, Signal::Traces);
+        assert_eq!((traces.accepted, traces.held), (sent, 0));
+        assert_eq!(traces.delivered, sink.items(Signal::Traces));
+        match on_full {
+            OnFull::Reject => assert_eq!(traces.dropped["queue_full"], sent - traces.delivered),
+            OnFull::Wait => assert_eq!(traces.delivered, sent),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_at_the_deadline_is_given_up_and_counted() {
+    let sink = Sink::closed();
+    let queue = QueueConfig {
+        max_requests: NonZeroUsize::new(2).unwrap(),
+        on_full: OnFull::Wait,
+        ..QueueConfig::default()
+    };
+    let sampling = sampler::Config {
+        rules: vec![Rule::new("all", Policy::Always)],
+        ..sampler::Config::default()
+    };
+    let pipeline = start(&sink, queue, |lane| {
+        if lane.signal == Signal::Traces { lane.sample(sampling.clone()) } else { lane }
+    })
+    .await;
+    let sent = send(&pipeline, 5).await;
+    let before = Instant::now();
+    let books = pipeline.shutdown(before + Duration::from_secs(3)).await;
+    assert!(before.elapsed() < Duration::from_secs(6), "the deadline bounds the shutdown");
+    for signal in Signal::ALL {
+        let account = account(&books, signal);
+        assert_eq!((account.delivered, account.held), (0, 0), "{books}");
+        assert_eq!(account.dropped["shutdown"], sent[signal.index()], "{books}");
+    }
+}
+
+#[tokio::test]
+async fn each_destination_has_its_own_account() {
+    let (good, bad) = (Sink::new(), Sink::new());
+    bad.cue(std::iter::repeat_n(Cue::Permanent, 1000));
+    let pipeline = Pipeline::builder()
+        .receiver("otlp", on_free_ports())
+        .exporter("good", good.clone(), QueueConfig::default())
+        .exporter("bad", bad, QueueConfig::default())
+        .lane(LaneConfig::new("a", Signal::Logs).from("otlp").to("good").to("bad"))
+        .lane(LaneConfig::new("b", Signal::Logs).from("otlp").to("good"))
+        .start()
+        .await
+        .unwrap();
+    let client = http_client(&pipeline);
+    let mut telemetry = Telemetry::new(6);
+    let mut sent = 0;
+    for _ in 0..20 {
+        let payload = payload(Signal::Logs, &mut telemetry);
+        sent += payload.items();
+        client.export(payload).await.unwrap();
+    }
+    // A signal that no lane carries is not taken and lost: it is not taken.
+    let refused = client.export(payload(Signal::Metrics, &mut telemetry)).await.unwrap_err();
+    assert!(!refused.is_retryable(), "{refused}");
+
+    let books = pipeline.shutdown(in_a_while()).await;
+    assert!(books.balance(), "{books}");
+    let of = |lane: &str, to: &str| {
+        books.accounts.iter().find(|a| a.lane == lane && a.destination == to).unwrap()
+    };
+    assert_eq!((of("a", "good").delivered, of("a", "good").rejected), (sent, 0));
+    assert_eq!((of("a", "bad").delivered, of("a", "bad").rejected), (0, sent));
+    assert_eq!(of("b", "good").delivered, sent);
+    assert_eq!(good.items(Signal::Logs), 2 * sent);
+}
+
+#[tokio::test]
+async fn parts_that_do_not_fit_are_named() {
+    let sink = Sink::new();
+    let builder = || {
+        Pipeline::builder()
+            .receiver("otlp", on_free_ports())
+            .exporter("sink", sink.clone(), QueueConfig::default())
+    };
+    let lane = || LaneConfig::new("logs", Signal::Logs);
+    for (builder, message) in [
+        (
+            builder().lane(lane().from("otlp").to("nowhere")),
+            "lane `logs` names the exporter `nowhere`, which does not exist",
+        ),
+        (builder().lane(lane().to("sink")), "lane `logs` has no receiver"),
+        (builder().receiver("otlp", on_free_ports()), "there are two receivers named `otlp`"),
+        (
+            builder().lane(lane().from("otlp").to("sink").sample(sampler::Config::default())),
+            "lane `logs` carries no traces, so it cannot have a tail sampler",
+        ),
+    ] {
+        assert_eq!(builder.start().await.unwrap_err().to_string(), message);
+    }
+
+    let first = builder().lane(lane().from("otlp").to("sink")).start().await.unwrap();
+    let taken = receiver::Config {
+        grpc: Some(receiver::GrpcConfig {
+            endpoint: first.grpc_addr("otlp").unwrap().to_string(),
+        }),
+        ..on_free_ports()
+    };
+    let second = Pipeline::builder().receiver("again", taken).start().await.unwrap_err();
+    assert!(matches!(&second, StartError::Bind { receiver, .. } if receiver == "again"));
+    first.shutdown(in_a_while()).await;
+}
