@@ -41,19 +41,25 @@ use report::Report;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use env::Environment;
-pub(crate) use exporters::{
-    Compression, DebugExporter, Exporter, OnFull, OtlpGrpcExporter, OtlpHttpExporter, Queue, Retry,
-    SqliteExporter, Verbosity,
-};
-pub(crate) use extensions::{Admin, Extension};
+pub(crate) use exporters::{Compression, Exporter, OnFull, Queue, Retry, Verbosity};
+pub(crate) use extensions::Extension;
 pub(crate) use id::Id;
-pub(crate) use processors::{
-    Batch, DecisionCache, Policy, Processor, Rule, StatusCode, TailSampling,
-};
-pub(crate) use receivers::{GrpcServer, HttpServer, OtlpReceiver, Receiver};
-pub(crate) use report::{ConfigError, ConfigErrors, Position, Warning};
+pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};
+pub(crate) use receivers::{OtlpReceiver, Receiver};
+pub(crate) use report::{ConfigErrors, Warning};
 pub(crate) use secret::Secret;
-pub(crate) use service::{LogLevel, Pipeline, PipelineId, Service, Signal};
+pub(crate) use service::{LogLevel, Pipeline, Service, Signal};
+
+/// What only tests name: the program meets these as fields.
+#[cfg(test)]
+pub(crate) use {
+    exporters::{DebugExporter, OtlpGrpcExporter, OtlpHttpExporter, SqliteExporter},
+    extensions::Admin,
+    processors::{DecisionCache, Policy},
+    receivers::{GrpcServer, HttpServer},
+    report::{ConfigError, Position},
+    service::PipelineId,
+};
 
 /// A checked configuration. Every id in `service` is a key of the map that it belongs to.
 #[derive(Clone, Debug, PartialEq)]

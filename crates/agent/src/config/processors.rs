@@ -9,8 +9,12 @@ use super::later;
 use super::read::At;
 
 pub(crate) use batch::Batch;
-pub(crate) use policy::{Policy, Rule, StatusCode};
-pub(crate) use tail_sampling::{DecisionCache, TailSampling};
+#[cfg(test)]
+pub(crate) use policy::Policy;
+pub(crate) use policy::{Rule, StatusCode};
+#[cfg(test)]
+pub(crate) use tail_sampling::DecisionCache;
+pub(crate) use tail_sampling::TailSampling;
 
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]

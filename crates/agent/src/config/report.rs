@@ -30,7 +30,7 @@ pub(crate) struct ConfigError {
 /// Every reason found why a file is refused, in the order of the file. There is at least one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ConfigErrors {
-    errors: Vec<ConfigError>,
+    pub(super) errors: Vec<ConfigError>,
     /// How many more there are.
     omitted: usize,
 }
@@ -132,11 +132,6 @@ impl ConfigErrors {
         let mut errors = Self::of_file(file, "this is not UTF-8 text");
         errors.errors.iter_mut().for_each(|error| error.position = Some(Position { line, column }));
         errors
-    }
-
-    /// The errors, in the order of the file.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ConfigError> {
-        self.errors.iter()
     }
 }
 

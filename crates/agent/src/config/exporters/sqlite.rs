@@ -21,7 +21,7 @@ const MIB: u64 = 1024 * 1024;
 const DEFAULT_MAX_BYTES: u64 = 1024 * MIB;
 
 /// Keys of other exporters that make no sense here.
-const NOT_HERE: Later = &[("retry_on_failure", "a file needs no retry")];
+const NOT_HERE: Later = &[("retry_on_failure", "a store that is busy is tried again in any case")];
 
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> SqliteExporter {

@@ -1,6 +1,6 @@
 //! Files refused by their words: names, types, units.
 
-use super::check_refused;
+use super::{check_refused, errors};
 
 #[test]
 fn an_unknown_key_is_named_with_its_place_and_what_is_known() {
@@ -318,4 +318,17 @@ fn a_component_that_is_not_ours_is_refused_with_those_that_are() {
             "4:3: component `health_check` in extensions is not supported in this version; `admin` serves /health",
         ],
     );
+}
+
+#[test]
+fn a_file_is_a_mapping_with_the_sections_that_it_needs() {
+    assert_eq!(errors("- a\n"), ["1:1: the file must be a mapping, got a list"]);
+    assert_eq!(errors("text"), ["1:1: the file must be a mapping, got `text`"]);
+    let missing = [
+        "1:1: missing key `receivers` at the top",
+        "1:1: missing key `exporters` at the top",
+        "1:1: missing key `service` at the top",
+    ];
+    assert_eq!(errors("# nothing\n"), missing);
+    assert_eq!(errors("receivers:\nexporters:\nservice:\n"), missing);
 }

@@ -230,7 +230,7 @@ fn a_store_has_a_file_of_its_own_and_one_writer() {
             "4:11: exporters.sqlite.path must not be empty",
             "5:15: exporters.sqlite.max_size must be a number of bytes of at least 1048576, got the number 1000",
             "6:21: exporters.sqlite.sending_queue.num_consumers cannot be chosen; a store has one writer",
-            "7:5: key `retry_on_failure` in exporters.sqlite is not supported in this version; a file needs no retry",
+            "7:5: key `retry_on_failure` in exporters.sqlite is not supported in this version; a store that is busy is tried again in any case",
             "8:5: unknown key `max_age` in exporters.sqlite; known: max_size, path, sending_queue",
         ],
     );

@@ -27,9 +27,7 @@ fn a_key_that_is_there_twice_is_refused_each_time() {
 #[test]
 fn what_is_not_yaml_is_refused_where_it_ceases_to_be() {
     check_refused(
-        r"
-            processors:
-            	batch:",
+        "processors:\n\tbatch:",
         &["2:2: tabs disallowed within this context (block indentation)"],
     );
     check_refused("processors: 'a", &["2:1: invalid indentation in multiline quoted scalar"]);

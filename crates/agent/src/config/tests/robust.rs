@@ -58,9 +58,9 @@ fn read(text: &str) {
     match Config::parse("f", text, &env) {
         Ok((config, warnings)) => drop(format!("{config:?} {warnings:?}")),
         Err(errors) => {
-            assert!(errors.iter().next().is_some());
+            assert!(!errors.errors.is_empty());
             let lines = text.chars().filter(|c| matches!(c, '\n' | '\r')).count() + 2;
-            for ConfigError { position, message, .. } in errors.iter() {
+            for ConfigError { position, message, .. } in &errors.errors {
                 let Some(Position { line, column }) = *position else { continue };
                 assert!((1..=lines).contains(&line) && column >= 1, "{line}:{column} {message}");
             }

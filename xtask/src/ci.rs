@@ -1,0 +1,62 @@
+//! `ci`: what a commit needs, the cheap steps first.
+//!
+//! A step that fails does not stop the next one, so that one run names every problem.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use xshell::Shell;
+
+use crate::test;
+use crate::tidy;
+use crate::workspace::{self, Workspace};
+
+pub fn run(sh: &Shell, workspace: &Workspace) -> Result<ExitCode> {
+    let cargo = |arguments: &str| {
+        let cmd = workspace::cargo(sh, arguments.split(' ')).env("RUSTDOCFLAGS", "-D warnings");
+        workspace::announce(sh, &cmd);
+        cmd.run().map_err(|_| anyhow!("`cargo {arguments}` failed"))
+    };
+
+    let mut steps = Steps::default();
+    steps.take("format", || cargo("fmt --all -- --check"));
+    steps.take("tidy", || tidy::run(sh, workspace));
+    steps.take("clippy", || {
+        cargo("clippy --workspace --all-targets --all-features --locked -- -D warnings")
+    });
+    // Only libraries: the program and the facade have the same name, and so the same page.
+    steps.take("docs", || cargo("doc --workspace --lib --no-deps --all-features --locked"));
+    let outcome = steps.take("test", || test::every_test(sh, workspace, None, &[]));
+
+    println!("seconds");
+    for (name, time) in &steps.times {
+        println!("{:>7.1}  {name}", time.as_secs_f64());
+    }
+    let mut outcome = outcome.unwrap_or_default();
+    outcome.add_problems(steps.problems);
+    outcome.print_problems();
+    println!("{}", outcome.closing_line());
+    Ok(outcome.code())
+}
+
+#[derive(Default)]
+struct Steps {
+    times: Vec<(&'static str, Duration)>,
+    problems: Vec<String>,
+}
+
+// === impl Steps ===
+
+impl Steps {
+    /// Runs a step; `None` when it failed.
+    fn take<T>(&mut self, name: &'static str, step: impl FnOnce() -> Result<T>) -> Option<T> {
+        println!("== {name}");
+        let start = Instant::now();
+        let result = step();
+        let time = start.elapsed();
+        println!("== {name}: {:.1} s\n", time.as_secs_f64());
+        self.times.push((name, time));
+        result.map_err(|error| self.problems.push(format!("{name}: {error:#}"))).ok()
+    }
+}

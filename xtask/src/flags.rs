@@ -1,0 +1,71 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+xflags::xflags! {
+    /// The project's tasks.
+    cmd xtask {
+        /// Runs every test that this machine can run and names those it cannot.
+        ///
+        /// What follows `--` goes to the test programs.
+        cmd test {
+            /// Only the tests whose name contains this.
+            optional filter: String
+        }
+
+        /// Checks the format, the conventions, the lints and the documentation, and runs every test.
+        cmd ci {}
+
+        /// Checks the conventions that no compiler knows: floors, dependencies, documents, text.
+        cmd tidy {}
+
+        /// Writes the arrows between the crates into docs/architecture.md.
+        cmd graph {}
+
+        /// Runs the benchmarks, checks what they report and compares it with an earlier run.
+        ///
+        /// What follows `--` goes to the benchmark.
+        cmd bench {
+            /// Only this one.
+            optional name: String
+            /// Keeps the figures under this name.
+            optional --save name: String
+            /// Compares the figures with those kept under this name.
+            optional --against name: String
+            /// How many percent worse than before is a failure; 15 by default.
+            optional --threshold percent: f64
+        }
+
+        /// Checks each crate with no feature, with each one alone and with all of them.
+        cmd features {}
+    }
+}
+
+/// Parts the arguments at `--`: what is ours, and what a test or benchmark program gets.
+///
+/// xflags would take the first argument after `--` for a positional one of ours.
+pub fn split(arguments: impl Iterator<Item = OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    let mut own: Vec<OsString> = arguments.collect();
+    let Some(position) = own.iter().position(|argument| argument == "--") else {
+        return (own, Vec::new());
+    };
+    let passed_on = own.split_off(position + 1);
+    own.pop();
+    (own, passed_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_after_the_double_dash_are_passed_on() {
+        let list = |arguments: &[&str]| arguments.iter().map(OsString::from).collect::<Vec<_>>();
+        let check = |arguments: &[&str], own: &[&str], passed_on: &[&str]| {
+            assert_eq!(split(list(arguments).into_iter()), (list(own), list(passed_on)));
+        };
+        check(&["test", "name"], &["test", "name"], &[]);
+        check(&["bench", "--", "--quick"], &["bench"], &["--quick"]);
+        check(&["bench", "wire", "--", "a", "--", "b"], &["bench", "wire"], &["a", "--", "b"]);
+    }
+}

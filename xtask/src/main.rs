@@ -1,0 +1,51 @@
+//! The project's tasks: `cargo xtask COMMAND`, or `cargo xtask --help`.
+
+mod bench;
+mod ci;
+mod features;
+mod flags;
+mod graph;
+mod interop;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use crate::flags::{Xtask, XtaskCmd};
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> anyhow::Result<ExitCode> {
+    let (own, passed_on) = flags::split(env::args_os().skip(1));
+    let flags = Xtask::from_vec(own).unwrap_or_else(|error| error.exit());
+
+    let takes_more = matches!(flags.subcommand, XtaskCmd::Test(_) | XtaskCmd::Bench(_));
+    if !takes_more && !passed_on.is_empty() {
+        bail!("only `test` and `bench` pass arguments on after `--`");
+    }
+
+    let sh = workspace::shell()?;
+    let workspace = Workspace::read(&sh)?;
+    match flags.subcommand {
+        XtaskCmd::Bench(flags) => bench::run(&sh, &workspace, &flags, &passed_on)?,
+        XtaskCmd::Ci(_) => return ci::run(&sh, &workspace),
+        XtaskCmd::Features(_) => features::run(&sh, &workspace)?,
+        XtaskCmd::Graph(_) => graph::run(&sh, &workspace)?,
+        XtaskCmd::Test(flags) => return test::run(&sh, &workspace, &flags, &passed_on),
+        XtaskCmd::Tidy(_) => tidy::run(&sh, &workspace)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
