@@ -13,6 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use teleflow::store::SqliteStore;
 use teleflow::{Phase, Pipeline};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -51,9 +52,9 @@ impl Admin {
     }
 
     /// Answers for a pipeline from now on.
-    pub(crate) fn serve(&self, pipeline: &Arc<Pipeline>) {
+    pub(crate) fn serve(&self, pipeline: &Arc<Pipeline>, stores: &[(String, Arc<SqliteStore>)]) {
         // A second call would change nothing, and there is none.
-        let _ = self.metrics.set(Metrics::new(Arc::clone(pipeline)));
+        let _ = self.metrics.set(Metrics::new(Arc::clone(pipeline), stores.to_vec()));
     }
 }
 

@@ -157,9 +157,12 @@ fn show_slowest(store: &Path) -> anyhow::Result<()> {
         println!("\nthe slowest kept trace, {trace_id}:\n");
         print!("{}", waterfall::draw(&reader.trace(&trace_id)?));
     }
-    println!("\nlook further: sqlite3 {} 'SELECT service_name, name, count(*), \
+    println!(
+        "\nlook further: sqlite3 {} 'SELECT service_name, name, count(*), \
               max(end_time_unix_nano - start_time_unix_nano) / 1e6 AS slowest_ms \
-              FROM spans GROUP BY 1, 2 ORDER BY 4 DESC'", store.display());
+              FROM spans GROUP BY 1, 2 ORDER BY 4 DESC'",
+        store.display()
+    );
     Ok(())
 }
 
@@ -178,7 +181,8 @@ mod tests {
 
         let store = folder.path().join("demo.db");
         for suffix in ["", "-wal", "-shm"] {
-            fs::write(folder.path().join(format!("demo.db{suffix}")), b"SQLite format 3\0").unwrap();
+            fs::write(folder.path().join(format!("demo.db{suffix}")), b"SQLite format 3\0")
+                .unwrap();
         }
         remove_store(&store).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the thesis is left");

@@ -2,6 +2,7 @@
 //! libraries'.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,9 +16,17 @@ use teleflow::{Builder, LaneConfig, Payload, Pipeline, Signal, batcher, receiver
 
 use crate::config::{self, Config};
 
-/// Makes the pipeline's parts. Opens the store's file, and nothing else.
-pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
+/// A pipeline that has not been started, and the stores among its exporters.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) builder: Builder,
+    pub(crate) stores: Vec<(String, Arc<SqliteStore>)>,
+}
+
+/// Makes the pipeline's parts. Opens the stores' files, and nothing else.
+pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let mut builder = Pipeline::builder();
+    let mut stores = Vec::new();
     let used = |of: fn(&config::Pipeline) -> &[config::Id], id: &config::Id| {
         config.service.pipelines.values().any(|pipeline| of(pipeline).contains(id))
     };
@@ -31,7 +40,8 @@ pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
     for (id, component) in &config.exporters {
         if used(|pipeline| &pipeline.exporters, id) {
             let made = exporter(component).with_context(|| format!("exporters.{id}"))?;
-            builder = builder.exporter(id.to_string(), made.0, made.1);
+            builder = builder.exporter(id.to_string(), made.exporter, made.queue);
+            stores.extend(made.store.map(|store| (id.to_string(), store)));
         }
     }
     for (id, pipeline) in &config.service.pipelines {
@@ -48,7 +58,7 @@ pub(crate) fn builder(config: &Config) -> anyhow::Result<Builder> {
         builder = builder.lane(lane);
     }
     builder.check()?;
-    Ok(builder)
+    Ok(Parts { builder, stores })
 }
 
 const fn signal(signal: config::Signal) -> Signal {
@@ -139,8 +149,16 @@ fn batching(batch: &config::Batch) -> batcher::Config {
     }
 }
 
-fn exporter(component: &config::Exporter) -> anyhow::Result<(AnyExporter, QueueConfig)> {
-    Ok(match component {
+/// An exporter as the pipeline takes it.
+struct Made {
+    exporter: AnyExporter,
+    queue: QueueConfig,
+    store: Option<Arc<SqliteStore>>,
+}
+
+fn exporter(component: &config::Exporter) -> anyhow::Result<Made> {
+    let mut opened = None;
+    let (exporter, queue) = match component {
         config::Exporter::Debug(debug) => {
             let exporter = match debug.verbosity {
                 config::Verbosity::Basic => AnyExporter::new(Counts),
@@ -177,11 +195,13 @@ fn exporter(component: &config::Exporter) -> anyhow::Result<(AnyExporter, QueueC
                 max_bytes: sqlite.max_bytes,
                 ..store::Config::default()
             })?;
+            let store = Arc::clone(opened.insert(Arc::new(store)));
             // A file system that is full for a while is waited for, as a server would be.
-            let store = Retry::new(store, RetryConfig::default())?;
-            (AnyExporter::new(store), queue(sqlite.queue.as_ref()))
+            let retrying = Retry::new(store, RetryConfig::default())?;
+            (AnyExporter::new(retrying), queue(sqlite.queue.as_ref()))
         }
-    })
+    };
+    Ok(Made { exporter, queue, store: opened })
 }
 
 fn headers(headers: &[(String, config::Secret)]) -> Vec<(String, String)> {
@@ -273,7 +293,7 @@ service:
     logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
 ",
         );
-        let shown = format!("{:?}", builder(&config).unwrap());
+        let shown = format!("{:?}", parts(&config).unwrap().builder);
         for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
             assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
         }

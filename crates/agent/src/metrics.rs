@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use teleflow::receiver::Transport;
+use teleflow::store::SqliteStore;
 use teleflow::{Books, Phase, Pipeline, Signal, Stats};
 
 use crate::process;
@@ -25,17 +26,21 @@ pub(crate) struct Metrics {
 #[derive(Debug)]
 struct Source {
     pipeline: Arc<Pipeline>,
+    stores: Stores,
     started: Instant,
 }
+
+/// The stores among the exporters, by the exporter's name.
+type Stores = Vec<(String, Arc<SqliteStore>)>;
 
 type Labels = Vec<(&'static str, String)>;
 
 // === impl Metrics ===
 
 impl Metrics {
-    pub(crate) fn new(pipeline: Arc<Pipeline>) -> Self {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, stores: Stores) -> Self {
         let mut registry = Registry::default();
-        let source = Source { pipeline: Arc::clone(&pipeline), started: Instant::now() };
+        let source = Source { pipeline: Arc::clone(&pipeline), stores, started: Instant::now() };
         registry.register_collector(Box::new(source));
         Self { pipeline, registry }
     }
@@ -64,6 +69,7 @@ impl Collector for Source {
         exporters(&mut encoder, &stats, &books)?;
         tail_sampling(&mut encoder, &stats)?;
         items(&mut encoder, &books)?;
+        store_rows(&mut encoder, &self.stores)?;
         let up = self.started.elapsed().as_secs_f64();
         float_counter(&mut encoder, "otelcol_process_uptime", "Seconds since the start", up)?;
         if let Some(usage) = process::usage() {
@@ -85,10 +91,8 @@ fn receivers(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result 
         for (name, snapshot) in &stats.receivers {
             for transport in Transport::ALL {
                 let requests = snapshot.of(transport, signal);
-                let labels = vec![
-                    ("receiver", name.clone()),
-                    ("transport", transport.name().to_owned()),
-                ];
+                let labels =
+                    vec![("receiver", name.clone()), ("transport", transport.name().to_owned())];
                 accepted.push((labels.clone(), requests.accepted_items));
                 refused.push((labels, requests.refused_items));
             }
@@ -147,10 +151,8 @@ fn exporters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats, books: &Books) 
         let what = signal.items_name();
         let (mut sent, mut failed, mut not_queued) = (Vec::new(), Vec::new(), Vec::new());
         for account in books.of(signal) {
-            let labels: Labels = vec![
-                ("exporter", account.destination.clone()),
-                ("pipeline", account.lane.clone()),
-            ];
+            let labels: Labels =
+                vec![("exporter", account.destination.clone()), ("pipeline", account.lane.clone())];
             let of = |queue: bool| -> u64 {
                 let is_queue = |reason: &str| matches!(reason, "queue_full" | "too_large");
                 let lost = account.dropped.iter().filter(|(reason, _)| is_queue(reason) == queue);
@@ -180,7 +182,9 @@ fn exporters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats, books: &Books) 
                 queue.in_flight_requests as u64,
                 (queue.queued_bytes + queue.in_flight_bytes) as u64,
             ];
-            rows.iter_mut().zip(values).for_each(|(rows, value)| rows.push((labels.clone(), value)));
+            rows.iter_mut()
+                .zip(values)
+                .for_each(|(rows, value)| rows.push((labels.clone(), value)));
         }
     }
     let [queued, in_flight, bytes] = rows;
@@ -212,7 +216,8 @@ fn tail_sampling(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Res
                 by_policy.push((labels, count));
             }
         }
-        for (trigger, count) in ["wait", "bytes", "count", "drain"].into_iter().zip(stats.decisions) {
+        for (trigger, count) in ["wait", "bytes", "count", "drain"].into_iter().zip(stats.decisions)
+        {
             triggers.push((with("trigger", trigger), count));
         }
         late.push((with("sampled", "true"), stats.late_kept));
@@ -225,8 +230,18 @@ fn tail_sampling(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Res
     let [traces, spans, bytes] = held;
     counter(encoder, &format!("{PREFIX}_global_count_traces_sampled"), "Traces decided", sampled)?;
     counter(encoder, &format!("{PREFIX}_count_traces_sampled"), "Traces by policy", by_policy)?;
-    counter(encoder, "teleflow_tail_sampling_decisions", "Traces by what caused the decision", triggers)?;
-    counter(encoder, "teleflow_tail_sampling_late_spans", "Spans that came after the decision", late)?;
+    counter(
+        encoder,
+        "teleflow_tail_sampling_decisions",
+        "Traces by what caused the decision",
+        triggers,
+    )?;
+    counter(
+        encoder,
+        "teleflow_tail_sampling_late_spans",
+        "Spans that came after the decision",
+        late,
+    )?;
     let name = format!("{PREFIX}_sampling_traces_on_memory");
     gauge(encoder, &name, "Undecided traces", traces)?;
     gauge(encoder, "teleflow_tail_sampling_held_spans", "Undecided spans", spans)?;
@@ -259,6 +274,26 @@ fn items(encoder: &mut DescriptorEncoder<'_>, books: &Books) -> fmt::Result {
     }
     counter(encoder, "teleflow_items", "What became of every item", moved)?;
     gauge(encoder, "teleflow_items_held", "Items on their way", held)
+}
+
+fn store_rows(encoder: &mut DescriptorEncoder<'_>, stores: &Stores) -> fmt::Result {
+    let (mut stored, mut evicted) = (Vec::new(), Vec::new());
+    for (exporter, store) in stores {
+        let stats = store.stats();
+        for (rows, counted) in [(&mut stored, stats.stored), (&mut evicted, stats.evicted)] {
+            for (table, count) in [
+                ("spans", counted.spans),
+                ("metric_points", counted.metric_points),
+                ("logs", counted.logs),
+            ] {
+                let labels = vec![("exporter", exporter.clone()), ("table", table.to_owned())];
+                rows.push((labels, count));
+            }
+        }
+    }
+    counter(encoder, "teleflow_store_rows", "Rows written to the store", stored)?;
+    let help = "Rows deleted, oldest first, to keep the store within its bound";
+    counter(encoder, "teleflow_store_evicted_rows", help, evicted)
 }
 
 fn counter(

@@ -26,7 +26,11 @@ pub(crate) fn usage() -> Option<Usage> {
     let mut ticks = || -> Option<u64> { fields.next()?.parse().ok() };
     // Linux reports in hundredths of a second on every platform that this runs on.
     let cpu_seconds = (ticks()? + ticks()?) as f64 / 100.0;
-    Some(Usage { rss: kilobytes("VmRSS:")? * 1024, peak_rss: kilobytes("VmHWM:")? * 1024, cpu_seconds })
+    Some(Usage {
+        rss: kilobytes("VmRSS:")? * 1024,
+        peak_rss: kilobytes("VmHWM:")? * 1024,
+        cpu_seconds,
+    })
 }
 
 #[cfg(test)]

@@ -85,8 +85,9 @@ impl Gateway {
                 admin.push(bound.with_context(|| format!("extensions.{id}.endpoint"))?);
             }
         }
-        let pipeline = Arc::new(gateway::builder(config)?.start().await?);
-        admin.iter().for_each(|admin| admin.serve(&pipeline));
+        let parts = gateway::parts(config)?;
+        let pipeline = Arc::new(parts.builder.start().await?);
+        admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.stores));
         Ok(Self { pipeline, admin })
     }
 

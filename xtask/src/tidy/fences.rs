@@ -6,7 +6,14 @@ use crate::workspace::{Dependency, Kind, Package};
 const FENCES: &[Fence] = &[
     Fence {
         around: "YAML",
-        crates: &["granit-parser", "saphyr", "serde-saphyr", "serde_yaml", "serde_yaml_ng", "serde_yml"],
+        crates: &[
+            "granit-parser",
+            "saphyr",
+            "serde-saphyr",
+            "serde_yaml",
+            "serde_yaml_ng",
+            "serde_yml",
+        ],
         inside: &[Allowed::always("agent", "owns the config file")],
     },
     Fence {

@@ -32,9 +32,10 @@ impl Progress {
             .map(|lane| {
                 let sampler = lane.sampler.as_ref().map_or(0, |(_, held)| held.bytes);
                 let batcher = lane.batcher.as_ref().map_or(0, |(_, _, bytes)| *bytes as u64);
-                let queues = lane.queues.iter().map(|(_, queue)| {
-                    (queue.queued_bytes + queue.in_flight_bytes) as u64
-                });
+                let queues = lane
+                    .queues
+                    .iter()
+                    .map(|(_, queue)| (queue.queued_bytes + queue.in_flight_bytes) as u64);
                 sampler + batcher + queues.sum::<u64>()
             })
             .sum();

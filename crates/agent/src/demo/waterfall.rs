@@ -35,7 +35,8 @@ fn below(
     let from = scale(span.start.saturating_sub(start), total);
     let to = scale(span.end.saturating_sub(start), total).max(from + 1).min(WIDTH);
     let from = from.min(to - 1);
-    let bar: String = (0..WIDTH).map(|at| if (from..to).contains(&at) { '█' } else { '·' }).collect();
+    let bar: String =
+        (0..WIDTH).map(|at| if (from..to).contains(&at) { '█' } else { '·' }).collect();
     let name = format!("{}{} {}", "  ".repeat(depth), span.service_name, span.name.escape_debug());
     let name: String = name.chars().take(46).collect();
     let millis = span.end.saturating_sub(span.start) as f64 / 1e6;

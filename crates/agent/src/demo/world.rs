@@ -134,7 +134,13 @@ fn run(
     end
 }
 
-fn server(service: usize, name: &'static str, method: &'static str, route: &'static str, status: i64) -> Step {
+fn server(
+    service: usize,
+    name: &'static str,
+    method: &'static str,
+    route: &'static str,
+    status: i64,
+) -> Step {
     Step::new(service, Kind::Server, name, (200, 2_500))
         .with("http.request.method", Value::Str(method))
         .with("http.route", Value::Str(route))
@@ -143,7 +149,13 @@ fn server(service: usize, name: &'static str, method: &'static str, route: &'sta
         .with("network.protocol.version", Value::Str("2"))
 }
 
-fn query(service: usize, name: &'static str, system: &'static str, text: &'static str, work: (u64, u64)) -> Step {
+fn query(
+    service: usize,
+    name: &'static str,
+    system: &'static str,
+    text: &'static str,
+    work: (u64, u64),
+) -> Step {
     Step::new(service, Kind::Client, name, work)
         .with("db.system.name", Value::Str(system))
         .with("db.query.text", Value::Str(text))
@@ -184,26 +196,38 @@ fn check_out(rng: &mut Rng) -> Step {
     let declined = rng.u8(..100) < 6;
     let locked = rng.u8(..100) < 5;
     let lock_wait = if locked { (1_100_000, 2_600_000) } else { (1_000, 12_000) };
-    let inventory = server(INVENTORY, "POST /reservations", "POST", "/reservations", 201).call(query(
-        INVENTORY,
-        "UPDATE stock",
-        "postgresql",
-        "UPDATE stock SET reserved = reserved + $1 WHERE sku = $2",
-        lock_wait,
-    ));
-    let payment = server(PAYMENT, "POST /charges", "POST", "/charges", if declined { 402 } else { 200 })
-        .with("payment.provider", Value::Str("examplepay"))
-        .failed(declined.then_some("card declined by the issuer"))
-        .call(
-            Step::new(PAYMENT, Kind::Client, "POST api.examplepay.test", (30_000, 180_000))
-                .with("server.address", Value::Str("api.examplepay.test"))
-                .with("http.response.status_code", Value::Int(if declined { 402 } else { 200 })),
-        );
-    let mut checkout = server(CHECKOUT, "POST /orders", "POST", "/orders", if declined { 502 } else { 201 })
-        .call(query(CHECKOUT, "INSERT orders", "postgresql", "INSERT INTO orders VALUES ($1, $2)", (900, 5_000)))
-        .call(inventory)
-        .call(payment)
-        .failed(declined.then_some("payment failed"));
+    let inventory =
+        server(INVENTORY, "POST /reservations", "POST", "/reservations", 201).call(query(
+            INVENTORY,
+            "UPDATE stock",
+            "postgresql",
+            "UPDATE stock SET reserved = reserved + $1 WHERE sku = $2",
+            lock_wait,
+        ));
+    let payment =
+        server(PAYMENT, "POST /charges", "POST", "/charges", if declined { 402 } else { 200 })
+            .with("payment.provider", Value::Str("examplepay"))
+            .failed(declined.then_some("card declined by the issuer"))
+            .call(
+                Step::new(PAYMENT, Kind::Client, "POST api.examplepay.test", (30_000, 180_000))
+                    .with("server.address", Value::Str("api.examplepay.test"))
+                    .with(
+                        "http.response.status_code",
+                        Value::Int(if declined { 402 } else { 200 }),
+                    ),
+            );
+    let mut checkout =
+        server(CHECKOUT, "POST /orders", "POST", "/orders", if declined { 502 } else { 201 })
+            .call(query(
+                CHECKOUT,
+                "INSERT orders",
+                "postgresql",
+                "INSERT INTO orders VALUES ($1, $2)",
+                (900, 5_000),
+            ))
+            .call(inventory)
+            .call(payment)
+            .failed(declined.then_some("payment failed"));
     if !declined {
         checkout = checkout.call(
             Step::new(CHECKOUT, Kind::Producer, "publish order.placed", (200, 900))

@@ -11,27 +11,53 @@ use crate::schema::{self, Field, Kind, Message};
 use crate::wire::{self, FIXED32, FIXED64, LEN, VARINT};
 use crate::{Signal, validate};
 
-/// Why text is not an OTLP/JSON request. Its message names the line and column.
+/// Why text was not turned into a request.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid OTLP/JSON: {0}")]
-pub struct Error(String);
+#[non_exhaustive]
+pub enum Error {
+    /// It is not OTLP/JSON. The message names the line and column.
+    #[error("invalid OTLP/JSON: {0}")]
+    Invalid(String),
+    /// In protobuf it would take more than the limit.
+    #[error("the request takes more than {0} bytes in protobuf")]
+    TooLarge(usize),
+}
+
+/// What is written so far, and how much may be.
+struct Sink {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Sink {
+    fn check<E: de::Error>(&self) -> Result<(), E> {
+        if self.bytes.len() > self.limit { Err(E::custom("too large")) } else { Ok(()) }
+    }
+}
 
 /// Turns an OTLP/JSON request into the protobuf request that says the same, and counts its items.
+///
+/// The result takes at most `limit` bytes: a digit and a comma of JSON can be eight bytes of
+/// protobuf, so a limit of the text alone would not bound it.
 ///
 /// # Errors
 ///
 /// Where the text is not JSON, a value does not fit its field, an id has the wrong length, an
-/// enumeration is given by name, or messages nest deeper than [`MAX_DEPTH`](crate::MAX_DEPTH).
-pub fn to_protobuf(signal: Signal, text: &[u8]) -> Result<(Vec<u8>, u64), Error> {
-    let mut out = Vec::with_capacity(text.len() / 2);
+/// enumeration is given by name, messages nest deeper than [`MAX_DEPTH`](crate::MAX_DEPTH), or the
+/// limit is passed.
+pub fn to_protobuf(signal: Signal, text: &[u8], limit: usize) -> Result<(Vec<u8>, u64), Error> {
+    let mut out = Sink { bytes: Vec::with_capacity((text.len() / 2).min(limit)), limit };
     let mut json = serde_json::Deserializer::from_slice(text);
     let seed = MessageSeed { table: schema::request(signal), out: &mut out };
-    seed.deserialize(&mut json)
-        .and_then(|()| json.end())
-        .map_err(|error| Error(error.to_string()))?;
+    let read = seed.deserialize(&mut json).and_then(|()| json.end());
+    if out.bytes.len() > limit {
+        return Err(Error::TooLarge(limit));
+    }
+    read.map_err(|error| Error::Invalid(error.to_string()))?;
     // The depth limit is validation's; the JSON parser has its own, in brackets.
-    let items = validate(signal, &out).map_err(|invalid| Error(invalid.problem.to_string()))?;
-    Ok((out, items))
+    let items = validate(signal, &out.bytes)
+        .map_err(|invalid| Error::Invalid(invalid.problem.to_string()))?;
+    Ok((out.bytes, items))
 }
 
 /// Standard or URL-safe alphabet, with or without padding: proto3's JSON mapping takes all four.
@@ -56,7 +82,7 @@ fn hex(text: &str, len: usize) -> Option<Vec<u8>> {
 /// Reads an object and appends its fields to `out`.
 struct MessageSeed<'o> {
     table: &'static Message,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Sink,
 }
 
 impl<'de> DeserializeSeed<'de> for MessageSeed<'_> {
@@ -116,7 +142,7 @@ impl Visitor<'_> for KeySeed {
 struct ValueSeed<'o> {
     number: u32,
     field: &'static Field,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Sink,
 }
 
 impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
@@ -160,7 +186,9 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         let OneSeed { number, field, out } = self.0;
-        while list.next_element_seed(OneSeed { number, field, out: &mut *out })?.is_some() {}
+        while list.next_element_seed(OneSeed { number, field, out: &mut *out })?.is_some() {
+            out.check()?;
+        }
         Ok(())
     }
 }
@@ -169,7 +197,7 @@ impl<'de> Visitor<'de> for ListSeed<'_> {
 struct OneSeed<'o> {
     number: u32,
     field: &'static Field,
-    out: &'o mut Vec<u8>,
+    out: &'o mut Sink,
 }
 
 impl<'de> DeserializeSeed<'de> for OneSeed<'_> {
@@ -178,31 +206,31 @@ impl<'de> DeserializeSeed<'de> for OneSeed<'_> {
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
         let Kind::Message(table) = self.field.kind else { return json.deserialize_any(self) };
         let Self { number, out, .. } = self;
-        wire::put_key(out, number, LEN);
-        let start = out.len();
+        wire::put_key(&mut out.bytes, number, LEN);
+        let start = out.bytes.len();
         MessageSeed { table, out: &mut *out }.deserialize(json)?;
         // The length goes in front of what it counts, which moves to make room.
         let mut len = Vec::with_capacity(10);
-        wire::put_varint(&mut len, (out.len() - start) as u64);
-        out.splice(start..start, len);
-        Ok(())
+        wire::put_varint(&mut len, (out.bytes.len() - start) as u64);
+        out.bytes.splice(start..start, len);
+        out.check()
     }
 }
 
 impl OneSeed<'_> {
     fn varint(self, value: u64) {
-        wire::put_key(self.out, self.number, VARINT);
-        wire::put_varint(self.out, value);
+        wire::put_key(&mut self.out.bytes, self.number, VARINT);
+        wire::put_varint(&mut self.out.bytes, value);
     }
 
     fn fixed64(self, value: u64) {
-        wire::put_key(self.out, self.number, FIXED64);
-        self.out.extend_from_slice(&value.to_le_bytes());
+        wire::put_key(&mut self.out.bytes, self.number, FIXED64);
+        self.out.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     fn fixed32(self, value: u32) {
-        wire::put_key(self.out, self.number, FIXED32);
-        self.out.extend_from_slice(&value.to_le_bytes());
+        wire::put_key(&mut self.out.bytes, self.number, FIXED32);
+        self.out.bytes.extend_from_slice(&value.to_le_bytes());
     }
 
     /// A whole number, given as one, as a float without a fraction, or as text.
@@ -295,14 +323,14 @@ impl<'de> Visitor<'de> for OneSeed<'_> {
     fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
         let invalid = || E::invalid_value(de::Unexpected::Str(value), &self);
         match self.field.kind {
-            Kind::String => wire::put_len(self.out, self.number, value.as_bytes()),
+            Kind::String => wire::put_len(&mut self.out.bytes, self.number, value.as_bytes()),
             Kind::Bytes => {
                 let bytes = base64(value).ok_or_else(invalid)?;
-                wire::put_len(self.out, self.number, &bytes);
+                wire::put_len(&mut self.out.bytes, self.number, &bytes);
             }
             Kind::Id(len) => {
                 let bytes = hex(value, len).ok_or_else(invalid)?;
-                wire::put_len(self.out, self.number, &bytes);
+                wire::put_len(&mut self.out.bytes, self.number, &bytes);
             }
             Kind::Double => {
                 let number = match value {

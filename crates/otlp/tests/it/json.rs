@@ -6,13 +6,15 @@ use teleflow_otlp::{Code, ExportResponse, Signal, Status, json, tree};
 
 use crate::reference::{Request, each_generated};
 
+const LIMIT: usize = 64 << 20;
+
 #[test]
 fn a_request_comes_back_from_json_as_it_went() {
     each_generated(|signal, _, request| {
         let bytes = request.encode();
         let text = json::from_protobuf(signal, &bytes).unwrap();
-        let (again, items) =
-            json::to_protobuf(signal, text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}"));
+        let (again, items) = json::to_protobuf(signal, text.as_bytes(), LIMIT)
+            .unwrap_or_else(|e| panic!("{e}: {text}"));
         assert_eq!(items, request.count());
         let again = Request::decode(signal, &again).unwrap();
         // A NaN is not equal to itself, nor need its bits survive: compare as text.
@@ -65,7 +67,7 @@ const TRACE: &str = r#"{
 
 #[test]
 fn the_protocols_own_mapping_is_followed() {
-    let (bytes, items) = json::to_protobuf(Signal::Traces, TRACE.as_bytes()).unwrap();
+    let (bytes, items) = json::to_protobuf(Signal::Traces, TRACE.as_bytes(), LIMIT).unwrap();
     assert_eq!(items, 1);
     let Request::Traces(request) = Request::decode(Signal::Traces, &bytes).unwrap() else {
         unreachable!()
@@ -113,20 +115,21 @@ fn what_the_mapping_forbids_is_refused_with_the_place() {
         ),
         (r#""droppedLinksCount": 4294967296"#, "out of range"),
     ] {
-        let error = json::to_protobuf(Signal::Traces, span(fields).as_bytes()).unwrap_err();
+        let error = json::to_protobuf(Signal::Traces, span(fields).as_bytes(), LIMIT).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(expected), "{fields}: {error}");
         assert!(error.contains("line 1 column"), "{fields}: {error}");
     }
     for text in ["", "[]", "7", "{", "{\"resourceSpans\":[}", "{} trailing", "\u{0}"] {
-        assert!(json::to_protobuf(Signal::Traces, text.as_bytes()).is_err(), "{text:?}");
+        assert!(json::to_protobuf(Signal::Traces, text.as_bytes(), LIMIT).is_err(), "{text:?}");
     }
 }
 
 #[test]
 fn snake_case_is_an_unknown_key() {
     let (bytes, items) =
-        json::to_protobuf(Signal::Traces, br#"{"resource_spans": [{"scope_spans": []}]}"#).unwrap();
+        json::to_protobuf(Signal::Traces, br#"{"resource_spans": [{"scope_spans": []}]}"#, LIMIT)
+            .unwrap();
     assert_eq!((bytes.len(), items), (0, 0));
 }
 
@@ -137,7 +140,7 @@ fn deep_json_is_refused_and_not_followed() {
         "{\"resourceLogs\":".to_owned() + &"[".repeat(100_000),
         "]".repeat(100_000)
     );
-    assert!(json::to_protobuf(Signal::Logs, deep.as_bytes()).is_err());
+    assert!(json::to_protobuf(Signal::Logs, deep.as_bytes(), LIMIT).is_err());
     let mut value = "{\"stringValue\":\"x\"}".to_owned();
     for _ in 0..5_000 {
         value = format!("{{\"arrayValue\":{{\"values\":[{value}]}}}}");
@@ -145,7 +148,7 @@ fn deep_json_is_refused_and_not_followed() {
     let text = format!(
         "{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{\"body\":{value}}}]}}]}}]}}"
     );
-    assert!(json::to_protobuf(Signal::Logs, text.as_bytes()).is_err());
+    assert!(json::to_protobuf(Signal::Logs, text.as_bytes(), LIMIT).is_err());
 }
 
 #[test]
@@ -161,7 +164,7 @@ fn any_text_is_read_without_a_panic() {
                 _ => text.truncate(at.max(1)),
             }
         }
-        if let Ok((bytes, items)) = json::to_protobuf(Signal::Traces, &text) {
+        if let Ok((bytes, items)) = json::to_protobuf(Signal::Traces, &text, LIMIT) {
             let request = Request::decode(Signal::Traces, &bytes).unwrap();
             assert_eq!(request.count(), items);
         }
@@ -192,4 +195,15 @@ fn a_reply_reads_as_prosts_type() {
     let reply = ExportTraceServiceResponse::decode(&ours.encode()[..]).unwrap();
     let partial = reply.partial_success.unwrap();
     assert_eq!((partial.rejected_spans, &partial.error_message[..]), (5, "five"));
+}
+
+#[test]
+fn what_grows_over_the_limit_is_not_finished() {
+    let zeros = "0,".repeat(100_000);
+    let text = format!(
+        "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{\"histogram\":{{\"dataPoints\":[{{\"bucketCounts\":[{zeros}0]}}]}}}}]}}]}}]}}"
+    );
+    let error = json::to_protobuf(Signal::Metrics, text.as_bytes(), text.len()).unwrap_err();
+    assert!(matches!(error, json::Error::TooLarge(limit) if limit == text.len()), "{error}");
+    assert!(json::to_protobuf(Signal::Metrics, text.as_bytes(), 10 * text.len()).is_ok());
 }

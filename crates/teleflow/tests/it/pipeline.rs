@@ -7,7 +7,9 @@ use teleflow::exporter::{
     Exporter, GrpcConfig, GrpcExporter, HttpConfig, HttpExporter, OnFull, QueueConfig,
 };
 use teleflow::sampler::{self, Policy, Rule};
-use teleflow::{Account, Books, LaneConfig, Payload, Phase, Pipeline, Signal, StartError, receiver};
+use teleflow::{
+    Account, Books, LaneConfig, Payload, Phase, Pipeline, Signal, StartError, receiver,
+};
 use teleflow_testkit::sink::{Cue, Sink};
 use teleflow_testkit::telemetry::Telemetry;
 use tokio::time::Instant;
@@ -32,7 +34,11 @@ fn lane(signal: Signal) -> LaneConfig {
 }
 
 /// A pipeline of one lane for each signal, from real sockets into `sink`.
-async fn start(sink: &Sink, queue: QueueConfig, shape: impl Fn(LaneConfig) -> LaneConfig) -> Pipeline {
+async fn start(
+    sink: &Sink,
+    queue: QueueConfig,
+    shape: impl Fn(LaneConfig) -> LaneConfig,
+) -> Pipeline {
     let mut builder =
         Pipeline::builder().receiver("otlp", on_free_ports()).exporter("sink", sink.clone(), queue);
     for signal in Signal::ALL {
@@ -266,9 +272,11 @@ async fn each_destination_has_its_own_account() {
 async fn parts_that_do_not_fit_are_named() {
     let sink = Sink::new();
     let builder = || {
-        Pipeline::builder()
-            .receiver("otlp", on_free_ports())
-            .exporter("sink", sink.clone(), QueueConfig::default())
+        Pipeline::builder().receiver("otlp", on_free_ports()).exporter(
+            "sink",
+            sink.clone(),
+            QueueConfig::default(),
+        )
     };
     let lane = || LaneConfig::new("logs", Signal::Logs);
     for (builder, message) in [
@@ -288,9 +296,7 @@ async fn parts_that_do_not_fit_are_named() {
 
     let first = builder().lane(lane().from("otlp").to("sink")).start().await.unwrap();
     let taken = receiver::Config {
-        grpc: Some(receiver::GrpcConfig {
-            endpoint: first.grpc_addr("otlp").unwrap().to_string(),
-        }),
+        grpc: Some(receiver::GrpcConfig { endpoint: first.grpc_addr("otlp").unwrap().to_string() }),
         ..on_free_ports()
     };
     let second = Pipeline::builder().receiver("again", taken).start().await.unwrap_err();

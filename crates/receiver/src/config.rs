@@ -1,0 +1,175 @@
+//! What a receiver can be told.
+
+use std::time::Duration;
+
+use teleflow_otlp::{DEFAULT_MAX_REQUEST_BYTES, Signal};
+
+/// Where to listen and how much to take.
+///
+/// The default listens on both of OTLP's ports of this machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// OTLP/gRPC. Default: on. `None` opens no port for it.
+    pub grpc: Option<GrpcConfig>,
+    /// OTLP/HTTP. Default: on. `None` opens no port for it.
+    pub http: Option<HttpConfig>,
+    /// Which signals are taken, by [`Signal::index`]. Default: all. For the others the answer is
+    /// that there is no such method or path, so that a client sends them elsewhere.
+    pub signals: [bool; 3],
+    /// What clients may take, over both protocols together.
+    pub limits: Limits,
+    /// How long clients may take, on each connection.
+    pub timeouts: Timeouts,
+}
+
+/// How OTLP/gRPC is served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GrpcConfig {
+    /// `host:port`. Default: `127.0.0.1:4317`. Port 0 takes a free one. A name that has several
+    /// addresses is bound to the first that works, IPv4 first.
+    pub endpoint: String,
+}
+
+/// How OTLP/HTTP is served.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpConfig {
+    /// `host:port`. Default: `127.0.0.1:4318`. Port 0 takes a free one. A name that has several
+    /// addresses is bound to the first that works, IPv4 first.
+    pub endpoint: String,
+    /// Where each signal is posted to.
+    pub paths: Paths,
+}
+
+/// URL paths of OTLP/HTTP, compared exactly. Each starts with `/`, and no two are the same.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Paths {
+    /// Default: `/v1/traces`.
+    pub traces: String,
+    /// Default: `/v1/metrics`.
+    pub metrics: String,
+    /// Default: `/v1/logs`.
+    pub logs: String,
+}
+
+/// Bounds of what clients can make a receiver hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// The most bytes of one request, as sent and after decompression. Default: 64 MiB, as the
+    /// specification advises. Never more than half of `max_in_flight_bytes`, so that a request
+    /// that is alone always fits. With 0, only empty requests pass.
+    pub max_request_bytes: usize,
+    /// The most bytes of requests that are being read, inflated or waiting in
+    /// [`Consumer::consume`](crate::Consumer::consume), over all connections. Default: 256 MiB.
+    /// Over it, a request is refused before more of it is read. To be lowered where memory is
+    /// short.
+    pub max_in_flight_bytes: usize,
+    /// The most open connections, over both protocols. Default: 10 000. One more is closed as soon
+    /// as it is accepted. With 0, all are.
+    pub max_connections: usize,
+    /// The most requests at a time on one HTTP/2 connection. Default: 200. More wait at the client.
+    pub max_concurrent_streams: u32,
+    /// What a client is told to wait when `max_in_flight_bytes` are taken. Default: 1 s. Zero
+    /// leaves the wait to the client's own back-off.
+    pub retry_after: Duration,
+}
+
+/// Bounds of how long clients can make a receiver wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// For the head of a request, or the first bytes of a connection. Default: 30 s. The connection
+    /// is closed after that, and at the latest after twice that.
+    pub header: Duration,
+    /// For the body of a request, from its head on. Default: 60 s.
+    pub body: Duration,
+    /// For the next request on an open connection. Default: 5 minutes. `None` waits for ever.
+    pub idle: Option<Duration>,
+    /// How often an HTTP/2 client that is silent is asked whether it is still there; one that does
+    /// not answer for 20 s is dropped. Default: one minute. `None` never asks.
+    pub keep_alive: Option<Duration>,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grpc: Some(GrpcConfig::default()),
+            http: Some(HttpConfig::default()),
+            signals: [true; 3],
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+// === impl GrpcConfig ===
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        Self { endpoint: "127.0.0.1:4317".to_owned() }
+    }
+}
+
+// === impl HttpConfig ===
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { endpoint: "127.0.0.1:4318".to_owned(), paths: Paths::default() }
+    }
+}
+
+// === impl Paths ===
+
+impl Paths {
+    /// The path of one signal.
+    pub fn of(&self, signal: Signal) -> &str {
+        match signal {
+            Signal::Traces => &self.traces,
+            Signal::Metrics => &self.metrics,
+            Signal::Logs => &self.logs,
+        }
+    }
+
+    /// The signal that is posted to `path`.
+    pub(crate) fn signal(&self, path: &str) -> Option<Signal> {
+        Signal::ALL.into_iter().find(|&signal| self.of(signal) == path)
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        let path = |signal: Signal| signal.http_path().to_owned();
+        Self {
+            traces: path(Signal::Traces),
+            metrics: path(Signal::Metrics),
+            logs: path(Signal::Logs),
+        }
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
+            max_in_flight_bytes: 256 * 1024 * 1024,
+            max_connections: 10_000,
+            max_concurrent_streams: 200,
+            retry_after: Duration::from_secs(1),
+        }
+    }
+}
+
+// === impl Timeouts ===
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            header: Duration::from_secs(30),
+            body: Duration::from_secs(60),
+            idle: Some(Duration::from_secs(300)),
+            keep_alive: Some(Duration::from_secs(60)),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! An OTLP server over gRPC and HTTP that hands on bytes.
+//!
+//! A request is read within limits, inflated, validated once and handed to a [`Consumer`] as a
+//! [`Payload`](teleflow_otlp::Payload); its answer goes back to the client. Nothing is decoded.
+//! This is not a pipeline: what is taken is the consumer's from then on.
+//!
+//! Every part is bounded by [`Limits`] and [`Timeouts`]. Not counted in
+//! [`Limits::max_in_flight_bytes`] is what clients have sent and no request has read yet, at most
+//! 4 MiB a connection, and what one request is inflated or converted to before it is checked, at
+//! most one request a thread.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use teleflow_otlp::Payload;
+//! use teleflow_receiver::{Config, Consumer, GrpcConfig, HttpConfig, Receiver, Refused};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! struct Count;
+//!
+//! impl Consumer for Count {
+//!     async fn consume(&self, payload: Payload) -> Result<(), Refused> {
+//!         println!("{} {}", payload.items(), payload.signal().items_name());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), teleflow_receiver::BindError> {
+//! let config = Config {
+//!     grpc: Some(GrpcConfig { endpoint: "127.0.0.1:0".into() }),
+//!     http: Some(HttpConfig { endpoint: "127.0.0.1:0".into(), ..HttpConfig::default() }),
+//!     ..Config::default()
+//! };
+//! let receiver = Receiver::bind(config).await?;
+//! let stop = CancellationToken::new();
+//! # stop.cancel();
+//! let stopped = receiver.serve(Count, stop, Duration::from_secs(5)).await;
+//! assert_eq!(stopped.connections_cut, 0);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bind;
+mod body;
+mod budget;
+mod config;
+mod connection;
+mod consumer;
+mod grpc;
+mod http;
+mod inflate;
+mod rejection;
+mod reply;
+mod request;
+mod serve;
+mod stats;
+
+pub use bind::{BindError, Receiver};
+pub use config::{Config, GrpcConfig, HttpConfig, Limits, Paths, Timeouts};
+pub use consumer::{Consumer, Refused, RefusedReason};
+pub use serve::Stopped;
+pub use stats::{Requests, Snapshot, Stats, Transport};

@@ -1,0 +1,8 @@
+//! A receiver on real sockets, and clients that behave, and that do not.
+
+mod grpc;
+mod http;
+mod lifecycle;
+mod limits;
+mod malformed;
+mod support;
