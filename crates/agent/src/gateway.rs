@@ -71,25 +71,24 @@ const fn signal(signal: config::Signal) -> Signal {
 
 fn receiver(otlp: &config::OtlpReceiver) -> receiver::Config {
     let mut limits = receiver::Limits::default();
-    // The two protocols share one limit here: the larger of the two that the file sets.
     let sizes = [
         otlp.grpc.as_ref().map(|grpc| grpc.max_recv_msg_bytes),
         otlp.http.as_ref().map(|http| http.max_request_body_bytes),
     ];
-    if let Some(bytes) = sizes.into_iter().flatten().max() {
-        limits.max_request_bytes = bytes as usize;
-        limits.max_in_flight_bytes = limits.max_in_flight_bytes.max(bytes as usize * 2);
-    }
+    // One request of the largest size has to fit, compressed and inflated.
+    let largest = sizes.into_iter().flatten().max().unwrap_or_default() as usize;
+    limits.max_in_flight_bytes = limits.max_in_flight_bytes.max(largest * 2);
     if let Some(streams) = otlp.grpc.as_ref().and_then(|grpc| grpc.max_concurrent_streams) {
         limits.max_concurrent_streams = streams;
     }
     receiver::Config {
-        grpc: otlp
-            .grpc
-            .as_ref()
-            .map(|grpc| receiver::GrpcConfig { endpoint: grpc.endpoint.to_string() }),
+        grpc: otlp.grpc.as_ref().map(|grpc| receiver::GrpcConfig {
+            endpoint: grpc.endpoint.to_string(),
+            max_request_bytes: grpc.max_recv_msg_bytes as usize,
+        }),
         http: otlp.http.as_ref().map(|http| receiver::HttpConfig {
             endpoint: http.endpoint.to_string(),
+            max_request_bytes: http.max_request_body_bytes as usize,
             paths: receiver::Paths {
                 traces: http.traces_url_path.clone(),
                 metrics: http.metrics_url_path.clone(),

@@ -70,15 +70,19 @@ impl Receiver {
     ///
     /// Dropping the future gives back every port.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let Config { grpc, http, signals, mut limits, timeouts } = config;
+        let Config { grpc, http, signals, limits, timeouts } = config;
         // Compressed and inflated, a request may be held twice for a moment.
-        limits.max_request_bytes = limits.max_request_bytes.min(limits.max_in_flight_bytes / 2);
+        let bound = |bytes: usize| bytes.min(limits.max_in_flight_bytes / 2);
+        let max_request_bytes = [
+            grpc.as_ref().map_or(0, |grpc| bound(grpc.max_request_bytes)),
+            http.as_ref().map_or(0, |http| bound(http.max_request_bytes)),
+        ];
         let grpc = match grpc {
             Some(grpc) => Some(listen("OTLP/gRPC", grpc.endpoint).await?),
             None => None,
         };
         let (http, paths) = match http {
-            Some(HttpConfig { endpoint, paths }) => {
+            Some(HttpConfig { endpoint, paths, .. }) => {
                 check(&paths)?;
                 (Some(listen("OTLP/HTTP", endpoint).await?), paths)
             }
@@ -86,6 +90,7 @@ impl Receiver {
         };
         let core = Core {
             limits,
+            max_request_bytes,
             timeouts,
             paths,
             signals,

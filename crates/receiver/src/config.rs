@@ -28,6 +28,10 @@ pub struct GrpcConfig {
     /// `host:port`. Default: `127.0.0.1:4317`. Port 0 takes a free one. A name that has several
     /// addresses is bound to the first that works, IPv4 first.
     pub endpoint: String,
+    /// The most bytes of one request, as sent and after decompression. Default: 64 MiB, as the
+    /// specification advises. Never more than half of [`Limits::max_in_flight_bytes`], so that a
+    /// request that is alone always fits. With 0, only empty requests pass.
+    pub max_request_bytes: usize,
 }
 
 /// How OTLP/HTTP is served.
@@ -36,6 +40,10 @@ pub struct HttpConfig {
     /// `host:port`. Default: `127.0.0.1:4318`. Port 0 takes a free one. A name that has several
     /// addresses is bound to the first that works, IPv4 first.
     pub endpoint: String,
+    /// The most bytes of one request, as sent and after decompression. Default: 64 MiB, as the
+    /// specification advises. Never more than half of [`Limits::max_in_flight_bytes`], so that a
+    /// request that is alone always fits. With 0, only empty requests pass.
+    pub max_request_bytes: usize,
     /// Where each signal is posted to.
     pub paths: Paths,
 }
@@ -54,10 +62,6 @@ pub struct Paths {
 /// Bounds of what clients can make a receiver hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// The most bytes of one request, as sent and after decompression. Default: 64 MiB, as the
-    /// specification advises. Never more than half of `max_in_flight_bytes`, so that a request
-    /// that is alone always fits. With 0, only empty requests pass.
-    pub max_request_bytes: usize,
     /// The most bytes of requests that are being read, inflated or waiting in
     /// [`Consumer::consume`](crate::Consumer::consume), over all connections. Default: 256 MiB.
     /// Over it, a request is refused before more of it is read. To be lowered where memory is
@@ -106,7 +110,7 @@ impl Default for Config {
 
 impl Default for GrpcConfig {
     fn default() -> Self {
-        Self { endpoint: "127.0.0.1:4317".to_owned() }
+        Self { endpoint: "127.0.0.1:4317".to_owned(), max_request_bytes: DEFAULT_MAX_REQUEST_BYTES }
     }
 }
 
@@ -114,7 +118,11 @@ impl Default for GrpcConfig {
 
 impl Default for HttpConfig {
     fn default() -> Self {
-        Self { endpoint: "127.0.0.1:4318".to_owned(), paths: Paths::default() }
+        Self {
+            endpoint: "127.0.0.1:4318".to_owned(),
+            max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
+            paths: Paths::default(),
+        }
     }
 }
 
@@ -152,7 +160,6 @@ impl Default for Paths {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
             max_in_flight_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
             max_concurrent_streams: 200,

@@ -57,7 +57,7 @@ pub(crate) async fn answer<C: Consumer>(
 /// Reads the one message of the call.
 async fn read(request: Request<Incoming>, in_flight: &Arc<InFlight>) -> Result<Payload, Rejection> {
     let encoding = encoding(request.headers())?;
-    let limit = in_flight.core().limits.max_request_bytes;
+    let limit = in_flight.core().max_request_bytes(Transport::Grpc);
     let body = Metered::new(request.into_body(), Arc::clone(in_flight), limit + PREFIX);
     let mut messages = Streaming::new_request(Whole, body, encoding, Some(limit));
     let fail = |status| rejection(status, limit);

@@ -54,7 +54,7 @@ pub(crate) async fn answer<C: Consumer>(
         return response;
     }
     let in_flight = InFlight::new(&server.core, Transport::Http, signal);
-    let limit = server.core.limits.max_request_bytes;
+    let limit = server.core.max_request_bytes(Transport::Http);
     let mut body = Metered::new(body, Arc::clone(&in_flight), limit);
     let outcome = match read(&head.headers, format, &mut body, &in_flight).await {
         Ok(payload) => {
@@ -93,7 +93,7 @@ async fn read(
     })?;
     let is_gzip = is_gzip(headers)?;
     let signal = in_flight.signal();
-    let limit = in_flight.core().limits.max_request_bytes;
+    let limit = in_flight.core().max_request_bytes(Transport::Http);
 
     let mut bytes = body.read_to_end().await?;
     if bytes.is_empty() {

@@ -28,7 +28,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), teleflow_receiver::BindError> {
 //! let config = Config {
-//!     grpc: Some(GrpcConfig { endpoint: "127.0.0.1:0".into() }),
+//!     grpc: Some(GrpcConfig { endpoint: "127.0.0.1:0".into(), ..GrpcConfig::default() }),
 //!     http: Some(HttpConfig { endpoint: "127.0.0.1:0".into(), ..HttpConfig::default() }),
 //!     ..Config::default()
 //! };

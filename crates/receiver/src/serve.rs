@@ -55,6 +55,8 @@ pub struct Stopped {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) limits: Limits,
+    /// By transport.
+    pub(crate) max_request_bytes: [usize; 2],
     pub(crate) timeouts: Timeouts,
     pub(crate) paths: Paths,
     pub(crate) signals: [bool; 3],
@@ -103,6 +105,10 @@ impl Receiver {
 // === impl Core ===
 
 impl Core {
+    pub(crate) const fn max_request_bytes(&self, transport: Transport) -> usize {
+        self.max_request_bytes[transport as usize]
+    }
+
     pub(crate) fn takes(&self, signal: Signal) -> bool {
         self.signals[signal.index()]
     }

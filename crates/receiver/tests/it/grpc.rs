@@ -14,7 +14,7 @@ use tonic::transport::Endpoint;
 
 use crate::support::{
     Client, ProtoDuration, RetryInfo, RpcStatus, Server, bomb, call, config, frame, gzip,
-    gzip_call, padding, raw_call, request, telemetry,
+    gzip_call, limit_requests, padding, raw_call, request, telemetry,
 };
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_refusal_is_unavailable_with_retry_info() {
 #[tokio::test]
 async fn every_error_has_the_code_that_the_protocol_wants() {
     let mut config = config();
-    config.limits.max_request_bytes = 1000;
+    limit_requests(&mut config, 1000);
     let server = Server::start(config).await;
     let path = Signal::Traces.grpc_path();
     let gzip_header = ("grpc-encoding", "gzip");

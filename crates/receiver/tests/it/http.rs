@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Client, GZIP, JSON, PROTOBUF, Server, bomb, config, gzip, padding, post, request, telemetry,
+    Client, GZIP, JSON, PROTOBUF, Server, bomb, config, gzip, limit_requests, padding, post,
+    request, telemetry,
 };
 
 #[tokio::test]
@@ -81,7 +82,7 @@ type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, i32,
 #[tokio::test]
 async fn every_error_is_told_as_a_status_in_the_encoding_of_the_request() {
     let mut config = config();
-    config.limits.max_request_bytes = 1000;
+    limit_requests(&mut config, 1000);
     let server = Server::start(config).await;
     let traces = "/v1/traces";
     let valid = telemetry(Signal::Traces, 1);
@@ -200,7 +201,8 @@ async fn the_paths_are_what_they_are_configured_to_be() {
         Paths { logs: "/otlp/spans".into(), ..paths.clone() },
         Paths { logs: "v1/logs".into(), ..paths },
     ] {
-        config.http = Some(HttpConfig { endpoint: "127.0.0.1:0".into(), paths });
+        config.http =
+            Some(HttpConfig { endpoint: "127.0.0.1:0".into(), paths, ..HttpConfig::default() });
         let error = Receiver::bind(config.clone()).await.unwrap_err();
         assert!(error.to_string().contains("for logs must start with /"), "{error}");
     }

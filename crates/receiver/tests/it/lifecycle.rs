@@ -14,14 +14,14 @@ use crate::support::{Client, PROTOBUF, Server, call, config, padding, post};
 async fn a_taken_port_is_named_with_its_protocol() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = taken.local_addr().unwrap().to_string();
-    let grpc = Some(GrpcConfig { endpoint: endpoint.clone() });
+    let grpc = Some(GrpcConfig { endpoint: endpoint.clone(), ..GrpcConfig::default() });
     let error = Receiver::bind(Config { grpc, ..config() }).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen for OTLP/gRPC on {endpoint}"));
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("in use"), "{source}");
 
     for endpoint in ["no port", "127.0.0.1:99999", "name.invalid:4317"] {
-        let grpc = Some(GrpcConfig { endpoint: endpoint.to_owned() });
+        let grpc = Some(GrpcConfig { endpoint: endpoint.to_owned(), ..GrpcConfig::default() });
         let error = Receiver::bind(Config { grpc, ..config() }).await.unwrap_err();
         let expected = format!("cannot resolve the OTLP/gRPC endpoint {endpoint:?}");
         assert_eq!(error.to_string(), expected);

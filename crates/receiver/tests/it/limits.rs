@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::support::{
-    Client, GZIP, JSON, PROTOBUF, Server, bomb, call, config, frame, gzip, gzip_call, padding,
-    post, raw_call, telemetry,
+    Client, GZIP, JSON, PROTOBUF, Server, bomb, call, config, frame, gzip, gzip_call,
+    limit_requests, padding, post, raw_call, telemetry,
 };
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_request_that_would_never_fit_into_the_budget_is_not_to_be_sent_again(
 #[tokio::test]
 async fn a_body_without_a_length_is_cut_at_the_limit() {
     let mut config = config();
-    config.limits.max_request_bytes = 100_000;
+    limit_requests(&mut config, 100_000);
     let server = Server::start(config).await;
     for (lines, is) in
         [(9, "200 OK"), (11, "413 Payload Too Large"), (2000, "413 Payload Too Large")]

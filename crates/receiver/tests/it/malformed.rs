@@ -11,7 +11,8 @@ use teleflow_otlp::Signal;
 use teleflow_testkit::mangle::mangle;
 
 use crate::support::{
-    Client, GZIP, PROTOBUF, Server, bomb, call, config, gzip, gzip_call, post, telemetry,
+    Client, GZIP, PROTOBUF, Server, bomb, call, config, gzip, gzip_call, limit_requests, post,
+    telemetry,
 };
 
 const LIMIT: usize = 256 * 1024;
@@ -27,7 +28,7 @@ fn is_valid(signal: Signal, request: &[u8]) -> bool {
 #[tokio::test]
 async fn ten_thousand_damaged_requests_are_taken_exactly_when_prost_takes_them() {
     let mut config = config();
-    config.limits.max_request_bytes = LIMIT;
+    limit_requests(&mut config, LIMIT);
     let server = Server::start(config).await;
     let mut grpc = Client::http2(server.grpc).await;
     let mut http = Client::http1(server.http).await;

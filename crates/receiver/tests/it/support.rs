@@ -182,9 +182,19 @@ impl Server {
 }
 
 /// Free ports, and all else by default.
+/// Lets requests take so many bytes, over both protocols.
+pub(crate) fn limit_requests(config: &mut Config, bytes: usize) {
+    if let Some(grpc) = &mut config.grpc {
+        grpc.max_request_bytes = bytes;
+    }
+    if let Some(http) = &mut config.http {
+        http.max_request_bytes = bytes;
+    }
+}
+
 pub(crate) fn config() -> Config {
     Config {
-        grpc: Some(GrpcConfig { endpoint: "127.0.0.1:0".into() }),
+        grpc: Some(GrpcConfig { endpoint: "127.0.0.1:0".into(), ..GrpcConfig::default() }),
         http: Some(HttpConfig { endpoint: "localhost:0".into(), ..HttpConfig::default() }),
         ..Config::default()
     }

@@ -16,7 +16,10 @@ use tokio::time::Instant;
 
 fn on_free_ports() -> receiver::Config {
     receiver::Config {
-        grpc: Some(receiver::GrpcConfig { endpoint: "127.0.0.1:0".into() }),
+        grpc: Some(receiver::GrpcConfig {
+            endpoint: "127.0.0.1:0".into(),
+            ..receiver::GrpcConfig::default()
+        }),
         http: Some(receiver::HttpConfig {
             endpoint: "127.0.0.1:0".into(),
             ..receiver::HttpConfig::default()
@@ -296,7 +299,10 @@ async fn parts_that_do_not_fit_are_named() {
 
     let first = builder().lane(lane().from("otlp").to("sink")).start().await.unwrap();
     let taken = receiver::Config {
-        grpc: Some(receiver::GrpcConfig { endpoint: first.grpc_addr("otlp").unwrap().to_string() }),
+        grpc: Some(receiver::GrpcConfig {
+            endpoint: first.grpc_addr("otlp").unwrap().to_string(),
+            ..receiver::GrpcConfig::default()
+        }),
         ..on_free_ports()
     };
     let second = Pipeline::builder().receiver("again", taken).start().await.unwrap_err();

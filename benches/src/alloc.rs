@@ -1,0 +1,91 @@
+//! Counts what a piece of code allocates.
+
+#![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; nothing safe sees allocations")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// The system allocator with two counters in front.
+///
+/// A benchmark that counts installs it once:
+///
+/// ```
+/// use teleflow_benches::alloc::{self, Counting};
+///
+/// #[global_allocator]
+/// static ALLOCATOR: Counting = Counting;
+///
+/// let (text, counted) = alloc::count(|| String::with_capacity(100));
+/// assert_eq!((counted.allocations, counted.bytes), (1, 100));
+/// # drop(text);
+/// ```
+#[derive(Debug)]
+pub struct Counting;
+
+/// What was asked of the allocator during a call of [`count`], by every thread.
+///
+/// A reallocation counts as one allocation of the new size; what is freed is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Calls that returned memory.
+    pub allocations: u64,
+    /// The bytes they asked for.
+    pub bytes: u64,
+}
+
+/// Runs `work` and counts what the whole program allocates meanwhile.
+///
+/// Zero throughout where [`Counting`] is not installed. The counters are the program's, so a
+/// thread that works at the same time is counted too.
+pub fn count<T>(work: impl FnOnce() -> T) -> (T, Counted) {
+    let before = now();
+    let value = work();
+    let after = now();
+    let counted = Counted {
+        allocations: after.allocations - before.allocations,
+        bytes: after.bytes - before.bytes,
+    };
+    (value, counted)
+}
+
+fn now() -> Counted {
+    Counted {
+        allocations: ALLOCATIONS.load(Ordering::Relaxed),
+        bytes: BYTES.load(Ordering::Relaxed),
+    }
+}
+
+fn note(bytes: usize) {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+// SAFETY: every call goes to `System` with the caller's own arguments and its answer is returned
+// as it is, so `System` keeps the contract. Counting touches two atomics and never allocates.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is that of `System`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note(new_size);
+        // SAFETY: `pointer` came from `System` through this allocator, with this layout.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` through this allocator, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}

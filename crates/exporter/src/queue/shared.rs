@@ -1,0 +1,238 @@
+//! What a queue's two ends share, and the consumers at the far one.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::FutureExt as _;
+use teleflow_otlp::{Payload, Signal};
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::{Drained, Observer, Outcome, QueueConfig, Refused};
+use crate::{AnyExporter, ExportError, Exporter as _};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// One permit a queued payload; closed with the queue.
+    pub(super) ready: Semaphore,
+    /// Held by the one who waits for room: the others stand in line behind it, in order.
+    pub(super) turn: Semaphore,
+    /// Told when room came free; the holder of `turn` listens.
+    pub(super) room: Notify,
+    /// How many outcomes are being told at this moment.
+    reporting: watch::Sender<usize>,
+    observer: Arc<dyn Observer>,
+    max_requests: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) queued: VecDeque<Payload>,
+    /// Of `queued`.
+    pub(super) items: u64,
+    pub(super) bytes: usize,
+    /// What each consumer is exporting. Whoever takes an entry out reports its outcome.
+    pub(super) in_flight: Box<[Option<Flight>]>,
+    /// Against the bounds: queued, in flight, and permits.
+    pub(super) held_requests: usize,
+    pub(super) held_bytes: usize,
+    pub(super) closed: bool,
+}
+
+/// What has to be known of a payload that is in its exporter's hands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) signal: Signal,
+    pub(super) items: u64,
+    pub(super) bytes: usize,
+}
+
+/// A consumer's hold on its flight: reports it as abandoned unless it lands.
+struct Landing<'a> {
+    shared: &'a Shared,
+    consumer: usize,
+}
+
+/// Counts a report as long as it lasts, also when the observer panics.
+struct Reporting<'a>(&'a Shared);
+
+/// Why there is no room.
+pub(super) enum NoRoom {
+    Full,
+    TooLarge,
+    Closed,
+}
+
+// === impl NoRoom ===
+
+impl NoRoom {
+    pub(super) fn refuse(self, payload: Payload) -> Refused {
+        match self {
+            Self::Full => Refused::Full(payload),
+            Self::TooLarge => Refused::TooLarge(payload),
+            Self::Closed => Refused::Closed(payload),
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn new(config: &QueueConfig, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                queued: VecDeque::new(),
+                items: 0,
+                bytes: 0,
+                in_flight: vec![None; config.num_consumers.get()].into(),
+                held_requests: 0,
+                held_bytes: 0,
+                closed: false,
+            }),
+            ready: Semaphore::new(0),
+            turn: Semaphore::new(1),
+            room: Notify::new(),
+            reporting: watch::Sender::new(0),
+            observer,
+            max_requests: config.max_requests.get(),
+            max_bytes: config.max_bytes.get(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Takes room for one payload.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), NoRoom> {
+        let mut state = self.lock();
+        if state.closed {
+            Err(NoRoom::Closed)
+        } else if bytes > self.max_bytes {
+            Err(NoRoom::TooLarge)
+        } else if state.held_requests >= self.max_requests
+            || state.held_bytes > self.max_bytes - bytes
+        {
+            Err(NoRoom::Full)
+        } else {
+            state.held_requests += 1;
+            state.held_bytes += bytes;
+            Ok(())
+        }
+    }
+
+    /// Takes the oldest payload out, for a consumer to export.
+    fn start(&self, consumer: usize) -> Option<Payload> {
+        let mut state = self.lock();
+        let payload = state.queued.pop_front()?;
+        state.items -= payload.items();
+        state.bytes -= payload.bytes();
+        state.in_flight[consumer] = Some(Flight {
+            signal: payload.signal(),
+            items: payload.items(),
+            bytes: payload.bytes(),
+        });
+        Some(payload)
+    }
+
+    /// Ends a flight, unless a drain has ended it already.
+    fn end(&self, consumer: usize, outcome: Outcome<'_>) {
+        let mut state = self.lock();
+        let Some(flight) = state.in_flight[consumer].take() else { return };
+        state.held_requests -= 1;
+        state.held_bytes -= flight.bytes;
+        // Before the lock is given back: a drain that finds no flight knows of the report.
+        let _reporting = Reporting::begin(self);
+        drop(state);
+        self.room.notify_one();
+        self.observer.outcome(flight.signal, flight.items, outcome);
+    }
+
+    /// Waits until no observer is being told of an outcome.
+    pub(super) async fn reported(&self) {
+        let mut reporting = self.reporting.subscribe();
+        // Fails only where the sender is gone, which is ours.
+        let _ = reporting.wait_for(|count| *count == 0).await;
+    }
+
+    /// Abandons everything that is held, in a queue that is closed: room is of no use any more.
+    pub(super) fn abandon(&self) -> Drained {
+        let mut left = Vec::new();
+        {
+            let mut state = self.lock();
+            left.extend(state.in_flight.iter_mut().filter_map(Option::take));
+            left.extend(state.queued.drain(..).map(|payload| Flight {
+                signal: payload.signal(),
+                items: payload.items(),
+                bytes: payload.bytes(),
+            }));
+            state.items = 0;
+            state.bytes = 0;
+        }
+        let mut drained = Drained::default();
+        for Flight { signal, items, bytes } in left {
+            drained.abandoned_requests += 1;
+            drained.abandoned_items += items;
+            drained.abandoned_bytes += bytes as u64;
+            self.observer.outcome(signal, items, Outcome::Abandoned);
+        }
+        drained
+    }
+}
+
+// === impl Landing ===
+
+impl Landing<'_> {
+    fn land(self, outcome: Outcome<'_>) {
+        self.shared.end(self.consumer, outcome);
+    }
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        // Does nothing after `land`: the flight is over then.
+        self.shared.end(self.consumer, Outcome::Abandoned);
+    }
+}
+
+// === impl Reporting ===
+
+impl<'a> Reporting<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.reporting.send_modify(|count| *count += 1);
+        Self(shared)
+    }
+}
+
+impl Drop for Reporting<'_> {
+    fn drop(&mut self) {
+        self.0.reporting.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Exports one payload after the other until the queue is closed and empty.
+pub(super) async fn consume(shared: Arc<Shared>, exporter: AnyExporter, consumer: usize) {
+    loop {
+        // Once the queue is closed, what is left is taken without being told of it.
+        if let Ok(permit) = shared.ready.acquire().await {
+            permit.forget();
+        }
+        let Some(payload) = shared.start(consumer) else {
+            if shared.lock().closed {
+                return;
+            }
+            continue;
+        };
+        let landing = Landing { shared: &shared, consumer };
+        shared.observer.started(payload.signal(), payload.items());
+        // Inside of the block, so that a panic before the first await is caught too.
+        let export = AssertUnwindSafe(async { exporter.export(payload).await });
+        let result = export.catch_unwind().await.unwrap_or(Err(ExportError::Panicked));
+        match &result {
+            Ok(delivered) => landing.land(Outcome::Delivered(delivered)),
+            Err(error) => landing.land(Outcome::Failed(error)),
+        }
+    }
+}
