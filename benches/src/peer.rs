@@ -163,6 +163,7 @@ exporters:
       enabled: true
       num_consumers: 10
       queue_size: 1000
+      block_on_overflow: true
 
 service:
 {service}    logs: {{level: warn}}

@@ -21,9 +21,10 @@ CREATE TABLE spans (
     events TEXT NOT NULL,
     links TEXT NOT NULL
 );
-CREATE INDEX spans_by_trace ON spans (trace_id);
+CREATE INDEX spans_by_trace ON spans (id >> 15, trace_id);
 CREATE INDEX spans_by_start ON spans (start_time_unix_nano);
-CREATE INDEX spans_roots_by_duration ON spans (duration_nano) WHERE parent_span_id IS NULL;
+CREATE INDEX spans_roots ON spans (start_time_unix_nano, duration_nano, trace_id)
+    WHERE parent_span_id IS NULL;
 
 CREATE TABLE logs (
     id INTEGER PRIMARY KEY,
@@ -44,7 +45,7 @@ CREATE TABLE logs (
     attributes TEXT NOT NULL,
     resource TEXT NOT NULL
 );
-CREATE INDEX logs_by_trace ON logs (trace_id) WHERE trace_id IS NOT NULL;
+CREATE INDEX logs_by_trace ON logs (id >> 15, trace_id) WHERE trace_id IS NOT NULL;
 CREATE INDEX logs_by_time ON logs (time_unix_nano);
 
 CREATE TABLE metric_points (
@@ -73,3 +74,8 @@ CREATE TABLE metric_points (
     point BLOB NOT NULL
 );
 CREATE INDEX metric_points_by_name ON metric_points (name, time_unix_nano);
+
+ANALYZE sqlite_schema;
+INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
+    ('spans', 'spans_by_trace', '1000000 32768 8'),
+    ('logs', 'logs_by_trace', '1000000 32768 8');
