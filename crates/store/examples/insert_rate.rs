@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, reason = "it is a program")]
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -55,7 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut sent = 0_u64;
     let mut waiting = std::collections::VecDeque::new();
     let store = std::sync::Arc::new(store);
-    let mut last = (start, 0);
+    let (mut last, mut largest) = ((start, 0), 0);
     while Instant::now() < end {
         let bytes = Bytes::from(renewed(&template, sent * 10_000, &mut rng));
         let payload = Payload::trusted(Signal::Traces, bytes, payload_spans as u64);
@@ -69,6 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         if last.0.elapsed() >= Duration::from_secs(2) {
             let rate = (sent - last.1) as f64 / last.0.elapsed().as_secs_f64();
+            largest = largest.max(size_on_disk(&path));
             println!("{:>4} s: {rate:>8.0} spans/s", start.elapsed().as_secs());
             last = (Instant::now(), sent);
         }
@@ -81,7 +83,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let stats = store.stats();
     let bytes = std::fs::metadata(&path)?.len();
-    let rows = SqliteReader::open(&path)?.span_count()?;
+    let reader = SqliteReader::open(&path)?;
+    let rows = reader.span_count()?;
+    let start = Instant::now();
+    let slowest = reader.slowest_trace(true)?.ok_or("no root")?;
+    println!("slowest trace found in {:.1?}", start.elapsed());
+    let start = Instant::now();
+    assert_eq!(reader.trace(&slowest)?.len(), TRACE_SPANS);
+    println!("its spans found in {:.1?}", start.elapsed());
+    println!("{} bytes at most on disk, of {}", largest, max_mib << 20);
     println!("{sent} spans in {elapsed:.2} s, {} transactions", stats.transactions);
     println!(
         "{rows} in the file, {} evicted, {bytes} bytes, {} a span",
@@ -98,6 +108,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(stats.stored.spans, sent);
     assert_eq!(rows + stats.evicted.spans, sent);
     Ok(())
+}
+
+/// What the three files of the database take.
+fn size_on_disk(path: &Path) -> u64 {
+    let size = |suffix| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        std::fs::metadata(name).map_or(0, |file| file.len())
+    };
+    ["", "-wal", "-shm"].map(size).iter().sum()
 }
 
 /// The CPU time in seconds of all threads but this one, where the system tells it as Linux does.

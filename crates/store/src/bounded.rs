@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, Error, ErrorCode, ffi};
 use teleflow_otlp::Signal;
 
-use crate::budget::{Budget, PAGE, row_cost};
+use crate::budget::{Budget, Cost, PAGE};
 use crate::schema::pragma;
 use crate::store::{Rows, StoreStats};
 
@@ -31,7 +31,7 @@ pub(crate) struct Bounded<'db> {
     /// The rows of the open transaction, by [`Signal::index`].
     rows: [u64; 3],
     /// What they may write.
-    cost: u64,
+    cost: Cost,
     next_id: i64,
     /// How many transactions were committed.
     commits: u64,
@@ -66,7 +66,7 @@ impl<'db> Bounded<'db> {
             budget,
             counters,
             rows: [0; 3],
-            cost: 0,
+            cost: Cost::default(),
             next_id: 1,
             commits: 0,
             overrun: false,
@@ -75,24 +75,17 @@ impl<'db> Bounded<'db> {
 
     /// Makes room for a row, in the open transaction or a new one, and gives its id. `None` where
     /// the row is too large for any.
-    pub(crate) fn admit(
-        &mut self,
-        signal: Signal,
-        bytes: usize,
-        scattered_indexes: u64,
-    ) -> Result<Option<i64>, Error> {
-        let cost = row_cost(bytes, scattered_indexes);
-        if cost > self.budget.transaction {
-            self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn admit(&mut self, signal: Signal, cost: Cost) -> Result<Option<i64>, Error> {
+        if cost.total() > self.budget.transaction {
             return Ok(None);
         }
-        if self.cost + cost > self.budget.transaction {
+        if !self.has_room_for(cost) {
             self.commit()?;
         }
         if self.db.is_autocommit() {
             self.begin()?;
         }
-        self.cost += cost;
+        self.cost = self.cost.and(cost);
         self.rows[signal.index()] += 1;
         let id = self.next_id;
         self.next_id += 1;
@@ -100,13 +93,18 @@ impl<'db> Bounded<'db> {
     }
 
     /// Whether rows of this cost would still go into the open transaction.
-    pub(crate) const fn has_room_for(&self, cost: u64) -> bool {
-        self.cost + cost <= self.budget.transaction
+    pub(crate) const fn has_room_for(&self, cost: Cost) -> bool {
+        self.cost.and(cost).total() <= self.budget.transaction
     }
 
     /// How many transactions were committed so far.
     pub(crate) const fn commits(&self) -> u64 {
         self.commits
+    }
+
+    /// Counts items that were too large, once that is their payload's final answer.
+    pub(crate) fn count_rejected(&self, items: u64) {
+        self.counters.rejected.fetch_add(items, Ordering::Relaxed);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -120,7 +118,7 @@ impl<'db> Bounded<'db> {
         }
         self.db.execute_batch("COMMIT")?;
         self.commits += 1;
-        self.cost = 0;
+        self.cost = Cost::default();
         self.counters.transactions.fetch_add(1, Ordering::Relaxed);
         add(&self.counters.stored, std::mem::take(&mut self.rows));
         Ok(())
@@ -128,7 +126,7 @@ impl<'db> Bounded<'db> {
 
     /// Undoes the open transaction, if there is one.
     pub(crate) fn roll_back(&mut self, because: &Error) {
-        self.cost = 0;
+        self.cost = Cost::default();
         self.rows = [0; 3];
         self.overrun |= because.sqlite_error_code() == Some(ErrorCode::DiskFull);
         if !self.db.is_autocommit() {
@@ -153,7 +151,12 @@ impl<'db> Bounded<'db> {
                 return Ok(());
             }
             self.make_log_room()?;
-            self.vacuum((pages - self.budget.database / PAGE).min(self.budget.pages_per_vacuum()))?;
+            let excess = pages - self.budget.database / PAGE;
+            self.vacuum(excess.min(self.budget.pages_per_vacuum()))?;
+            if pragma(self.db, "page_count")? as u64 >= pages {
+                // Somebody rebuilt the file so that it cannot shrink; its space is used again.
+                return Ok(());
+            }
         }
     }
 

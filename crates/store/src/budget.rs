@@ -8,10 +8,12 @@
 use crate::OpenError;
 use crate::store::MIN_MAX_BYTES;
 
-/// SQLite's default. Larger ones measured no faster: a scattered index writes a page for each row.
+/// SQLite's default. Larger ones measured no faster.
 pub(crate) const PAGE: u64 = 4096;
 /// What a page takes in the log: its number and checksums go before it.
 const FRAME: u64 = PAGE + 24;
+/// How many pages an index has for a stretch of ids, those with the same `id >> 15`.
+const STRETCH_PAGES: u64 = 64 * (1 << 15) / (PAGE / 2);
 
 /// The shares, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,26 @@ pub(crate) struct Budget {
     pub(crate) log: u64,
     /// What one transaction may write, by a pessimistic estimate.
     pub(crate) transaction: u64,
+}
+
+/// How an index takes the entries of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Indexes {
+    /// Short entries, which go to the end of the index or near it: so many.
+    Clustered(u64),
+    /// Entries that may go anywhere or take more than a few bytes: so many.
+    Scattered(u64),
+}
+
+/// What a transaction may write, by a pessimistic estimate.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cost {
+    /// Of rows and of what indexes repeat of them.
+    bytes: u64,
+    /// Entries in clustered indexes.
+    entries: u64,
+    /// Pages of scattered ones.
+    pages: u64,
 }
 
 // === impl Budget ===
@@ -76,11 +98,40 @@ impl Budget {
     }
 }
 
-/// What a row may write, in bytes, at most: itself, and a page in each index whose order is not
-/// that of arrival.
-pub(crate) const fn row_cost(bytes: usize, scattered_indexes: u64) -> u64 {
-    // Pages are not filled to the last byte, so a row may open one.
-    2 * bytes as u64 + scattered_indexes * FRAME
+// === impl Cost ===
+
+impl Cost {
+    /// What inserting a row may write: itself, and a page in each of so many `indexes`.
+    pub(crate) const fn row(bytes: usize, indexes: Indexes) -> Self {
+        match indexes {
+            Indexes::Clustered(entries) => Self { bytes: bytes as u64, entries, pages: 0 },
+            Indexes::Scattered(pages) => Self { bytes: bytes as u64, entries: 0, pages },
+        }
+    }
+
+    /// What a payload may write, guessed before it is read.
+    pub(crate) const fn payload(bytes: usize, items: u64) -> Self {
+        Self { bytes: bytes as u64, entries: 2 * items, pages: 0 }
+    }
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            entries: self.entries + other.entries,
+            pages: self.pages + other.pages,
+        }
+    }
+
+    /// In bytes.
+    pub(crate) const fn total(self) -> u64 {
+        // However its entries fall, a transaction cannot write more pages of an index than the
+        // stretches that it touches have, and these are two and what it adds: entries of less than
+        // 64 bytes, on pages that are half full at least.
+        let pages = 4 * STRETCH_PAGES + self.entries / 32;
+        let pages = if pages < self.entries { pages } else { self.entries };
+        // Pages of rows are not filled to the last byte, so a row may open one.
+        2 * self.bytes + (pages + self.pages) * FRAME
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use teleflow_otlp::value::Attributes;
 use teleflow_otlp::{Payload, Signal, tree};
 
 use crate::bounded::Bounded;
+use crate::budget::Indexes;
 use crate::wire::Scope;
 
 /// Texts longer than this are not kept as scratch space: one monster must not stay in memory.
@@ -156,6 +157,12 @@ fn push_hex(out: &mut String, id: &[u8]) {
         out.push(char::from(DIGITS[usize::from(byte >> 4)]));
         out.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
+}
+
+/// The indexes of spans and logs: by trace and by time, both by stretches of ids.
+const fn indexes(trace_id: &[u8]) -> Indexes {
+    // An id that breaks the protocol by its length makes long entries.
+    if trace_id.len() <= 16 { Indexes::Clustered(2) } else { Indexes::Scattered(2) }
 }
 
 /// SQLite's integers have a sign: what is too large becomes the largest.

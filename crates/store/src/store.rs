@@ -29,8 +29,8 @@ pub struct Config {
     pub path: PathBuf,
     /// What the three files may take together: 1 GiB, and at least [`MIN_MAX_BYTES`].
     ///
-    /// When they are full, the oldest items go. Up to a quarter is headroom, so about
-    /// three quarters to nine tenths hold items. Set it by the disk.
+    /// When they are full, the oldest items go. About four fifths hold items and indexes, and the
+    /// rest is headroom. Set it by the disk.
     pub max_bytes: u64,
     /// How many payloads may wait for the writer: 16. More wait in [`Exporter::export`].
     ///
@@ -186,13 +186,18 @@ impl Exporter for SqliteStore {
         self.ask(|answer| Job::Store(payload, answer)).await
     }
 
-    /// Copies what was committed into the database file, and asks the system to write it to the
-    /// disk.
+    /// Copies what was committed into the database file and has the system write it to the disk,
+    /// as far as no reader that looks at an older state is in the way.
     async fn flush(&self) -> Result<(), ExportError> {
         self.ask(Job::Flush).await
     }
 
-    /// Stores what was given before, empties the log, closes the file and ends the thread.
+    /// Stores what was given before, empties the log, closes the file and ends the thread. Waits
+    /// up to [`Config::busy_timeout`] for readers, for only without them can the log be emptied.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future dropped before it resolves closes the store all the same.
     async fn shutdown(&self) -> Result<(), ExportError> {
         let result = self.ask(Job::Close).await;
         // Closing is the last thing that the thread does before it answers.

@@ -13,7 +13,7 @@ use teleflow_otlp::Payload;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bounded::{Bounded, Counters};
-use crate::budget::{Budget, row_cost};
+use crate::budget::{Budget, Cost};
 use crate::error::export_error;
 use crate::rows::Tables;
 
@@ -115,7 +115,7 @@ fn write(
 impl Writer<'_> {
     fn store(&mut self, payload: &Payload, answer: Answer<Delivered>) {
         // A payload that fits a transaction goes into one, and so is stored whole or not at all.
-        if !self.db.has_room_for(row_cost(payload.bytes(), 2 * payload.items())) {
+        if !self.db.has_room_for(Cost::payload(payload.bytes(), payload.items())) {
             self.commit();
         }
         match self.tables.insert(&mut self.db, payload) {
@@ -140,6 +140,7 @@ impl Writer<'_> {
         match self.db.commit() {
             Ok(()) => {
                 for Unanswered { delivered, answer, .. } in self.unanswered.drain(..) {
+                    self.db.count_rejected(delivered.rejected);
                     let _ = answer.send(Ok(delivered));
                 }
             }
@@ -152,9 +153,11 @@ impl Writer<'_> {
         self.db.roll_back(error);
         for Unanswered { commits, delivered, answer } in self.unanswered.drain(..) {
             let safe = commits < self.db.commits();
-            let _ = answer.send(match safe {
-                true => Ok(delivered),
-                false => Err(export_error(self.db.path(), error)),
+            let _ = answer.send(if safe {
+                self.db.count_rejected(delivered.rejected);
+                Ok(delivered)
+            } else {
+                Err(export_error(self.db.path(), error))
             });
         }
     }

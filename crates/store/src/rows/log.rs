@@ -6,8 +6,9 @@ use teleflow_otlp::json::write_value;
 use teleflow_otlp::log::LogRecord;
 use teleflow_otlp::value::AnyValue;
 
-use super::{Around, clear, hex_or_null, integer, json};
+use super::{Around, clear, hex_or_null, indexes, integer, json};
 use crate::bounded::Bounded;
+use crate::budget::Cost;
 use crate::wire;
 
 const INSERT: &str = "\
@@ -67,8 +68,8 @@ impl<'db> Logs<'db> {
             + record.event_name.len()
             + body.map_or(0, str::len)
             + self.attributes.len();
-        let scattered_indexes = u64::from(trace_id.is_some());
-        let Some(id) = db.admit(Signal::Logs, bytes, scattered_indexes)? else { return Ok(1) };
+        let cost = Cost::row(bytes, indexes(record.trace_id));
+        let Some(id) = db.admit(Signal::Logs, cost)? else { return Ok(1) };
         self.insert.execute(params![
             id,
             integer(record.time),

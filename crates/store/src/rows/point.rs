@@ -6,6 +6,7 @@ use teleflow_otlp::metric::{Metric, Number};
 
 use super::{Around, integer, json};
 use crate::bounded::Bounded;
+use crate::budget::{Cost, Indexes};
 
 const INSERT: &str = "\
 INSERT INTO metric_points (
@@ -48,7 +49,9 @@ impl<'db> Points<'db> {
                 + metric.description.len()
                 + self.attributes.len()
                 + point.message().len();
-            let Some(id) = db.admit(Signal::Metrics, bytes, 1)? else {
+            // Names can be of any length.
+            let cost = Cost::row(bytes, Indexes::Scattered(1));
+            let Some(id) = db.admit(Signal::Metrics, cost)? else {
                 rejected += 1;
                 continue;
             };

@@ -7,8 +7,9 @@ use teleflow_otlp::Signal;
 use teleflow_otlp::json::write_attributes;
 use teleflow_otlp::span::Span;
 
-use super::{Around, array, hex, hex_or_null, integer, json, push_hex, text_entry};
+use super::{Around, array, hex, hex_or_null, indexes, integer, json, push_hex, text_entry};
 use crate::bounded::Bounded;
+use crate::budget::Cost;
 
 const INSERT: &str = "\
 INSERT INTO spans (
@@ -75,7 +76,7 @@ impl<'db> Spans<'db> {
         });
         let bytes = around.len()
             + 128
-            + 2 * trace_id.len()
+            + 3 * trace_id.len()
             + span_id.len()
             + parent_span_id.map_or(0, str::len)
             + span.status_message.len()
@@ -84,8 +85,8 @@ impl<'db> Spans<'db> {
             + self.attributes.len()
             + self.events.len()
             + self.links.len();
-        let scattered_indexes = 1 + u64::from(parent_span_id.is_none());
-        let Some(id) = db.admit(Signal::Traces, bytes, scattered_indexes)? else { return Ok(1) };
+        let cost = Cost::row(bytes, indexes(span.trace_id));
+        let Some(id) = db.admit(Signal::Traces, cost)? else { return Ok(1) };
         self.insert.execute(params![
             id,
             trace_id,

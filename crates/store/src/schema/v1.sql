@@ -22,9 +22,8 @@ CREATE TABLE spans (
     links TEXT NOT NULL
 );
 CREATE INDEX spans_by_trace ON spans (id >> 15, trace_id);
-CREATE INDEX spans_by_start ON spans (start_time_unix_nano);
-CREATE INDEX spans_roots ON spans (start_time_unix_nano, duration_nano, trace_id)
-    WHERE parent_span_id IS NULL;
+CREATE INDEX spans_by_start ON spans (id >> 15, start_time_unix_nano);
+CREATE INDEX spans_roots ON spans (id, duration_nano, trace_id) WHERE parent_span_id IS NULL;
 
 CREATE TABLE logs (
     id INTEGER PRIMARY KEY,
@@ -46,7 +45,7 @@ CREATE TABLE logs (
     resource TEXT NOT NULL
 );
 CREATE INDEX logs_by_trace ON logs (id >> 15, trace_id) WHERE trace_id IS NOT NULL;
-CREATE INDEX logs_by_time ON logs (time_unix_nano);
+CREATE INDEX logs_by_time ON logs (id >> 15, time_unix_nano);
 
 CREATE TABLE metric_points (
     id INTEGER PRIMARY KEY,
@@ -73,9 +72,12 @@ CREATE TABLE metric_points (
     resource TEXT NOT NULL,
     point BLOB NOT NULL
 );
-CREATE INDEX metric_points_by_name ON metric_points (name, time_unix_nano);
+CREATE INDEX metric_points_by_name ON metric_points (id >> 15, name, time_unix_nano);
 
 ANALYZE sqlite_schema;
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
     ('spans', 'spans_by_trace', '1000000 32768 8'),
-    ('logs', 'logs_by_trace', '1000000 32768 8');
+    ('spans', 'spans_by_start', '1000000 32768 1'),
+    ('logs', 'logs_by_trace', '1000000 32768 8'),
+    ('logs', 'logs_by_time', '1000000 32768 1'),
+    ('metric_points', 'metric_points_by_name', '1000000 32768 100 1');
