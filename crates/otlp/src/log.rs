@@ -22,6 +22,8 @@ pub struct LogRecord<'a> {
     pub span_id: &'a [u8],
     /// Names the kind of event, where the record is one.
     pub event_name: &'a str,
+    /// W3C trace flags in the lowest eight bits.
+    pub flags: u32,
     body: Option<&'a [u8]>,
 }
 
@@ -37,6 +39,7 @@ impl<'a> LogRecord<'a> {
                 (2, Value::Varint(number)) => record.severity_number = number as i32,
                 (3, Value::Len(name)) => record.severity_text = text(name),
                 (5, Value::Len(body)) => record.body = Some(body),
+                (8, Value::Fixed32(flags)) => record.flags = flags,
                 (9, Value::Len(id)) => record.trace_id = id,
                 (10, Value::Len(id)) => record.span_id = id,
                 (11, Value::Fixed64(time)) => record.observed_time = time,

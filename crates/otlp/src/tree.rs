@@ -5,6 +5,7 @@
 //! holds besides its children (the resource or scope itself, the schema URL, fields that this
 //! version does not know) is its envelope: bytes that have to go wherever its children go.
 
+use crate::span::text;
 use crate::wire::{self, Field, Value};
 
 /// Iterates over the resource groups of a validated request.
@@ -46,6 +47,32 @@ pub struct Item<'a> {
     pub message: &'a [u8],
     /// Where `field` starts in the request.
     pub at: usize,
+}
+
+/// Who made a group's items: an `InstrumentationScope`, without its attributes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Scope<'a> {
+    /// The library or module.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
+}
+
+// === impl Scope ===
+
+impl<'a> Scope<'a> {
+    /// Reads a validated scope message, such as [`ScopeGroup::scope`] gives.
+    pub fn read(message: &'a [u8]) -> Self {
+        let mut scope = Self::default();
+        for field in wire::fields(message) {
+            match (field.number, field.value) {
+                (1, Value::Len(name)) => scope.name = text(name),
+                (2, Value::Len(version)) => scope.version = text(version),
+                _ => {}
+            }
+        }
+        scope
+    }
 }
 
 // === impl ResourceGroup ===

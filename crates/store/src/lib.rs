@@ -39,7 +39,6 @@ mod reader;
 mod rows;
 mod schema;
 mod store;
-mod wire;
 mod writer;
 
 pub use error::{OpenError, ReadError};

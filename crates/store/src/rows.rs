@@ -6,12 +6,12 @@ mod span;
 
 use rusqlite::{Connection, Error};
 use teleflow_otlp::json::{write_attributes, write_string};
+use teleflow_otlp::tree::{self, Scope};
 use teleflow_otlp::value::Attributes;
-use teleflow_otlp::{Payload, Signal, tree};
+use teleflow_otlp::{Payload, Signal};
 
 use crate::bounded::Bounded;
 use crate::budget::Indexes;
-use crate::wire::Scope;
 
 /// Texts longer than this are not kept as scratch space: one monster must not stay in memory.
 const MAX_SCRATCH: usize = 1 << 20;

@@ -54,6 +54,13 @@ fn views_read_what_prost_reads() {
                     }
                     for (scope, reference) in group.scopes().zip(&reference.scope_spans) {
                         assert_eq!(scope.items().count(), reference.spans.len());
+                        if let (Some(ours), Some(reference)) =
+                            (scope.scope().next(), &reference.scope)
+                        {
+                            let ours = tree::Scope::read(ours);
+                            assert_eq!(ours.name, reference.name);
+                            assert_eq!(ours.version, reference.version);
+                        }
                         for (item, reference) in scope.items().zip(&reference.spans) {
                             same_span(item.message, reference);
                         }
@@ -72,6 +79,7 @@ fn views_read_what_prost_reads() {
                             assert_eq!(ours.trace_id, reference.trace_id);
                             assert_eq!(ours.span_id, reference.span_id);
                             assert_eq!(ours.event_name, reference.event_name);
+                            assert_eq!(ours.flags, reference.flags);
                             same_value(ours.body(), reference.body.as_ref());
                             same_attributes(ours.attributes(), &reference.attributes);
                         }

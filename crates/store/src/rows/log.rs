@@ -9,7 +9,6 @@ use teleflow_otlp::value::AnyValue;
 use super::{Around, clear, hex_or_null, indexes, integer, json};
 use crate::bounded::Bounded;
 use crate::budget::Cost;
-use crate::wire;
 
 const INSERT: &str = "\
 INSERT INTO logs (
@@ -76,7 +75,7 @@ impl<'db> Logs<'db> {
             integer(record.observed_time),
             trace_id,
             span_id,
-            wire::log_flags(message),
+            record.flags,
             record.severity_number,
             record.severity_text,
             around.service_name,
