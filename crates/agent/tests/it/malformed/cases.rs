@@ -1,7 +1,5 @@
 //! Ten thousand ways to get a request wrong, a few to get it right, and what is to be answered.
 
-#![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
-
 use std::io::{Read, Write};
 
 use bytes::Bytes;
@@ -38,11 +36,13 @@ const RESOURCE_EXHAUSTED: i32 = 8;
 const UNIMPLEMENTED: i32 = 12;
 const INTERNAL: i32 = 13;
 
-const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
-const JSON: (&str, &str) = ("content-type", "application/json");
-const GZIP: (&str, &str) = ("content-encoding", "gzip");
-const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
-const GRPC_GZIP: (&str, &str) = ("grpc-encoding", "gzip");
+type Header = (&'static str, &'static str);
+
+const PROTOBUF: Header = ("content-type", "application/x-protobuf");
+const JSON: Header = ("content-type", "application/json");
+const GZIP: Header = ("content-encoding", "gzip");
+const GRPC: [Header; 2] = [("content-type", "application/grpc"), ("te", "trailers")];
+const GRPC_GZIP: Header = ("grpc-encoding", "gzip");
 
 /// One request and what is to be answered.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Expected {
     const UNSUPPORTED: Self = Self::Refused { code: INVALID_ARGUMENT, http: 415 };
 
     /// What prost decides.
-    fn of(signal: Signal, request: &[u8]) -> Self {
+    pub(crate) fn of(signal: Signal, request: &[u8]) -> Self {
         match reference::items(signal, request) {
             Ok(items) => Self::Taken(items),
             Err(_) => Self::INVALID,
@@ -144,12 +144,17 @@ impl Cases {
         Self { valid, bomb: gzip(&oversize).into(), oversize: oversize.into() }
     }
 
+    /// A valid request.
+    pub(crate) fn valid(&self, signal: Signal) -> &[u8] {
+        &self.valid[signal.index()][0]
+    }
+
     /// The same number is the same case, on every machine.
     pub(crate) fn case(&self, number: usize) -> Case {
         let mut rng = Rng::with_seed(number as u64);
         let signal = Signal::ALL[number % 3];
         let over = [Over::Grpc, Over::Http1, Over::Grpc, Over::Http2][number % 4];
-        if number >= LIGHT && number % HEAVY_EVERY == 0 {
+        if number >= LIGHT && number.is_multiple_of(HEAVY_EVERY) {
             return self.heavy(number, signal);
         }
         let valid = &self.valid[signal.index()];
@@ -268,8 +273,8 @@ fn framed_wrong(rng: &mut Rng, signal: Signal, valid: &[u8]) -> Case {
     let framed = frame(0, valid);
     let lie = |length: u32| [&[0], &length.to_be_bytes()[..], valid].concat();
     let len = valid.len() as u32;
-    let (what, headers, body, code) = match rng.u8(..9) {
-        0 => ("prefix too long", &[][..], lie(len + rng.u32(1..1000)), INTERNAL),
+    let (what, headers, body, code): (_, &[Header], _, _) = match rng.u8(..9) {
+        0 => ("prefix too long", &[], lie(len + rng.u32(1..1000)), INTERNAL),
         1 => ("prefix of 4 GiB", &[], lie(u32::MAX - rng.u32(..16)), RESOURCE_EXHAUSTED),
         2 => ("prefix over the limit", &[], lie(LIMIT as u32 + 1), RESOURCE_EXHAUSTED),
         // What is left is the start of a second message.
@@ -290,7 +295,8 @@ fn framed_wrong(rng: &mut Rng, signal: Signal, valid: &[u8]) -> Case {
     match rng.u8(..8) {
         0 => {
             "no such method".clone_into(&mut case.what);
-            *case.request.uri_mut() = "http://localhost/grpc.health.v1.Health/Check".parse().unwrap();
+            *case.request.uri_mut() =
+                "http://localhost/grpc.health.v1.Health/Check".parse().unwrap();
             case.expected = Expected::Refused { code: UNIMPLEMENTED, http: 200 };
         }
         1 => {
@@ -310,13 +316,10 @@ fn posted_wrong(rng: &mut Rng, over: Over, signal: Signal, valid: &[u8]) -> Case
     let path = signal.http_path();
     let not_found = Expected::Refused { code: NOT_FOUND, http: 404 };
     let not_allowed = Expected::Refused { code: INVALID_ARGUMENT, http: 405 };
-    let (what, path, headers, expected) = match rng.u8(..7) {
-        0 => ("no type", path, &[][..], Expected::UNSUPPORTED),
+    let (what, path, headers, expected): (_, _, &[Header], _) = match rng.u8(..7) {
+        0 => ("no type", path, &[], Expected::UNSUPPORTED),
         1 => ("text", path, &[("content-type", "text/plain")], Expected::UNSUPPORTED),
-        2 => {
-            let grpc = ("content-type", "application/grpc");
-            ("a call's type", path, &[grpc][..], Expected::UNSUPPORTED)
-        }
+        2 => ("a call's type", path, &GRPC[..1], Expected::UNSUPPORTED),
         3 => ("zstd", path, &[PROTOBUF, ("content-encoding", "zstd")], Expected::UNSUPPORTED),
         4 => ("gzip twice", path, &[PROTOBUF, GZIP, GZIP], Expected::UNSUPPORTED),
         5 => ("no such path", "/v1/profiles", &[PROTOBUF], not_found),
@@ -367,7 +370,7 @@ fn in_json(rng: &mut Rng, over: Over, signal: Signal, valid: &[u8]) -> Case {
     Case::new(what, over, signal, request, expected)
 }
 
-fn call(signal: Signal, headers: &[(&str, &str)], body: Vec<u8>) -> Request<Bytes> {
+fn call(signal: Signal, headers: &[Header], body: Vec<u8>) -> Request<Bytes> {
     post(signal.grpc_path(), &[&GRPC, headers].concat(), body)
 }
 

@@ -1,7 +1,5 @@
 //! A client that sends what it is told to, whatever it is.
 
-#![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
-
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -52,7 +50,8 @@ impl Client {
 
     pub(crate) async fn http2(address: SocketAddr) -> Self {
         let executor = TokioExecutor::new();
-        let (sender, connection) = http2::handshake(executor, connect(address).await).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(executor, connect(address).await).await.unwrap();
         tokio::spawn(connection);
         Self::Http2(sender)
     }
@@ -101,7 +100,8 @@ impl Answer {
 
     /// The status of a gRPC call, wherever it stands; `None` where the answer has none.
     pub(crate) fn grpc_status(&self) -> Option<i32> {
-        let status = self.trailers.get("grpc-status").or_else(|| self.headers.get("grpc-status"))?;
+        let status =
+            self.trailers.get("grpc-status").or_else(|| self.headers.get("grpc-status"))?;
         status.to_str().ok()?.parse().ok()
     }
 

@@ -54,13 +54,8 @@ pub(crate) fn lying_length(rng: &mut Rng, request: &[u8]) -> Vec<u8> {
 pub(crate) fn invalid_utf8(rng: &mut Rng, request: &[u8]) -> Vec<u8> {
     // A byte of no character, an overlong zero, half a surrogate pair, a character too many, and
     // half a character.
-    const WRONG: [&[u8]; 5] = [
-        b"\xff",
-        b"\xc0\x80",
-        b"\xed\xa0\x80",
-        b"\xf4\x90\x80\x80",
-        b"\xe2\x82",
-    ];
+    const WRONG: [&[u8]; 5] =
+        [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"];
     let wrong = WRONG[rng.usize(..WRONG.len())];
     let mut bytes = request.to_vec();
     let is_text = |part: &[u8]| part.iter().all(u8::is_ascii_alphanumeric);

@@ -1,7 +1,5 @@
 //! The books as the program prints them at its end.
 
-#![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
-
 use std::collections::BTreeMap;
 
 /// The table of the final books, read back.

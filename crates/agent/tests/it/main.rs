@@ -1,0 +1,9 @@
+//! The real program, from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod admin;
+mod commands;
+mod interop;
+mod malformed;
+mod shutdown;

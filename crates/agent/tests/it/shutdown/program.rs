@@ -1,0 +1,189 @@
+//! The real program, in a folder of its own.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// How long the program may take to say something, or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Killed on drop, if it still runs.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    said: Arc<Said>,
+    /// Gets all of the standard output when that ends.
+    stdout: Receiver<String>,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    admin: SocketAddr,
+    /// Where it runs and leaves its files.
+    _folder: TempDir,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// What came on the standard error so far.
+#[derive(Debug, Default)]
+struct Said {
+    state: Mutex<(String, bool)>,
+    more: Condvar,
+}
+
+// === impl Program ===
+
+impl Program {
+    /// Starts `teleflow run` with this config file, which takes OTLP over both protocols and has
+    /// the admin endpoint, all on free ports; returns when it serves.
+    #[track_caller]
+    pub(crate) fn start(config: &str, args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("teleflow.yaml"), config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_teleflow"))
+            .args(["run", "--config", "teleflow.yaml"])
+            .args(args)
+            .current_dir(folder.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Said::default());
+        let (stderr, listener) = (child.stderr.take().unwrap(), Arc::clone(&said));
+        thread::spawn(move || listener.listen(BufReader::new(stderr)));
+        let (sender, stdout) = channel();
+        let mut output = child.stdout.take().unwrap();
+        thread::spawn(move || {
+            let mut text = String::new();
+            output.read_to_string(&mut text).unwrap();
+            // A test that is over has nobody who listens.
+            _ = sender.send(text);
+        });
+        // The admin endpoint is announced last.
+        let announced = said.wait("/metrics\n");
+        let address = |before: &str| {
+            let (_, rest) = announced.split_once(before).expect("every address is announced");
+            let end = rest.find(|c: char| c == '/' || c.is_whitespace()).unwrap();
+            rest[..end].parse().unwrap()
+        };
+        Self {
+            grpc: address("OTLP/gRPC on "),
+            http: address("OTLP/HTTP on http://"),
+            admin: address("teleflow: http://"),
+            child,
+            said,
+            stdout,
+            _folder: folder,
+        }
+    }
+
+    pub(crate) fn grpc(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has said this.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        self.said.wait(text);
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn signal(&self) {
+        let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> Ended {
+        // bounded wait: a program that does not end fails the test.
+        let stdout = self.stdout.recv_timeout(PATIENCE).expect("the program ends");
+        let status = self.child.wait().unwrap();
+        let stderr = self.said.rest();
+        Ended { status, stdout, stderr }
+    }
+
+    /// Sends SIGTERM and waits until it has ended.
+    #[track_caller]
+    pub(crate) fn terminate(self) -> Ended {
+        self.signal();
+        self.ended()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It has ended already where the test has passed.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    fn listen(&self, mut lines: impl BufRead) {
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+            self.state.lock().unwrap().0.push_str(&line);
+            self.more.notify_all();
+            line.clear();
+        }
+        self.state.lock().unwrap().1 = true;
+        self.more.notify_all();
+    }
+
+    #[track_caller]
+    fn wait(&self, text: &str) -> String {
+        let waits = |state: &mut (String, bool)| !state.0.contains(text) && !state.1;
+        let state = self.state.lock().unwrap();
+        // bounded wait: it speaks from another process.
+        let (state, _) = self.more.wait_timeout_while(state, PATIENCE, waits).unwrap();
+        assert!(state.0.contains(text), "it has not said {text:?} but {:?}", state.0);
+        state.0.clone()
+    }
+
+    /// Everything, once it has ended.
+    fn rest(&self) -> String {
+        let state = self.state.lock().unwrap();
+        let (state, _) = self.more.wait_timeout_while(state, PATIENCE, |state| !state.1).unwrap();
+        state.0.clone()
+    }
+}
+
+/// Notes a test that this machine cannot run: in the file that `TELEFLOW_SKIPS` names, if it does.
+#[allow(clippy::print_stderr, reason = "who runs the tests is to see it")]
+pub(crate) fn skipped(name: &str, reason: &str) {
+    eprintln!("skipped: {name}: {reason}");
+    if let Some(path) = env::var_os("TELEFLOW_SKIPS") {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "{name}: {reason}").unwrap();
+    }
+}
