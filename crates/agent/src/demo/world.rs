@@ -57,7 +57,7 @@ struct Step {
     work: (u64, u64),
     attributes: Vec<(&'static str, Value)>,
     error: Option<&'static str>,
-    calls: Vec<Step>,
+    calls: Vec<Self>,
 }
 
 impl Step {
