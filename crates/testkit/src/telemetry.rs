@@ -17,6 +17,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use prost::Message;
+use teleflow_otlp::Signal;
 
 /// A point in 2025, in nanoseconds since 1970.
 pub const START: u64 = 1_750_000_000_000_000_000;
@@ -38,6 +40,16 @@ impl Telemetry {
     /// The source of chance, for what a test decides itself.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng
+    }
+
+    /// A request of any signal, encoded: up to three resources, three scopes each, and so many spans,
+    /// points a metric or records a scope at most.
+    pub fn request(&mut self, signal: Signal, items: usize) -> Vec<u8> {
+        match signal {
+            Signal::Traces => self.traces(items).encode_to_vec(),
+            Signal::Metrics => self.metrics(items).encode_to_vec(),
+            Signal::Logs => self.logs(items).encode_to_vec(),
+        }
     }
 
     /// A trace request: up to three resources, three scopes each, `spans` spans a scope at most.

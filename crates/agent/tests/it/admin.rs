@@ -10,8 +10,8 @@ use teleflow_testkit::telemetry::Telemetry;
 
 use crate::malformed::client::{Answer, Client, frame, post};
 use crate::malformed::reference;
+use crate::program::Program;
 use crate::shutdown::forwarding;
-use crate::shutdown::program::Program;
 
 #[tokio::test]
 async fn health_is_ok_while_serving_and_unavailable_while_draining() {

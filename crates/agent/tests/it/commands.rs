@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use rusqlite::Connection;
 
-use crate::shutdown::books::Books;
+use crate::books::Books;
 
 const VALID: &str = "
 receivers:

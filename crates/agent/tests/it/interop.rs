@@ -11,8 +11,8 @@ mod stored;
 
 use std::path::Path;
 
-use crate::shutdown::books::Books;
-use crate::shutdown::program::Program;
+use crate::books::Books;
+use crate::program::Program;
 
 /// A way to send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

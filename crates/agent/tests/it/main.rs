@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod admin;
+mod books;
 mod commands;
 mod interop;
 mod malformed;
+mod program;
 mod shutdown;

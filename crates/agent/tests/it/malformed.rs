@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 use self::cases::{Case, Cases, Expected, LIGHT, LIMIT, Over};
 use self::client::{Answer, Client};
 use crate::admin::get;
-use crate::shutdown::books::Books;
-use crate::shutdown::program::{Program, skipped};
+use crate::books::Books;
+use crate::program::{Program, skipped};
 
 const REQUESTS: usize = 10_000;
 

@@ -1,8 +1,6 @@
 //! SIGTERM under load: what was answered with success arrives or is in the books.
 
-pub(crate) mod books;
 mod load;
-pub(crate) mod program;
 mod sink;
 
 use std::net::{SocketAddr, TcpListener};
@@ -10,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use teleflow::Signal;
 
-use self::books::Books;
 use self::load::{Load, Sent};
-use self::program::Program;
 use self::sink::Sink;
 use crate::admin::send;
+use crate::books::Books;
+use crate::program::Program;
 
 /// Requests answered before the signal: enough for every client to have sent some.
 const BEFORE: u32 = 200;

@@ -6,18 +6,12 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use prost::Message;
 use teleflow_batcher::{Batcher, Config, ConfigError};
 use teleflow_otlp::{Payload, Signal, validate};
 use teleflow_testkit::telemetry::Telemetry;
 
 fn payload(signal: Signal, telemetry: &mut Telemetry) -> Payload {
-    let bytes = match signal {
-        Signal::Traces => telemetry.traces(10).encode_to_vec(),
-        Signal::Metrics => telemetry.metrics(10).encode_to_vec(),
-        Signal::Logs => telemetry.logs(10).encode_to_vec(),
-    };
-    Payload::parse(signal, Bytes::from(bytes)).unwrap()
+    Payload::parse(signal, Bytes::from(telemetry.request(signal, 10))).unwrap()
 }
 
 #[test]

@@ -2,7 +2,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
 use teleflow::exporter::{
     Exporter, GrpcConfig, GrpcExporter, HttpConfig, HttpExporter, OnFull, QueueConfig,
 };
@@ -61,12 +60,7 @@ fn http_client(pipeline: &Pipeline) -> HttpExporter {
 }
 
 fn payload(signal: Signal, telemetry: &mut Telemetry) -> Payload {
-    let bytes = match signal {
-        Signal::Traces => telemetry.traces(10).encode_to_vec(),
-        Signal::Metrics => telemetry.metrics(10).encode_to_vec(),
-        Signal::Logs => telemetry.logs(10).encode_to_vec(),
-    };
-    Payload::parse(signal, Bytes::from(bytes)).unwrap()
+    Payload::parse(signal, Bytes::from(telemetry.request(signal, 10))).unwrap()
 }
 
 fn in_a_while() -> Instant {

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::{ALL, Protocol, Sent, SentSpan, check};
-use crate::shutdown::program::{Program, skipped};
+use crate::program::{Program, skipped};
 
 /// Sends the scene; says what it sent.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/send.py");

@@ -19,7 +19,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use super::{ALL, Protocol, Sent, SentSpan, check};
-use crate::shutdown::program::Program;
+use crate::program::Program;
 
 const START: u64 = 1_750_000_000_000_000_000;
 
