@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,9 +74,14 @@ pub(crate) struct DemoArgs {
     /// Ends by itself after so long [default: runs until Ctrl-C]
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
-    /// How many traces to send
-    #[arg(long, value_name = "TRACES_PER_SECOND", default_value = "200")]
-    pub(crate) rate: NonZeroU32,
+    /// How many traces to send, at most 100000
+    #[arg(
+        long,
+        value_name = "TRACES_PER_SECOND",
+        default_value = "200",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub(crate) rate: u32,
     /// Where the gateway takes OTLP/gRPC
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4317")]
     pub(crate) grpc: SocketAddr,

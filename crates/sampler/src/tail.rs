@@ -187,6 +187,10 @@ impl TailSampler {
 
     /// Takes a payload's spans. Late spans and what has to be decided early come out at once;
     /// metrics and logs pass by.
+    ///
+    /// # Panics
+    ///
+    /// If a segment of the payload takes 4 GiB or more: places in it are kept in 32 bits.
     pub fn offer(&mut self, now: Instant, payload: Payload, out: &mut Output) {
         if payload.signal() != Signal::Traces {
             out.kept.push(payload);
@@ -238,6 +242,7 @@ impl TailSampler {
     }
 
     fn offer_segment(&mut self, deadline: Instant, segment: Bytes, out: &mut Output) {
+        assert!(u32::try_from(segment.len()).is_ok(), "a request of 4 GiB has to be cut first");
         let chunk = self.table.add_chunk(segment.clone());
         let mut envelopes = Vec::new();
         let mut scopes = Vec::new();

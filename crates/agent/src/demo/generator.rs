@@ -1,7 +1,6 @@
 //! Sends the shop's telemetry, each service as a client of its own, and counts what was taken.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,11 +51,7 @@ struct Clients {
 
 impl Generator {
     /// Starts sending.
-    pub(crate) fn start(
-        grpc: SocketAddr,
-        http: SocketAddr,
-        rate: NonZeroU32,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn start(grpc: SocketAddr, http: SocketAddr, rate: u32) -> anyhow::Result<Self> {
         let mut services = Vec::new();
         for service in 0..SERVICES.len() {
             services.push(if service % 2 == 0 {
@@ -89,7 +84,7 @@ impl Generator {
     }
 }
 
-async fn generate(clients: Clients, rate: NonZeroU32, stop: CancellationToken) {
+async fn generate(clients: Clients, rate: u32, stop: CancellationToken) {
     let clients = Arc::new(clients);
     let mut rng = Rng::new();
     let started = now();
@@ -104,7 +99,7 @@ async fn generate(clients: Clients, rate: NonZeroU32, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        owed += (last.elapsed().as_secs_f64() * f64::from(rate.get())).min(f64::from(rate.get()));
+        owed += (last.elapsed().as_secs_f64() * f64::from(rate)).min(f64::from(rate));
         last = Instant::now();
         let mut spans: Vec<Vec<Span>> = vec![Vec::new(); SERVICES.len()];
         while owed >= 1.0 {
