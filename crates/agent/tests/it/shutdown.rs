@@ -94,12 +94,13 @@ async fn traces_that_are_undecided_at_sigterm_are_decided_and_none_is_lost() {
     let books = end(program);
 
     let traces = books.of("traces");
-    assert_eq!(traces.accepted, sent.items[Signal::Traces.index()], "{traces:?}");
+    assert!(sent.items(Signal::Traces).contains(&traces.accepted), "{sent:?}, {traces:?}");
     assert_eq!(traces.delivered, sink.items(Signal::Traces), "{traces:?}");
     assert_eq!((traces.rejected, traces.dropped, traces.held), (0, 0, 0), "{traces:?}");
     assert!(traces.sampled_out > traces.delivered, "{traces:?}");
-    assert!(sent.marked > 0 && traces.delivered > sent.marked, "{sent:?}, {traces:?}");
-    assert_eq!(sink.marked(), sent.marked, "a trace with an error is kept, with all its spans");
+    // A trace with an error is kept, with all its spans, and it is not alone.
+    assert!(sent.marked().contains(&sink.marked()), "{} of {sent:?}", sink.marked());
+    assert!(0 < sink.marked() && sink.marked() < traces.delivered, "{sent:?}, {traces:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,12 +114,13 @@ async fn a_sink_that_never_answers_ends_the_drain_at_its_time_and_is_in_the_book
     program.signal();
     let sent = load.turned_away().await;
     let books = end(program);
-    // A second to drain, one more for the exporter to close, and time for a slow machine.
-    assert!(signalled.elapsed() < Duration::from_secs(10), "{:?}", signalled.elapsed());
+    // A second to drain, one more for the exporter to close, and time for a slow machine; less than
+    // the 20 s of a drain that is not told how long.
+    assert!(signalled.elapsed() < Duration::from_secs(20), "{:?}", signalled.elapsed());
 
     for signal in Signal::ALL {
         let row = books.of(signal.name());
-        assert_eq!(row.accepted, sent.items[signal.index()], "{row:?}");
+        assert!(sent.items(signal).contains(&row.accepted), "{sent:?}, {row:?}");
         assert_eq!((row.delivered, row.rejected, row.held), (0, 0, 0), "{row:?}");
         assert_eq!(row.reasons.keys().collect::<Vec<_>>(), ["shutdown"], "{row:?}");
     }
@@ -156,7 +158,7 @@ fn all_delivered(sent: &Sent, books: &Books, sink: &Sink) {
     for signal in Signal::ALL {
         let row = books.of(signal.name());
         assert!(row.accepted > 0, "{row:?}");
-        assert_eq!(row.accepted, sent.items[signal.index()], "{row:?}");
+        assert!(sent.items(signal).contains(&row.accepted), "{sent:?}, {row:?}");
         assert_eq!(row.delivered, sink.items(signal), "{row:?}");
         assert_eq!(row.delivered, row.accepted, "{row:?}");
         assert_eq!((row.sampled_out, row.rejected), (0, 0), "{row:?}");

@@ -1,6 +1,7 @@
 //! Clients that send as fast as they are answered, and count what they were promised.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::malformed::reference;
 /// Requests in flight on each HTTP/2 connection.
 const AT_ONCE: usize = 4;
 
+/// How long a client waits for an answer, or for being turned away.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 const TRACES: u64 = 10;
 const SPANS: u64 = 5;
 
@@ -34,18 +38,50 @@ pub(crate) struct Load {
     answered: Arc<Semaphore>,
 }
 
-/// What was in the requests that were answered with success.
+/// What the clients know of their requests.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Sent {
+    /// What was answered with success.
+    answered: Counts,
+    /// What got no answer, because the connection ended first. It may have been accepted: when a
+    /// connection is closed on a client that still writes, answers are lost on their way.
+    unanswered: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Counts {
     /// By signal.
-    pub(crate) items: [u64; 3],
+    items: [u64; 3],
     /// Spans that a sampler must not leave out.
-    pub(crate) marked: u64,
+    marked: u64,
 }
 
 /// Whether a span is of a trace with an error. All spans of such a trace bear the mark.
 pub(crate) fn is_marked(span: &Span) -> bool {
     span.trace_id.first() == Some(&0xee)
+}
+
+// === impl Sent ===
+
+impl Sent {
+    /// How many items the gateway may say that it has accepted: all that it has promised, and none
+    /// that was not sent.
+    pub(crate) fn items(&self, signal: Signal) -> RangeInclusive<u64> {
+        let of = |counts: &Counts| counts.items[signal.index()];
+        of(&self.answered)..=of(&self.answered) + of(&self.unanswered)
+    }
+
+    /// How many marked spans there are among those.
+    pub(crate) fn marked(&self) -> RangeInclusive<u64> {
+        self.answered.marked..=self.answered.marked + self.unanswered.marked
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.items.iter_mut().zip(other.items).for_each(|(sum, items)| *sum += items);
+        self.marked += other.marked;
+    }
 }
 
 // === impl Load ===
@@ -77,8 +113,8 @@ impl Load {
     pub(crate) async fn turned_away(self) -> Sent {
         let mut sum = Sent::default();
         for sent in self.clients.join_all().await {
-            sum.items.iter_mut().zip(sent.items).for_each(|(sum, items)| *sum += items);
-            sum.marked += sent.marked;
+            sum.answered.add(sent.answered);
+            sum.unanswered.add(sent.unanswered);
         }
         sum
     }
@@ -94,18 +130,27 @@ async fn send(mut client: Client, is_grpc: bool, signal: Signal, answered: Arc<S
             Signal::Metrics => (telemetry.metrics(5).encode_to_vec(), 0),
             Signal::Logs => (telemetry.logs(20).encode_to_vec(), 0),
         };
-        let items = reference::items(signal, &request).unwrap();
+        let mut counts = Counts { items: [0; 3], marked };
+        counts.items[signal.index()] = reference::items(signal, &request).unwrap();
         let request = if is_grpc { call(signal, &request) } else { body(signal, request) };
-        // What was not answered was not promised.
-        let Ok(answer) = client.send(request).await else { return sent };
+        // bounded wait: a client of hyper whose connection ends may, once in a great while, not hear
+        // of it.
+        let answer = match timeout(PATIENCE, client.send(request)).await {
+            Ok(Ok(answer)) => answer,
+            // It was not even sent.
+            Ok(Err(error)) if error.is_closed() => return sent,
+            Ok(Err(_)) | Err(_) => {
+                sent.unanswered.add(counts);
+                return sent;
+            }
+        };
         match (answer.status, answer.grpc_status()) {
             (StatusCode::OK, Some(0)) if is_grpc => {}
             (StatusCode::OK, None) if !is_grpc => {}
             (StatusCode::OK, Some(14)) | (StatusCode::SERVICE_UNAVAILABLE, None) => return sent,
             _ => panic!("an answer of no sense: {answer:?}"),
         }
-        sent.items[signal.index()] += items;
-        sent.marked += marked;
+        sent.answered.add(counts);
         answered.add_permits(1);
     }
 }
