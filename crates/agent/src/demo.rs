@@ -41,13 +41,18 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
             "the demo cannot start; if a port is taken, choose others: \
              --grpc 127.0.0.1:14317 --http 127.0.0.1:14318 --admin 127.0.0.1:18888",
         )?;
-        println!(
-            "gateway: OTLP/gRPC on {}, OTLP/HTTP on {}, http://{}/metrics; {} traces a second",
-            args.grpc, args.http, args.admin, args.rate
+        // What is bound, not what was asked for: port 0 takes a free one.
+        let receiver = "otlp";
+        let grpc = gateway.pipeline.grpc_addr(receiver).unwrap_or(args.grpc);
+        let http = gateway.pipeline.http_addr(receiver).unwrap_or(args.http);
+        say!(
+            "gateway: OTLP/gRPC on {grpc}, OTLP/HTTP on {http}, {}; {} traces a second",
+            gateway.admin_urls(),
+            args.rate
         );
-        println!("keeping traces with errors or over 1 s whole, and 10 % of the rest");
+        say!("keeping traces with errors or over 1 s whole, and 10 % of the rest");
 
-        let generator = Generator::start(args.grpc, args.http, args.rate)?;
+        let generator = Generator::start(grpc, http, args.rate)?;
         let ends = args.duration.map(|duration| Instant::now() + duration);
         let mut progress = Progress::new();
         let mut seconds = interval(Duration::from_secs(1));
@@ -58,7 +63,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
                 () = stop.cancelled() => break,
                 () = sleep_until(ends.unwrap_or_else(Instant::now)), if ends.is_some() => break,
                 _ = seconds.tick() => {
-                    println!("{}", progress.line(&gateway.pipeline, &generator.counts()));
+                    say!("{}", progress.line(&gateway.pipeline, &generator.counts()));
                 }
             }
         }
@@ -66,20 +71,23 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let sent = generator.stop().await;
         let books = gateway.pipeline.shutdown(Instant::now() + DRAIN).await;
 
-        println!("\n{books}");
-        println!("{:<24}{:>12}{:>12}", "", "generated", "accepted");
+        say!("\n{books}");
+        say!("{:<24}{:>12}{:>12}", "", "generated", "accepted");
         let mut agree = true;
         for signal in Signal::ALL {
             let accepted: u64 = books.of(signal).map(|account| account.accepted).sum();
             let generated = sent.accepted[signal.index()];
             agree &= accepted == generated;
             let mark = if accepted == generated { "equal" } else { "DIFFER" };
-            println!("{:<24}{generated:>12}{accepted:>12}  {mark}", signal.items_name());
+            say!("{:<24}{generated:>12}{accepted:>12}  {mark}", signal.items_name());
         }
         if sent.failed > 0 {
-            println!("{} requests failed, the last one because: {}", sent.failed, sent.last_error);
+            say!("{} requests failed, the last one because: {}", sent.failed, sent.last_error);
         }
         show_slowest(&args.store)?;
+        if sent.failed > 0 && generator::total(&sent) == 0 {
+            bail!("nothing that the demo sent was taken: {}", sent.last_error);
+        }
         if !agree || !books.balance() {
             bail!("the books do not agree with what was sent: this is a defect of teleflow");
         }
@@ -147,17 +155,17 @@ fn remove_store(path: &Path) -> anyhow::Result<()> {
 
 fn show_slowest(store: &Path) -> anyhow::Result<()> {
     let reader = SqliteReader::open(store)?;
-    println!(
+    say!(
         "\nstored: {} spans, {} log records, {} metric points",
         reader.span_count()?,
         reader.log_count()?,
         reader.metric_point_count()?
     );
     if let Some(trace_id) = reader.slowest_trace(true)? {
-        println!("\nthe slowest kept trace, {trace_id}:\n");
-        print!("{}", waterfall::draw(&reader.trace(&trace_id)?));
+        say!("\nthe slowest kept trace, {trace_id}:\n");
+        say!("{}", waterfall::draw(&reader.trace(&trace_id)?));
     }
-    println!(
+    say!(
         "\nlook further: sqlite3 {} 'SELECT service_name, name, count(*), \
               max(end_time_unix_nano - start_time_unix_nano) / 1e6 AS slowest_ms \
               FROM spans GROUP BY 1, 2 ORDER BY 4 DESC'",

@@ -259,7 +259,7 @@ struct Counts;
 impl Exporter for Counts {
     async fn export(&self, payload: Payload) -> Result<Delivered, ExportError> {
         let (items, bytes) = (payload.items(), payload.bytes());
-        println!("{}: {items} {}, {bytes} bytes", payload.signal(), payload.signal().items_name());
+        say!("{}: {items} {}, {bytes} bytes", payload.signal(), payload.signal().items_name());
         Ok(Delivered::ALL)
     }
 }

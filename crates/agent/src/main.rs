@@ -4,11 +4,8 @@
 //! then the pipeline's parts against each other.
 
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program talks to the person who started it"
-)]
+#[macro_use]
+mod talk;
 
 mod admin;
 mod cli;
@@ -33,7 +30,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("teleflow: {error:#}");
+            complain!("teleflow: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -26,9 +26,9 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         let gateway = Gateway::start(&config).await?;
         gateway.announce(&config);
         stop.cancelled().await;
-        eprintln!("teleflow: stopping; up to {:?} to deliver what is held", args.drain_timeout);
+        complain!("teleflow: stopping; up to {:?} to deliver what is held", args.drain_timeout);
         let books = gateway.pipeline.shutdown(Instant::now() + args.drain_timeout).await;
-        print!("{books}");
+        say!("{books}");
         Ok(())
     })
 }
@@ -36,14 +36,15 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
 /// `teleflow validate`
 pub(crate) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     let config = load(&args.config)?;
-    println!("{} is valid: {} pipelines", args.config.display(), config.service.pipelines.len());
+    let pipelines: Vec<_> = config.service.pipelines.keys().map(ToString::to_string).collect();
+    say!("{} is valid; pipelines: {}", args.config.display(), pipelines.join(", "));
     Ok(())
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {
     let (config, warnings) = Config::load(path, &|name| std::env::var(name).ok())?;
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        complain!("warning: {warning}");
     }
     Ok(config)
 }
@@ -94,14 +95,23 @@ impl Gateway {
     fn announce(&self, config: &Config) {
         for id in config.receivers.keys().map(ToString::to_string) {
             if let Some(address) = self.pipeline.grpc_addr(&id) {
-                eprintln!("teleflow: {id} takes OTLP/gRPC on {address}");
+                complain!("teleflow: {id} takes OTLP/gRPC on {address}");
             }
             if let Some(address) = self.pipeline.http_addr(&id) {
-                eprintln!("teleflow: {id} takes OTLP/HTTP on http://{address}");
+                complain!("teleflow: {id} takes OTLP/HTTP on http://{address}");
             }
         }
-        for admin in &self.admin {
-            eprintln!("teleflow: http://{0}/health and http://{0}/metrics", admin.address());
+        if !self.admin.is_empty() {
+            complain!("teleflow: {}", self.admin_urls());
         }
+    }
+
+    /// Where to ask how it is.
+    pub(crate) fn admin_urls(&self) -> String {
+        let urls = self.admin.iter().map(|admin| {
+            let address = admin.address();
+            format!("http://{address}/health and http://{address}/metrics")
+        });
+        urls.collect::<Vec<_>>().join(", ")
     }
 }

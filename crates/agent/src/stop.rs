@@ -18,7 +18,7 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
                 _ = terminate.recv() => {}
             }
             if first.is_cancelled() {
-                eprintln!("teleflow: stopped at once; what was held is lost");
+                complain!("teleflow: stopped at once; what was held is lost");
                 std::process::exit(1);
             }
             first.cancel();

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::Timeouts;
@@ -127,10 +128,12 @@ impl Watch {
     }
 }
 
-/// A socket that counts what it reads.
+/// A socket that counts what it reads, and gives its stream back when HTTP is done with it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    /// There until the drop.
+    stream: Option<TcpStream>,
+    give_back: Option<oneshot::Sender<TcpStream>>,
     activity: Arc<Activity>,
     /// How much of the HTTP/2 preface has come in; `None` once that is decided.
     matched: Option<usize>,
@@ -139,8 +142,18 @@ pub(crate) struct Socket {
 // === impl Socket ===
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self { stream, activity, matched: Some(0) }
+    /// Also returns where the stream comes out at the end.
+    pub(crate) fn new(
+        stream: TcpStream,
+        activity: Arc<Activity>,
+    ) -> (Self, oneshot::Receiver<TcpStream>) {
+        let (give_back, left) = oneshot::channel();
+        let give_back = Some(give_back);
+        (Self { stream: Some(stream), give_back, activity, matched: Some(0) }, left)
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("only the drop takes it"))
     }
 
     #[cold]
@@ -166,7 +179,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        ready!(this.stream().poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
         this.activity.read.fetch_add(read.len() as u64, Relaxed);
         if let Some(matched) = this.matched {
@@ -176,13 +189,22 @@ impl AsyncRead for Socket {
     }
 }
 
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(give_back)) = (self.stream.take(), self.give_back.take()) {
+            // Whoever has stopped waiting for it lets it be closed.
+            _ = give_back.send(stream);
+        }
+    }
+}
+
 impl AsyncWrite for Socket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buffer)
+        self.stream().poll_write(cx, buffer)
     }
 
     fn poll_write_vectored(
@@ -190,19 +212,20 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+        self.stream().poll_write_vectored(cx, buffers)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        // What tokio says of every TCP stream.
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
     }
 }
 
@@ -261,7 +284,7 @@ mod tests {
         {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let mut socket = Socket::new(stream, Arc::default());
+            let (mut socket, _left) = Socket::new(stream, Arc::default());
             for piece in sent.chunks(7) {
                 if let Some(matched) = socket.matched {
                     socket.match_preface(matched, piece);

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use teleflow_otlp::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
@@ -41,6 +42,9 @@ const HTTP1_BUFFER: usize = 64 * 1024;
 
 /// How long to wait for memory or file descriptors to come free.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How long a client whose connection has ended may take to notice.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How a receiver ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -219,7 +223,7 @@ fn builder(transport: Transport, core: &Core) -> auto::Builder<TokioExecutor> {
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, and then reads what the client still had under way.
 async fn serve<C: Consumer>(
     stream: TcpStream,
     builder: Arc<auto::Builder<TokioExecutor>>,
@@ -228,8 +232,36 @@ async fn serve<C: Consumer>(
     stop: CancellationToken,
 ) {
     let activity = Arc::new(Activity::default());
+    let (socket, mut left) = Socket::new(stream, Arc::clone(&activity));
+    converse(socket, activity, builder, transport, server, stop).await;
+    if let Ok(stream) = left.try_recv() {
+        _ = time::timeout(LINGER, linger(stream)).await;
+    }
+}
+
+/// Says that nothing more is sent, and reads until the client says the same.
+///
+/// A socket that is closed with bytes unread resets the connection, and a client that is reset may
+/// lose the answers that it has not read yet: it would send again what was accepted.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut waste = vec![0; 16 * 1024];
+    while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+}
+
+/// Speaks HTTP until the connection has ended or has to.
+async fn converse<C: Consumer>(
+    socket: Socket,
+    activity: Arc<Activity>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    transport: Transport,
+    server: Arc<Server<C>>,
+    stop: CancellationToken,
+) {
     let (mut watch, first_look) = Watch::new(&server.core.timeouts, Instant::now());
-    let socket = TokioIo::new(Socket::new(stream, Arc::clone(&activity)));
+    let socket = TokioIo::new(socket);
     let service = service_fn(|request| {
         let active = activity.begin();
         let server = Arc::clone(&server);

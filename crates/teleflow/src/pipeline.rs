@@ -88,7 +88,7 @@ pub enum StartError {
     #[error("lane `{0}` carries no traces, so it cannot have a tail sampler")]
     NotTraces(String),
     /// A sampler's configuration does not work.
-    #[error("the sampler of lane `{lane}`: {source}")]
+    #[error("the sampler of lane `{lane}` cannot work")]
     Sampler {
         /// The lane.
         lane: String,
@@ -96,7 +96,7 @@ pub enum StartError {
         source: teleflow_sampler::ConfigError,
     },
     /// A batcher's configuration does not work.
-    #[error("the batcher of lane `{lane}`: {source}")]
+    #[error("the batcher of lane `{lane}` cannot work")]
     Batcher {
         /// The lane.
         lane: String,
@@ -104,7 +104,7 @@ pub enum StartError {
         source: teleflow_batcher::ConfigError,
     },
     /// A receiver cannot listen.
-    #[error("receiver `{receiver}`: {source}")]
+    #[error("receiver `{receiver}` cannot listen")]
     Bind {
         /// The receiver.
         receiver: String,
