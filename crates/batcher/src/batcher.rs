@@ -14,7 +14,7 @@ pub struct Config {
     pub min_items: u64,
     /// No batch has more items; a payload that would make it larger is cut. `None` sets no limit.
     pub max_items: Option<NonZeroU64>,
-    /// No batch is longer, in bytes, unless a single item is. The default is under the 4 MiB that a
+    /// No batch is longer, in bytes, unless a single item or its envelope is. The default is under the 4 MiB that a
     /// gRPC server takes where nobody raised its limit.
     pub max_bytes: usize,
     /// A batch goes when its first item has waited this long. Zero sends every payload as it comes.

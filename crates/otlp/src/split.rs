@@ -13,7 +13,8 @@ use crate::{Payload, Signal, tree};
 pub struct Limits {
     /// The most items.
     pub items: u64,
-    /// The most bytes. One item that is larger goes alone, over the limit.
+    /// The most bytes. One item that is larger goes alone, over the limit; and a piece whose
+    /// envelope takes more than half of the limit may be twice as long as the envelope.
     pub bytes: usize,
 }
 
@@ -122,7 +123,7 @@ impl<'a> Cutter<'a> {
                 Signal::Metrics => MetricParts::count(item.message),
                 Signal::Traces | Signal::Logs => 1,
             };
-            if self.fits(count, item.field.len(), place) {
+            if self.fits(count, item.field.len(), place, &open) {
                 self.open(&mut open, place);
                 self.add(count, item.field);
             } else if count > 1 {
@@ -143,7 +144,7 @@ impl<'a> Cutter<'a> {
             let mut bytes = metric.overhead();
             let mut take = 0;
             for point in points {
-                if !self.fits(take as u64 + 1, bytes + point.len(), place) {
+                if !self.fits(take as u64 + 1, bytes + point.len(), place, open) {
                     break;
                 }
                 bytes += point.len();
@@ -161,11 +162,16 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    fn fits(&self, items: u64, bytes: usize, place: Place<'_>) -> bool {
-        // Envelopes are counted as if each item opened its groups: simple, and never too little.
-        let envelope = field_len(field_len(place.scope.len() + 5) + place.resource.len() + 5);
+    /// Whether so much more has room in the current piece.
+    ///
+    /// A piece may take twice its envelope, whatever the limit: with an envelope near the limit,
+    /// each item would else carry a copy of it, and a small request become a huge one.
+    fn fits(&self, items: u64, bytes: usize, place: Place<'_>, open: &Open) -> bool {
+        let resource = field_len(place.resource.len() + 5);
+        let scope = field_len(place.scope.len() + 5);
+        let opened = usize::from(open.resource) * resource + usize::from(open.scope) * scope;
         self.items + items <= self.limits.items.max(1)
-            && self.bytes + bytes + envelope <= self.limits.bytes
+            && self.bytes + bytes + opened <= self.limits.bytes.max(2 * (resource + scope))
     }
 
     fn open(&mut self, open: &mut Open, place: Place<'a>) {

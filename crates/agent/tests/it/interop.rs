@@ -27,6 +27,8 @@ struct Sent {
     trace_id: String,
     parent: SentSpan,
     child: SentSpan,
+    /// When the child's event happened.
+    event: i64,
 }
 
 #[derive(Clone, Debug)]

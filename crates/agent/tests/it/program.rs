@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Killed on drop, if it still runs.
 #[derive(Debug)]
 pub(crate) struct Program {
-    child: Child,
+    process: Process,
     said: Arc<Said>,
     /// Gets all of the standard output when that ends.
     stdout: Receiver<String>,
@@ -28,6 +28,10 @@ pub(crate) struct Program {
     /// Where it runs and leaves its files.
     _folder: TempDir,
 }
+
+/// Killed on drop: also by a test that fails before the program serves.
+#[derive(Debug)]
+struct Process(Child);
 
 /// How a program ended.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl Program {
     pub(crate) fn start(config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("teleflow.yaml"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_teleflow"))
+        let child = Command::new(env!("CARGO_BIN_EXE_teleflow"))
             .args(["run", "--config", "teleflow.yaml"])
             .args(args)
             .current_dir(folder.path())
@@ -61,13 +65,13 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .spawn();
+        let mut process = Process(child.unwrap());
         let said = Arc::new(Said::default());
-        let (stderr, listener) = (child.stderr.take().unwrap(), Arc::clone(&said));
+        let (stderr, listener) = (process.0.stderr.take().unwrap(), Arc::clone(&said));
         thread::spawn(move || listener.listen(BufReader::new(stderr)));
         let (sender, stdout) = channel();
-        let mut output = child.stdout.take().unwrap();
+        let mut output = process.0.stdout.take().unwrap();
         thread::spawn(move || {
             let mut text = String::new();
             output.read_to_string(&mut text).unwrap();
@@ -85,7 +89,7 @@ impl Program {
             grpc: address("OTLP/gRPC on "),
             http: address("OTLP/HTTP on http://"),
             admin: address("teleflow: http://"),
-            child,
+            process,
             said,
             stdout,
             _folder: folder,
@@ -105,7 +109,7 @@ impl Program {
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.process.0.id()
     }
 
     /// Waits until it has said this.
@@ -125,7 +129,7 @@ impl Program {
     pub(crate) fn ended(mut self) -> Ended {
         // bounded wait: a program that does not end fails the test.
         let stdout = self.stdout.recv_timeout(PATIENCE).expect("the program ends");
-        let status = self.child.wait().unwrap();
+        let status = self.process.0.wait().unwrap();
         let stderr = self.said.rest();
         Ended { status, stdout, stderr }
     }
@@ -138,11 +142,13 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+// === impl Process ===
+
+impl Drop for Process {
     fn drop(&mut self) {
         // It has ended already where the test has passed.
-        _ = self.child.kill();
-        _ = self.child.wait();
+        _ = self.0.kill();
+        _ = self.0.wait();
     }
 }
 

@@ -24,7 +24,7 @@ fn items_in_are_items_out_and_every_limit_holds() {
             let config = Config {
                 min_items,
                 max_items,
-                max_bytes: telemetry.rng().usize(2_000..60_000),
+                max_bytes: telemetry.rng().usize(40_000..90_000),
                 timeout: Duration::from_millis(telemetry.rng().u64(..50)),
             };
             let max_bytes = config.max_bytes;

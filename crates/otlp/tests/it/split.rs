@@ -14,8 +14,10 @@ fn cutting_loses_nothing_keeps_the_order_and_obeys_both_limits() {
         let mut whole = payload(signal, &request);
         whole.append(payload(signal, &request));
         let first = Limits { items: telemetry.rng().u64(1..8), bytes: usize::MAX };
-        let rest =
-            Limits { items: telemetry.rng().u64(1..8), bytes: telemetry.rng().usize(100..20_000) };
+        let rest = Limits {
+            items: telemetry.rng().u64(1..8),
+            bytes: telemetry.rng().usize(30_000..60_000),
+        };
         let pieces = split(&whole, first, rest);
 
         let mut items = Vec::new();
@@ -104,4 +106,18 @@ fn taking_apart_and_assembling_gives_the_same_request() {
         let again = Request::decode(signal, &out).unwrap();
         assert!(again.items() == request.items());
     });
+}
+
+#[test]
+fn a_large_envelope_is_not_repeated_for_every_item() {
+    // Many spans of two bytes below a resource of 60 000.
+    let resource = field(0x0a, &field(0x0a, &field(0x0a, &[b'x'; 60_000])));
+    let scope = field(0x12, &[0x12, 0x00].repeat(30_000));
+    let request = field(0x0a, &[resource, scope].concat());
+    let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
+    let limits = Limits { items: u64::MAX, bytes: 100_000 };
+    let pieces = split(&payload, limits, limits);
+    let bytes: usize = pieces.iter().map(Payload::bytes).sum();
+    assert!(bytes < 3 * payload.bytes(), "{} became {bytes}", payload.bytes());
+    assert_eq!(pieces.iter().map(Payload::items).sum::<u64>(), 30_000);
 }

@@ -41,6 +41,7 @@ fn the_python_sdk_is_understood() {
             }
         };
         let trace_id = said["trace_id"].as_str().unwrap().to_owned();
-        Sent { trace_id, parent: span("parent"), child: span("child") }
+        let event = said["event"].as_i64().unwrap();
+        Sent { trace_id, parent: span("parent"), child: span("child"), event }
     });
 }

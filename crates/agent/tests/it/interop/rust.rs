@@ -1,5 +1,7 @@
 //! The official SDK for Rust.
 
+use std::env;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
@@ -25,11 +27,35 @@ const START: u64 = 1_750_000_000_000_000_000;
 
 #[test]
 fn the_rust_sdk_is_understood() {
+    if machine_has_a_say() {
+        return;
+    }
     // Its gRPC exporters need a runtime of their caller's; its threads then do the waiting.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let _inside = runtime.enter();
     check(&ALL, send);
+}
+
+/// Variables of the machine must not change what is sent, nor by what way: where there are any, a
+/// process without them does the test, and this is true.
+fn machine_has_a_say() -> bool {
+    let names = env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy().to_ascii_uppercase();
+        name.starts_with("OTEL_") || name.ends_with("_PROXY")
+    });
+    let names: Vec<_> = names.collect();
+    if names.is_empty() {
+        return false;
+    }
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(["--exact", "interop::rust::the_rust_sdk_is_understood"]);
+    names.iter().for_each(|name| _ = again.env_remove(name));
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    // By another name it would be no test at all.
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    true
 }
 
 fn send(program: &Program, protocol: Protocol, gzip: bool, service: &str) -> Sent {
@@ -146,6 +172,7 @@ fn trace(tracer: &opentelemetry_sdk::trace::SdkTracer) -> Sent {
         trace_id: child_context.trace_id().to_string(),
         parent: span(parent_context.span_context().span_id(), times(1, 5)),
         child: span(child_context.span_id(), times(2, 4)),
+        event: (START + 3) as i64,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
+use prost::Message;
 use rusqlite::{Connection, OpenFlags, Row};
 use serde_json::{Value, json};
 
@@ -35,15 +37,23 @@ impl Store {
         assert_eq!(child["parent"], json!(sent.parent.id));
         assert_eq!((&child["kind"], &child["status"]), (&json!(3), &json!([2, "boom"])));
         assert_eq!(child["attributes"], json!({}));
-        let event = &child["events"][0];
-        assert_eq!(event["name"], "cache.miss");
-        assert_eq!(event["attributes"], json!({"key": "k1"}));
-        let time = event["time_unix_nano"].as_i64().unwrap();
-        assert!((sent.child.start..=sent.child.end).contains(&time), "{event}");
-        let link = &child["links"][0];
-        assert_eq!(link["trace_id"], "0102030405060708090a0b0c0d0e0f10");
-        assert_eq!(link["span_id"], "1112131415161718");
-        assert_eq!(link["attributes"], json!({"why": "retry"}));
+        assert_eq!(
+            child["events"],
+            json!([{
+                "time_unix_nano": sent.event,
+                "name": "cache.miss",
+                "attributes": {"key": "k1"},
+            }])
+        );
+        assert_eq!(
+            child["links"],
+            json!([{
+                "trace_id": "0102030405060708090a0b0c0d0e0f10",
+                "span_id": "1112131415161718",
+                "trace_state": "",
+                "attributes": {"why": "retry"},
+            }])
+        );
     }
 
     /// Checks what all spans have in common, and gives the rest.
@@ -123,8 +133,8 @@ impl Store {
         ] {
             let row = self.one(
                 "SELECT kind, unit, temporality, monotonic, value_int, value_double, count, sum,
-                        min, max, attributes, resource, scope_name, scope_version, time_unix_nano,
-                        description
+                        min, max, attributes, resource, scope_name, scope_version,
+                        start_time_unix_nano, time_unix_nano, description
                  FROM metric_points WHERE service_name = ?1 AND name = ?2",
                 &[service, name],
                 |row| {
@@ -145,18 +155,33 @@ impl Store {
                         "attributes": parsed(row, 10)?,
                         "resource": parsed(row, 11)?,
                         "scope": [text(row, 12)?, text(row, 13)?],
-                        "time": row.get::<_, i64>(14)?,
-                        "description": text(row, 15)?,
+                        "times": [row.get::<_, i64>(14)?, row.get::<_, i64>(15)?],
+                        "description": text(row, 16)?,
                     }))
                 },
             );
             assert_eq!(row["is"], expected, "{name}");
             assert_eq!(row["attributes"], attributes, "{name}");
-            assert!(row["time"].as_i64() > Some(1_700_000_000_000_000_000), "{name}");
+            let time = |i: usize| row["times"][i].as_i64().unwrap();
+            // What is summed up began to be; a gauge is of the moment.
+            let earliest = if name == "temperature" { 0 } else { 1_700_000_000_000_000_000 };
+            assert!((earliest..=time(1)).contains(&time(0)), "{name}: {row}");
+            assert!(time(1) > 1_700_000_000_000_000_000, "{name}: {row}");
             let description = if name == "requests" { "Requests served" } else { "" };
             assert_eq!(row["description"], description);
             check_origin(&row, service);
         }
+        let point = self.one(
+            "SELECT point FROM metric_points WHERE service_name = ?1 AND name = 'latency'",
+            &[service],
+            |row| row.get::<_, Vec<u8>>(0),
+        );
+        let point = HistogramDataPoint::decode(&point[..]).unwrap();
+        // The specification's default buckets: 5 is in the one up to 5, 15 in the one up to 25.
+        assert_eq!(point.explicit_bounds[..5], [0.0, 5.0, 10.0, 25.0, 50.0]);
+        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+        assert_eq!(point.bucket_counts[..5], [0, 1, 0, 1, 0]);
+        assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
     }
 
     /// The one row that a query finds.
