@@ -72,7 +72,7 @@ impl Lane {
             }
             tokio::select! {
                 biased;
-                () = self.give_up.cancelled() => return self.abandon(),
+                () = self.give_up.cancelled() => return self.abandon(intake).await,
                 () = &mut timer, if deadline.is_some() => {}
                 taken = intake.recv_many(&mut received, AT_ONCE) => if taken == 0 { break },
             }
@@ -84,13 +84,13 @@ impl Lane {
             );
             self.ledger.step(step);
             if !self.dispatch(&mut batches).await {
-                return self.abandon();
+                return self.abandon(intake).await;
             }
         }
         let step = self.stages.lock().close(Instant::now().into_std(), &mut out, &mut batches);
         self.ledger.step(step);
         if !self.dispatch(&mut batches).await {
-            self.abandon();
+            self.abandon(intake).await;
         }
     }
 
@@ -119,7 +119,11 @@ impl Lane {
     }
 
     /// Enters everything that is still here as dropped.
-    fn abandon(&self) {
+    async fn abandon(&self, mut intake: mpsc::Receiver<Taken>) {
+        // A receiver that has a place reserved still fills it, and accepts: nothing may come after
+        // the entry. It awaits nothing in between, so this ends at once.
+        intake.close();
+        while intake.recv().await.is_some() {}
         self.ledger.abandon(SHUTDOWN);
         let mut stages = self.stages.lock();
         (stages.sampler, stages.batcher) = (None, None);
