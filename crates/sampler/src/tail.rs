@@ -340,10 +340,18 @@ impl TailSampler {
                 self.hand_out(out);
                 return;
             }
-            if self.kept.len() >= 1024 {
+            if self.kept.len().is_multiple_of(1024) && self.is_worth_writing() {
                 self.hand_out(out);
             }
         }
+    }
+
+    /// Whether the kept spans weigh at least as much as the largest envelope that is written with
+    /// them: else a request of many spans below a huge resource would become many huge ones.
+    fn is_worth_writing(&self) -> bool {
+        let spans: usize = self.kept.iter().map(|span| span.len as usize).sum();
+        let envelope = |span: &SpanRef| self.table.chunk(span.chunk).envelopes.len();
+        !self.kept.is_empty() && spans >= self.kept.iter().map(envelope).max().unwrap_or_default()
     }
 
     fn decide_oldest(&mut self, trigger: Trigger, out: &mut Output) -> bool {
@@ -396,7 +404,8 @@ impl TailSampler {
             let take = rest
                 .iter()
                 .take_while(|span| {
-                    let fits = bytes < self.config.payload_bytes;
+                    let envelope = self.table.chunk(span.chunk).envelopes.len();
+                    let fits = bytes < self.config.payload_bytes.max(envelope);
                     bytes += span.len as usize;
                     fits
                 })
