@@ -1,0 +1,3 @@
+//! Measures `teleflow-cache` against its rivals.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Measures `teleflow-concurrency` against its rivals.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Measures `teleflow-pool` against its rivals.
+
+fn main() {}

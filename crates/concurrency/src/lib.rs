@@ -1,0 +1,1 @@
+//! Bounded work: semaphore, byte budget, rate limiter, worker pool, breaker, shutdown.

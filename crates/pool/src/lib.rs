@@ -1,0 +1,1 @@
+//! Objects and buffers used again: pools whose guards return on drop.
