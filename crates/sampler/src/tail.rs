@@ -134,9 +134,9 @@ pub struct Stats {
 pub struct RuleStats {
     /// The rule's name.
     pub name: String,
-    /// Traces that it was the first to keep.
+    /// Of those, what it was the first to keep.
     pub traces_kept: u64,
-    /// Traces that it was asked about.
+    /// Traces that it was asked about, and spans that were decided by themselves.
     pub traces_seen: u64,
 }
 

@@ -60,7 +60,17 @@ pub enum StartError {
         /// What it names.
         name: String,
     },
-    /// Two parts of a kind have one name, or a lane names one twice.
+    /// A lane names one twice.
+    #[error("lane `{lane}` names the {kind} `{name}` twice")]
+    Repeated {
+        /// The lane.
+        lane: String,
+        /// `receiver` or `exporter`.
+        kind: &'static str,
+        /// What it names.
+        name: String,
+    },
+    /// Two parts of a kind have one name.
     #[error("there are two {kind}s named `{name}`")]
     Duplicate {
         /// `receiver`, `exporter` or `lane`.
@@ -196,7 +206,10 @@ impl Builder {
                 if names.is_empty() {
                     return Err(StartError::Incomplete { lane: lane.name.clone(), kind });
                 }
-                unique(kind, names.iter())?;
+                if let Some(name) = repeated(names.iter()) {
+                    let (lane, name) = (lane.name.clone(), name.clone());
+                    return Err(StartError::Repeated { lane, kind, name });
+                }
                 if let Some(name) = names.iter().find(|name| !known.contains(name)) {
                     let (lane, name) = (lane.name.clone(), name.clone());
                     return Err(StartError::Unknown { lane, kind, name });
@@ -337,12 +350,20 @@ fn unique<'a>(
     kind: &'static str,
     names: impl Iterator<Item = &'a String>,
 ) -> Result<(), StartError> {
+    match repeated(names) {
+        Some(name) => Err(StartError::Duplicate { kind, name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The first name that was there before.
+fn repeated<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
     let mut seen = Vec::new();
     for name in names {
         if seen.contains(&name) {
-            return Err(StartError::Duplicate { kind, name: name.clone() });
+            return Some(name);
         }
         seen.push(name);
     }
-    Ok(())
+    None
 }
