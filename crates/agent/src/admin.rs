@@ -25,8 +25,8 @@ use crate::metrics::Metrics;
 /// How many connections are open at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a connection may take, from its first byte to the last of the answer. A connection is
-/// for one question, so that who holds the places without asking holds them only so long.
+/// How long a connection may take, from being accepted to the last byte of the answer. It is for
+/// one question, so a client that does not ask, or does not read, holds a place only so long.
 const MAX_LIFETIME: Duration = Duration::from_secs(5);
 
 /// What a health check asks for, and what a scrape does.
@@ -153,6 +153,9 @@ mod tests {
     /// Long enough for most answers; the tests ask again for the others.
     const SHORT: Duration = Duration::from_millis(200);
 
+    /// How long a test waits before it fails.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     async fn ask(address: SocketAddr) -> io::Result<(TcpStream, String)> {
         let mut client = TcpStream::connect(address).await?;
         client.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await?;
@@ -168,7 +171,9 @@ mod tests {
         // Clients that stay after they have their answer do not keep the others out.
         let mut clients = Vec::new();
         for _ in 0..2 * MAX_CONNECTIONS {
-            let (client, answer) = ask(admin.address()).await.unwrap();
+            // bounded wait: a connection that is kept open does not end.
+            let answered = timeout(PATIENCE, ask(admin.address())).await;
+            let (client, answer) = answered.expect("the connection ends").unwrap();
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
             assert!(answer.ends_with("starting\n"), "{answer}");
             clients.push(client);
@@ -183,7 +188,7 @@ mod tests {
             idle.push(TcpStream::connect(admin.address()).await.unwrap());
         }
         // bounded wait: a machine that is slow may cut off the first questions as well.
-        let answered = timeout(Duration::from_secs(60), async {
+        let answered = timeout(PATIENCE, async {
             loop {
                 match ask(admin.address()).await {
                     Ok((_, answer)) if answer.ends_with("starting\n") => break,
@@ -192,7 +197,7 @@ mod tests {
             }
         });
         answered.await.expect("a question is answered although all places were taken");
-        // All of them were cut off, and none before its time.
+        // And all of them were cut off.
         for mut client in idle {
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         }
@@ -206,7 +211,9 @@ mod tests {
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         // More than the system keeps for a reader that does not come.
         const SIZE: usize = 64 << 20;
-        serve(stream, SHORT, |_| Response::new(Full::new(vec![0; SIZE].into()))).await;
+        let answer = |_: &_| Response::new(Full::new(vec![0; SIZE].into()));
+        // bounded wait: who waits for the client to read waits for ever.
+        timeout(PATIENCE, serve(stream, SHORT, answer)).await.expect("it is cut off");
         let mut read = Vec::new();
         // Ends with an error where the system throws away what was not read.
         let _ = client.read_to_end(&mut read).await;
