@@ -8,8 +8,10 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use teleflow::Signal;
+use tokio::time::timeout;
 
 use self::running::{Running, Stream, address};
 use crate::admin::send_to;
@@ -155,11 +157,15 @@ service:
     let mut running = Running::start(folder.path(), &args, Stream::Stderr);
     let announced = running.says("OTLP/gRPC on ");
     let grpc = address(&announced, "OTLP/gRPC on ");
-    for seed in 0..40 {
-        for signal in Signal::ALL {
-            send_to(grpc, signal, seed).await;
+    // bounded wait: a gateway that waits for its reader answers nobody.
+    let answered = timeout(Duration::from_secs(60), async {
+        for seed in 0..40 {
+            for signal in Signal::ALL {
+                send_to(grpc, signal, seed).await;
+            }
         }
-    }
+    });
+    answered.await.expect("requests are answered");
     let (status, mut unread) = running.terminate();
     assert!(status.success(), "{status:?}");
     let mut written = Vec::new();
