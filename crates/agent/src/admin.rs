@@ -107,12 +107,20 @@ fn answer(request: &Request<Incoming>, metrics: Option<&Metrics>) -> Response<Fu
         return response;
     }
     match request.uri().path() {
-        "/health" => match metrics.map(Metrics::phase) {
-            Some(Phase::Serving) => text(StatusCode::OK, "serving\n".into()),
-            Some(Phase::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
-            Some(Phase::Stopped) => text(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".into()),
-            None => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
-        },
+        "/health" => {
+            let failed = metrics.map(Metrics::failed_lanes).unwrap_or_default();
+            let (status, said) = match metrics.map(Metrics::phase) {
+                Some(Phase::Serving) if failed.is_empty() => (StatusCode::OK, "serving\n".into()),
+                Some(Phase::Serving) => {
+                    let said = format!("ended by a bug, and refusing: {}\n", failed.join(", "));
+                    (StatusCode::SERVICE_UNAVAILABLE, said)
+                }
+                Some(Phase::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
+                Some(Phase::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopped\n".into()),
+                None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
+            };
+            text(status, said)
+        }
         "/metrics" => match metrics {
             Some(metrics) => {
                 let mut response = text(StatusCode::OK, metrics.render());
