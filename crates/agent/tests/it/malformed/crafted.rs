@@ -1,5 +1,6 @@
 //! Valid requests, made to cost many times their bytes.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,9 @@ const SIZE: usize = 24 * 1024 * 1024;
 
 /// What a request may cost: the gateway holds it, its bookkeeping, and what is written of it.
 const ALLOWED: u64 = 4 * SIZE as u64 + 32 * 1024 * 1024;
+
+/// The items of the smaller ones.
+const MANY: usize = 200_000;
 
 const PROCESSORS: &str = "
     send_batch_size: 1000
@@ -97,66 +101,64 @@ async fn until_nothing_is_held(program: &Program) {
     tokio::time::timeout(Duration::from_secs(300), emptied).await.expect("all of it goes on");
 }
 
+/// Made one after the other, so that no two are held.
 fn all() -> impl Iterator<Item = Crafted> {
-    let traces = |what, (request, items, kept): (Vec<u8>, usize, usize)| Crafted {
-        what,
-        signal: Signal::Traces,
-        request,
-        items: items as u64,
-        kept: kept as u64,
-    };
-    let makers: [fn() -> (Vec<u8>, usize, usize); 5] = [
-        // Two bytes each, and nothing in them.
-        || (field(0x0a, &[0x12, 0].repeat(SIZE / 2)), 0, 0),
-        // Groups in turn, so that no two neighbours are alike, with a span of no bytes each.
+    let makers: [fn() -> Crafted; 7] = [
         || {
+            let request = field(0x0a, &[0x12, 0].repeat(SIZE / 2));
+            Crafted::new("groups without a span", Signal::Traces, request, 0, 0)
+        },
+        || {
+            // Groups in turn, so that no two neighbours are alike, with a span of no bytes each.
             let pair = [0x12, 4, 0x12, 0, 0x1a, 0, 0x12, 2, 0x12, 0];
-            (field(0x0a, &pair.repeat(SIZE / pair.len())), SIZE / pair.len() * 2, 0)
+            let pairs = SIZE / pair.len();
+            let request = field(0x0a, &pair.repeat(pairs));
+            Crafted::new("groups of one empty span", Signal::Traces, request, 2 * pairs, 0)
         },
         || {
-            let spans: Vec<u8> = (1..=SIZE as u128 / 22).flat_map(|id| span(id, false)).collect();
-            (field(0x0a, &field(0x12, &spans)), SIZE / 22, 0)
+            let request = field(0x0a, &field(0x12, &spans(SIZE / 22, false)));
+            Crafted::new("traces of one span", Signal::Traces, request, SIZE / 22, 0)
         },
         || {
-            let spans: Vec<u8> = (1..=200_000).flat_map(|id| span(id << 64, true)).collect();
-            (below(900_000, &spans), 200_000, 200_000)
+            let (what, spans) = ("kept traces below a large resource", spans(MANY, true));
+            Crafted::new(what, Signal::Traces, below(900_000, &spans), MANY, MANY)
         },
         || {
-            let spans: Vec<u8> = (1..=200_000).flat_map(|id| span(id << 96, true)).collect();
-            (below(4_000_000, &spans), 200_000, 200_000)
+            let (what, spans) = ("kept traces below a larger resource", spans(MANY, true));
+            Crafted::new(what, Signal::Traces, below(4_000_000, &spans), MANY, MANY)
+        },
+        || {
+            let request = below(2_000_000, &[0x12, 0].repeat(MANY));
+            Crafted::new("empty records below a large resource", Signal::Logs, request, MANY, MANY)
+        },
+        || {
+            let gauge = field(0x2a, &[0x0a, 0].repeat(MANY));
+            let name = field(0x0a, &vec![b'n'; 2_000_000]);
+            let request = field(0x0a, &field(0x12, &field(0x12, &[name, gauge].concat())));
+            let what = "empty points of a metric with a long name";
+            Crafted::new(what, Signal::Metrics, request, MANY, MANY)
         },
     ];
-    let what = [
-        "groups without a span",
-        "groups of one empty span",
-        "traces of one span",
-        "kept traces below a large resource",
-        "kept traces below a larger resource",
-    ];
-    let others: [fn() -> Crafted; 2] = [
-        || Crafted {
-            what: "records of no bytes below a large resource",
-            signal: Signal::Logs,
-            request: below(2_000_000, &[0x12, 0].repeat(500_000)),
-            items: 500_000,
-            kept: 500_000,
-        },
-        || {
-            let gauge = field(0x2a, &[0x0a, 0].repeat(500_000));
-            let metric = field(0x12, &[field(0x0a, &vec![b'n'; 2_000_000]), gauge].concat());
-            Crafted {
-                what: "points of no bytes in a metric with a long name",
-                signal: Signal::Metrics,
-                request: field(0x0a, &field(0x12, &metric)),
-                items: 500_000,
-                kept: 500_000,
-            }
-        },
-    ];
-    what.into_iter()
-        .zip(makers)
-        .map(move |(what, make)| traces(what, make()))
-        .chain(others.into_iter().map(|make| make()))
+    makers.into_iter().map(|make| make())
+}
+
+impl Crafted {
+    fn new(
+        what: &'static str,
+        signal: Signal,
+        request: Vec<u8>,
+        items: usize,
+        kept: usize,
+    ) -> Self {
+        Self { what, signal, request, items: items as u64, kept: kept as u64 }
+    }
+}
+
+/// Spans of a trace each, of the same ids never twice.
+fn spans(count: usize, is_error: bool) -> Vec<u8> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let first = NEXT.fetch_add(count as u64, Relaxed);
+    (first..).take(count).flat_map(|id| span(id.into(), is_error)).collect()
 }
 
 fn field(key: u8, message: &[u8]) -> Vec<u8> {
