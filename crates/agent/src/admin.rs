@@ -1,6 +1,7 @@
 //! The admin endpoint: `/health` and `/metrics`.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,19 +13,21 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use teleflow::store::SqliteStore;
 use teleflow::{Phase, Pipeline};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::metrics::Metrics;
 
 /// How many connections are open at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a client may take to ask.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take, from being accepted to the last byte of the answer. It is for
+/// one question, so a client that does not ask, or does not read, holds a place only so long.
+const MAX_LIFETIME: Duration = Duration::from_secs(5);
 
 /// What a health check asks for, and what a scrape does.
 #[derive(Debug)]
@@ -38,11 +41,15 @@ pub(crate) struct Admin {
 impl Admin {
     /// Takes the port and answers on it: 503 until [`serve`](Self::serve) is called.
     pub(crate) async fn bind(endpoint: &str) -> anyhow::Result<Self> {
+        Self::bind_with(endpoint, MAX_LIFETIME).await
+    }
+
+    async fn bind_with(endpoint: &str, lifetime: Duration) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(endpoint)
             .await
             .with_context(|| format!("cannot listen on {endpoint} for /health and /metrics"))?;
         let admin = Self { address: listener.local_addr()?, metrics: Arc::default() };
-        tokio::spawn(accept(listener, Arc::clone(&admin.metrics)));
+        tokio::spawn(accept(listener, Arc::clone(&admin.metrics), lifetime));
         Ok(admin)
     }
 
@@ -58,7 +65,7 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, metrics: Arc<OnceLock<Metrics>>) {
+async fn accept(listener: TcpListener, metrics: Arc<OnceLock<Metrics>>, lifetime: Duration) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&connections).acquire_owned().await else { return };
@@ -73,17 +80,24 @@ async fn accept(listener: TcpListener, metrics: Arc<OnceLock<Metrics>>) {
         };
         let metrics = Arc::clone(&metrics);
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let response = answer(&request, metrics.get());
-                async { Ok::<_, Infallible>(response) }
-            });
-            let mut server = http1::Builder::new();
-            server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            // A client that breaks off is its own business.
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            serve(stream, lifetime, |request| answer(request, metrics.get())).await;
             drop(place);
         });
     }
+}
+
+/// Answers one request, and ends the connection: also with a client that does not ask, or does not
+/// read the answer, for as long as `lifetime`.
+async fn serve(
+    stream: TcpStream,
+    lifetime: Duration,
+    answer: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+) {
+    let service = service_fn(|request| ready(Ok::<_, Infallible>(answer(&request))));
+    let mut server = http1::Builder::new();
+    server.keep_alive(false);
+    // A client that breaks off, or is cut off, is its own business.
+    let _ = timeout(lifetime, server.serve_connection(TokioIo::new(stream), service)).await;
 }
 
 fn answer(request: &Request<Incoming>, metrics: Option<&Metrics>) -> Response<Full<Bytes>> {
@@ -93,12 +107,20 @@ fn answer(request: &Request<Incoming>, metrics: Option<&Metrics>) -> Response<Fu
         return response;
     }
     match request.uri().path() {
-        "/health" => match metrics.map(Metrics::phase) {
-            Some(Phase::Serving) => text(StatusCode::OK, "serving\n".into()),
-            Some(Phase::Draining) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
-            Some(Phase::Stopped) => text(StatusCode::SERVICE_UNAVAILABLE, "stopped\n".into()),
-            None => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
-        },
+        "/health" => {
+            let failed = metrics.map(Metrics::failed_lanes).unwrap_or_default();
+            let (status, said) = match metrics.map(Metrics::phase) {
+                Some(Phase::Serving) if failed.is_empty() => (StatusCode::OK, "serving\n".into()),
+                Some(Phase::Serving) => {
+                    let said = format!("ended by a bug, and refusing: {}\n", failed.join(", "));
+                    (StatusCode::SERVICE_UNAVAILABLE, said)
+                }
+                Some(Phase::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
+                Some(Phase::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopped\n".into()),
+                None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
+            };
+            text(status, said)
+        }
         "/metrics" => match metrics {
             Some(metrics) => {
                 let mut response = text(StatusCode::OK, metrics.render());
@@ -123,4 +145,86 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Longer than any test.
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Long enough for most answers; the tests ask again for the others.
+    const SHORT: Duration = Duration::from_millis(200);
+
+    /// How long a test waits before it fails.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn ask(address: SocketAddr) -> io::Result<(TcpStream, String)> {
+        let mut client = TcpStream::connect(address).await?;
+        client.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+        let mut answer = String::new();
+        // Ends because the server ends the connection.
+        client.read_to_string(&mut answer).await?;
+        Ok((client, answer))
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_for_one_question() {
+        let admin = Admin::bind_with("127.0.0.1:0", HOUR).await.unwrap();
+        // Clients that stay after they have their answer do not keep the others out.
+        let mut clients = Vec::new();
+        for _ in 0..2 * MAX_CONNECTIONS {
+            // bounded wait: a connection that is kept open does not end.
+            let answered = timeout(PATIENCE, ask(admin.address())).await;
+            let (client, answer) = answered.expect("the connection ends").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(answer.ends_with("starting\n"), "{answer}");
+            clients.push(client);
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_ask_are_cut_off_and_others_are_answered() {
+        let admin = Admin::bind_with("127.0.0.1:0", SHORT).await.unwrap();
+        let mut idle = Vec::new();
+        for _ in 0..2 * MAX_CONNECTIONS {
+            idle.push(TcpStream::connect(admin.address()).await.unwrap());
+        }
+        // bounded wait: a machine that is slow may cut off the first questions as well.
+        let answered = timeout(PATIENCE, async {
+            loop {
+                match ask(admin.address()).await {
+                    Ok((_, answer)) if answer.ends_with("starting\n") => break,
+                    _ => {}
+                }
+            }
+        });
+        answered.await.expect("a question is answered although all places were taken");
+        // And all of them were cut off.
+        for mut client in idle {
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_cut_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        // More than the system keeps for a reader that does not come.
+        const SIZE: usize = 64 << 20;
+        let answer = |_: &_| Response::new(Full::new(vec![0; SIZE].into()));
+        // bounded wait: who waits for the client to read waits for ever.
+        timeout(PATIENCE, serve(stream, SHORT, answer)).await.expect("it is cut off");
+        let mut read = Vec::new();
+        // Ends with an error where the system throws away what was not read.
+        let _ = client.read_to_end(&mut read).await;
+        assert!(read.len() < SIZE, "all {} bytes were sent", read.len());
+    }
 }

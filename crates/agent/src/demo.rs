@@ -3,17 +3,19 @@
 mod encode;
 mod generator;
 mod report;
+mod store;
 mod waterfall;
 mod world;
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use teleflow::Signal;
+use teleflow::exporter::AnyExporter;
 use teleflow::store::SqliteReader;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -23,6 +25,7 @@ use crate::run::{Gateway, log_to_stderr, runtime};
 use crate::stop;
 use generator::Generator;
 use report::Progress;
+use store::DemoStore;
 
 /// How long the demo waits for the spans of a trace: short, so that there is something to see.
 const DECISION_WAIT: Duration = Duration::from_secs(1);
@@ -33,14 +36,14 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
     log_to_stderr(LogLevel::Warn);
-    remove_store(&args.store)?;
+    let store = Arc::new(DemoStore::claim(&args.store)?);
     let config = configure(args);
     runtime()?.block_on(async {
         let stop = stop::on_signal().context("cannot listen for signals")?;
-        let gateway = Gateway::start(&config).await.context(
-            "the demo cannot start; if a port is taken, choose others: \
-             --grpc 127.0.0.1:14317 --http 127.0.0.1:14318 --admin 127.0.0.1:18888",
-        )?;
+        let gateway = start(&config, &store).await.map_err(|error| {
+            let hint = if is_port_taken(&error) { PORTS } else { "" };
+            error.context(format!("the demo cannot start{hint}"))
+        })?;
         // What is bound, not what was asked for: port 0 takes a free one.
         let receiver = "otlp";
         let grpc = gateway.pipeline.grpc_addr(receiver).unwrap_or(args.grpc);
@@ -76,10 +79,9 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         let mut agree = true;
         for signal in Signal::ALL {
             let accepted: u64 = books.of(signal).map(|account| account.accepted).sum();
-            let generated = sent.accepted[signal.index()];
-            agree &= accepted == generated;
-            let mark = if accepted == generated { "equal" } else { "DIFFER" };
-            say!("{:<24}{generated:>12}{accepted:>12}  {mark}", signal.items_name());
+            let (line, agrees) = report::compare(signal, &sent, accepted);
+            agree &= agrees;
+            say!("{line}");
         }
         if sent.failed > 0 {
             say!("{} requests failed, the last one because: {}", sent.failed, sent.last_error);
@@ -93,6 +95,24 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// What to do about a port that is taken.
+const PORTS: &str = ", for a port is taken; choose others: \
+                     --grpc 127.0.0.1:14317 --http 127.0.0.1:14318 --admin 127.0.0.1:18888";
+
+/// Starts the gateway, and opens its store when it has its ports.
+async fn start(config: &Config, store: &Arc<DemoStore>) -> anyhow::Result<Gateway> {
+    let later = |config| {
+        store.configure(config);
+        Ok((AnyExporter::new(Arc::clone(store)), None))
+    };
+    Gateway::start_with(config, &later, || Ok(vec![("sqlite".to_owned(), store.open()?)])).await
+}
+
+fn is_port_taken(error: &anyhow::Error) -> bool {
+    let errors = error.chain().filter_map(|error| error.downcast_ref::<io::Error>());
+    errors.map(io::Error::kind).any(|kind| kind == io::ErrorKind::AddrInUse)
 }
 
 /// The gateway that runs without a file, on the demo's ports and into the demo's store.
@@ -128,31 +148,6 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint { host: address.ip().to_string(), port: address.port() }
 }
 
-/// Removes the store of an earlier demo, with the files that SQLite keeps beside it; refuses to
-/// remove a file that is no database.
-fn remove_store(path: &Path) -> anyhow::Result<()> {
-    let mut head = [0; 16];
-    match fs::File::open(path).and_then(|mut file| io::Read::read(&mut file, &mut head)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-        Ok(read) if read > 0 && !head.starts_with(b"SQLite format 3") => {
-            bail!("{} is no store of an earlier demo; name another with --store", path.display())
-        }
-        Ok(_) => {}
-    }
-    for suffix in ["", "-wal", "-shm"] {
-        let mut file = path.as_os_str().to_owned();
-        file.push(suffix);
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", file.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 fn show_slowest(store: &Path) -> anyhow::Result<()> {
     let reader = SqliteReader::open(store)?;
     say!(
@@ -172,28 +167,4 @@ fn show_slowest(store: &Path) -> anyhow::Result<()> {
         store.display()
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_no_database_is_never_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("thesis.txt");
-        fs::write(&path, "years of work").unwrap();
-        let error = remove_store(&path).unwrap_err().to_string();
-        assert!(error.contains("--store"), "{error}");
-        assert!(path.exists());
-
-        let store = folder.path().join("demo.db");
-        for suffix in ["", "-wal", "-shm"] {
-            fs::write(folder.path().join(format!("demo.db{suffix}")), b"SQLite format 3\0")
-                .unwrap();
-        }
-        remove_store(&store).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the thesis is left");
-        remove_store(&store).unwrap();
-    }
 }

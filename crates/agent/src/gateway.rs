@@ -15,16 +15,32 @@ use teleflow::store::SqliteStore;
 use teleflow::{Builder, LaneConfig, Payload, Pipeline, Signal, batcher, receiver, sampler, store};
 
 use crate::config::{self, Config};
+use crate::talk;
 
 /// A pipeline that has not been started, and the stores among its exporters.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) builder: Builder,
-    pub(crate) stores: Vec<(String, Arc<SqliteStore>)>,
+    pub(crate) stores: Stores,
+}
+
+/// Stores by the name of their exporter.
+pub(crate) type Stores = Vec<(String, Arc<SqliteStore>)>;
+
+/// Makes what writes to a store; returns the store too, if it is open already.
+pub(crate) type Open<'a> =
+    &'a dyn Fn(store::Config) -> anyhow::Result<(AnyExporter, Option<Arc<SqliteStore>>)>;
+
+/// Opens a store at once.
+pub(crate) fn open(
+    config: store::Config,
+) -> anyhow::Result<(AnyExporter, Option<Arc<SqliteStore>>)> {
+    let store = Arc::new(SqliteStore::open(config)?);
+    Ok((AnyExporter::new(Arc::clone(&store)), Some(store)))
 }
 
 /// Makes the pipeline's parts. Opens the stores' files, and nothing else.
-pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
+pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
     let mut builder = Pipeline::builder();
     let mut stores = Vec::new();
     let used = |of: fn(&config::Pipeline) -> &[config::Id], id: &config::Id| {
@@ -39,7 +55,7 @@ pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     }
     for (id, component) in &config.exporters {
         if used(|pipeline| &pipeline.exporters, id) {
-            let made = exporter(component).with_context(|| format!("exporters.{id}"))?;
+            let made = exporter(component, open).with_context(|| format!("exporters.{id}"))?;
             builder = builder.exporter(id.to_string(), made.exporter, made.queue);
             stores.extend(made.store.map(|store| (id.to_string(), store)));
         }
@@ -155,14 +171,14 @@ struct Made {
     store: Option<Arc<SqliteStore>>,
 }
 
-fn exporter(component: &config::Exporter) -> anyhow::Result<Made> {
+fn exporter(component: &config::Exporter, open: Open<'_>) -> anyhow::Result<Made> {
     let mut opened = None;
     let (exporter, queue) = match component {
         config::Exporter::Debug(debug) => {
             let exporter = match debug.verbosity {
                 config::Verbosity::Basic => AnyExporter::new(Counts),
                 config::Verbosity::Normal | config::Verbosity::Detailed => {
-                    AnyExporter::new(Console::stdout())
+                    AnyExporter::new(Console::new(talk::out()))
                 }
             };
             (exporter, QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() })
@@ -189,12 +205,12 @@ fn exporter(component: &config::Exporter) -> anyhow::Result<Made> {
             (retrying(made, otlp.retry.as_ref())?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::Sqlite(sqlite) => {
-            let store = SqliteStore::open(store::Config {
+            let (store, is_open) = open(store::Config {
                 path: sqlite.path.clone(),
                 max_bytes: sqlite.max_bytes,
                 ..store::Config::default()
             })?;
-            let store = Arc::clone(opened.insert(Arc::new(store)));
+            opened = is_open;
             // A file system that is full for a while is waited for, as a server would be.
             let retrying = Retry::new(store, RetryConfig::default())?;
             (AnyExporter::new(retrying), queue(sqlite.queue.as_ref()))
@@ -292,7 +308,7 @@ service:
     logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
 ",
         );
-        let shown = format!("{:?}", parts(&config).unwrap().builder);
+        let shown = format!("{:?}", parts(&config, &open).unwrap().builder);
         for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
             assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
         }

@@ -49,6 +49,10 @@ impl Metrics {
         self.pipeline.phase()
     }
 
+    pub(crate) fn failed_lanes(&self) -> Vec<&str> {
+        self.pipeline.failed_lanes()
+    }
+
     /// OpenMetrics text.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();

@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::Admin;
 use crate::cli::{RunArgs, ValidateArgs};
 use crate::config::{Config, Extension, LogLevel};
-use crate::{gateway, stop};
+use crate::{gateway, stop, talk};
 
 /// `teleflow run`
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -58,7 +58,7 @@ pub(crate) fn log_to_stderr(level: LogLevel) {
         LogLevel::Error => "error",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(talk::err).init();
 }
 
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
@@ -79,6 +79,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Opens the admin ports first, so that `/health` answers while the rest starts.
     pub(crate) async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(config, &gateway::open, || Ok(Vec::new())).await
+    }
+
+    /// As [`start`](Self::start), with another way to open a store. `bound` is called when every
+    /// port is taken, and returns the stores that it opened then, by their exporter's name.
+    pub(crate) async fn start_with(
+        config: &Config,
+        open: gateway::Open<'_>,
+        bound: impl FnOnce() -> anyhow::Result<gateway::Stores>,
+    ) -> anyhow::Result<Self> {
         let mut admin = Vec::new();
         for id in &config.service.extensions {
             if let Some(Extension::Admin(settings)) = config.extensions.get(id) {
@@ -86,8 +96,9 @@ impl Gateway {
                 admin.push(bound.with_context(|| format!("extensions.{id}.endpoint"))?);
             }
         }
-        let parts = gateway::parts(config)?;
+        let mut parts = gateway::parts(config, open)?;
         let pipeline = Arc::new(parts.builder.start().await?);
+        parts.stores.extend(bound()?);
         admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.stores));
         Ok(Self { pipeline, admin })
     }

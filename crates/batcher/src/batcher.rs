@@ -13,9 +13,10 @@ pub struct Config {
     /// payload as it comes.
     pub min_items: u64,
     /// No batch has more items; a payload that would make it larger is cut. `None` sets no limit.
+    /// Below an envelope of over 64 KiB there may be more: [`Limits::items`] says when.
     pub max_items: Option<NonZeroU64>,
-    /// No batch is longer, in bytes, unless a single item or its envelope is. The default is under the 4 MiB that a
-    /// gRPC server takes where nobody raised its limit.
+    /// No batch is longer, in bytes, unless a single item or its envelope is. The default is under
+    /// the 4 MiB that a gRPC server takes where nobody raised its limit.
     pub max_bytes: usize,
     /// A batch goes when its first item has waited this long. Zero sends every payload as it comes.
     pub timeout: Duration,
@@ -133,9 +134,11 @@ impl Batcher {
         self.take()
     }
 
-    /// When [`poll`](Self::poll) has something to take; `None` while nothing is pending.
+    /// When [`poll`](Self::poll) has something to take; `None` while nothing is pending, or where
+    /// the timeout is endless.
     pub fn next_deadline(&self) -> Option<Instant> {
-        Some(self.since? + self.config.timeout)
+        // A time that the clock cannot name never comes.
+        self.since?.checked_add(self.config.timeout)
     }
 
     /// Takes out what is pending, however little.

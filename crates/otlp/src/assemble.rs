@@ -16,14 +16,14 @@ pub struct Assembler<'a> {
     resource: usize,
     scope: usize,
     /// What is written outside of any group.
-    strays: Vec<&'a [u8]>,
+    strays: Vec<Cow<'a, [u8]>>,
 }
 
 #[derive(Debug)]
 enum Part<'a> {
     /// An envelope, and the length of the group's message with all that follows in it.
-    Resource(&'a [u8], usize),
-    Scope(&'a [u8], usize),
+    Resource(Cow<'a, [u8]>, usize),
+    Scope(Cow<'a, [u8]>, usize),
     Items(Cow<'a, [u8]>),
 }
 
@@ -42,27 +42,34 @@ impl<'a> Assembler<'a> {
 
     /// Starts a resource group, with what
     /// [`ResourceGroup::envelope`](crate::tree::ResourceGroup::envelope) gave.
-    pub fn resource(&mut self, envelope: &'a [u8]) {
+    pub fn resource(&mut self, envelope: impl Into<Cow<'a, [u8]>>) {
+        let envelope = envelope.into();
         self.close_scope();
         self.resource = self.parts.len();
         self.scope = self.parts.len();
-        self.parts.push(Part::Resource(envelope, envelope.len()));
+        let len = envelope.len();
+        self.parts.push(Part::Resource(envelope, len));
     }
 
     /// Starts a scope group in the current resource group.
-    pub fn scope(&mut self, envelope: &'a [u8]) {
+    pub fn scope(&mut self, envelope: impl Into<Cow<'a, [u8]>>) {
+        let envelope = envelope.into();
         self.close_scope();
         self.scope = self.parts.len();
-        self.parts.push(Part::Scope(envelope, envelope.len()));
+        let len = envelope.len();
+        self.parts.push(Part::Scope(envelope, len));
     }
 
-    /// Adds one or more item fields to the current scope group.
+    /// Adds one or more item fields to the current scope group; without any it does nothing.
     ///
     /// # Panics
     ///
     /// If no scope was started.
     pub fn items(&mut self, fields: impl Into<Cow<'a, [u8]>>) {
         let fields = fields.into();
+        if fields.is_empty() {
+            return;
+        }
         let Some(Part::Scope(_, len)) = self.parts.get_mut(self.scope) else {
             panic!("items need a scope group to go into");
         };
@@ -71,8 +78,10 @@ impl<'a> Assembler<'a> {
     }
 
     /// Adds fields outside of any group.
-    pub(crate) fn stray(&mut self, fields: &'a [u8]) {
-        self.strays.push(fields);
+    pub(crate) fn strays(&mut self, fields: Cow<'a, [u8]>) {
+        if !fields.is_empty() {
+            self.strays.push(fields);
+        }
     }
 
     /// A group's length goes into its parent's once nothing can be added to it.
@@ -105,12 +114,12 @@ impl<'a> Assembler<'a> {
         out.reserve(self.len());
         for part in self.parts.drain(..) {
             match part {
-                Part::Resource(envelope, len) => open(out, 1, envelope, len),
-                Part::Scope(envelope, len) => open(out, 2, envelope, len),
+                Part::Resource(envelope, len) => open(out, 1, &envelope, len),
+                Part::Scope(envelope, len) => open(out, 2, &envelope, len),
                 Part::Items(fields) => out.extend_from_slice(&fields),
             }
         }
-        self.strays.drain(..).for_each(|stray| out.extend_from_slice(stray));
+        self.strays.drain(..).for_each(|stray| out.extend_from_slice(&stray));
         (self.resource, self.scope) = (0, 0);
     }
 }

@@ -16,8 +16,7 @@ pub(crate) struct MetricParts<'a> {
     /// The arm's field number and everything in it but the points: temporality, monotonic.
     arm: u32,
     arm_envelope: Vec<u8>,
-    /// Whole fields: key, length and message.
-    pub(crate) points: Vec<&'a [u8]>,
+    metric: &'a [u8],
 }
 
 /// Which arm of a metric holds.
@@ -59,14 +58,13 @@ impl<'a> MetricParts<'a> {
             envelope: Vec::new(),
             arm: arm(metric).unwrap_or_default(),
             arm_envelope: Vec::new(),
-            points: Vec::new(),
+            metric,
         };
         for field in wire::fields(metric).filter(|field| !ARMS.contains(&field.number)) {
             parts.envelope.extend_from_slice(&metric[field.start..field.end]);
         }
         for (_, arm) in arms(metric) {
-            crate::tree::envelope(arm, 1, &mut parts.arm_envelope);
-            parts.points.extend(points(arm));
+            parts.arm_envelope.extend_from_slice(&crate::tree::envelope(arm, 1));
         }
         parts
     }
@@ -76,9 +74,14 @@ impl<'a> MetricParts<'a> {
         self.envelope.len() + self.arm_envelope.len() + 2 * (1 + wire::varint_len(u64::MAX))
     }
 
+    /// The fields of its data points.
+    pub(crate) fn points(&self) -> impl Iterator<Item = &'a [u8]> {
+        arms(self.metric).flat_map(|(_, arm)| points(arm))
+    }
+
     /// The metric as an item of a scope group, with these points only.
-    pub(crate) fn field(&self, points: &[&[u8]]) -> Vec<u8> {
-        let arm_len = self.arm_envelope.len() + points.iter().map(|p| p.len()).sum::<usize>();
+    pub(crate) fn field(&self, points: &[u8]) -> Vec<u8> {
+        let arm_len = self.arm_envelope.len() + points.len();
         let len = self.envelope.len() + crate::assemble::field_len(arm_len);
         let mut out = Vec::with_capacity(crate::assemble::field_len(len));
         wire::put_key(&mut out, 2, LEN);
@@ -87,7 +90,7 @@ impl<'a> MetricParts<'a> {
         wire::put_key(&mut out, self.arm, LEN);
         wire::put_varint(&mut out, arm_len as u64);
         out.extend_from_slice(&self.arm_envelope);
-        points.iter().for_each(|point| out.extend_from_slice(point));
+        out.extend_from_slice(points);
         out
     }
 }

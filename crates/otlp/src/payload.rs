@@ -17,6 +17,8 @@ pub struct Payload {
     segments: Vec<Bytes>,
     items: u64,
     bytes: usize,
+    // The acknowledgement's place is here: all payloads are made, merged and cut in this crate, so
+    // that it can go with the items through `append` and `split`.
 }
 
 // === impl Payload ===

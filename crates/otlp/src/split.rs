@@ -1,6 +1,6 @@
 //! Cuts a payload into smaller ones, by items and by bytes.
 
-use std::ops::Range;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -11,12 +11,17 @@ use crate::{Payload, Signal, tree};
 /// How large a payload may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// The most items.
+    /// The most items. A piece may have more where its envelope takes over 64 KiB: then as many as
+    /// weigh as much as the envelope does.
     pub items: u64,
     /// The most bytes. One item that is larger goes alone, over the limit; and a piece whose
     /// envelope takes more than half of the limit may be twice as long as the envelope.
     pub bytes: usize,
 }
+
+/// A longer envelope is not repeated for items that weigh less than it does: a small request would
+/// become a huge one.
+const LARGE_ENVELOPE: usize = 64 * 1024;
 
 impl Limits {
     /// No limit at all.
@@ -32,8 +37,11 @@ impl Limits {
 ///
 /// No item is lost and their order stays. Every piece but the last is as full as the limits let it
 /// be. Metrics are cut between data points where need be. Envelopes (resource, scope, schema URLs,
-/// unknown fields) are repeated in each piece that has an item of theirs; groups without any item
-/// are left out. A limit of zero items counts as one.
+/// unknown fields; of a metric all but its points) are repeated in each piece that has an item of
+/// theirs; groups and metrics without any item are left out. A limit of zero items counts as one.
+///
+/// The pieces together take at most a little over twice the bytes of `payload`, unless envelopes
+/// under 64 KiB are repeated for the sake of the limit of items.
 pub fn split(payload: &Payload, first: Limits, rest: Limits) -> Vec<Payload> {
     let mut cutter = Cutter {
         signal: payload.signal(),
@@ -44,35 +52,11 @@ pub fn split(payload: &Payload, first: Limits, rest: Limits) -> Vec<Payload> {
         bytes: 0,
         done: Vec::new(),
     };
-    // Envelopes have to outlive the pieces that borrow them.
-    let envelopes: Vec<_> = payload.segments().iter().map(|segment| envelopes(segment)).collect();
-    for (segment, envelopes) in payload.segments().iter().zip(&envelopes) {
-        cutter.segment(segment, envelopes);
+    for segment in payload.segments() {
+        cutter.segment(segment);
     }
     cutter.finish();
     cutter.done
-}
-
-/// All envelopes of one segment, and where each scope's are.
-struct Envelopes {
-    bytes: Vec<u8>,
-    /// Resource and scope, for each scope group in order.
-    scopes: Vec<(Range<usize>, Range<usize>)>,
-}
-
-fn envelopes(segment: &[u8]) -> Envelopes {
-    let mut found = Envelopes { bytes: Vec::new(), scopes: Vec::new() };
-    for group in tree::resources(segment) {
-        let start = found.bytes.len();
-        group.envelope(&mut found.bytes);
-        let resource = start..found.bytes.len();
-        for scope in group.scopes() {
-            let start = found.bytes.len();
-            scope.envelope(&mut found.bytes);
-            found.scopes.push((resource.clone(), start..found.bytes.len()));
-        }
-    }
-    found
 }
 
 struct Cutter<'a> {
@@ -86,119 +70,154 @@ struct Cutter<'a> {
     done: Vec<Payload>,
 }
 
-/// The group that items go into.
-#[derive(Clone, Copy)]
+/// The groups that items go into, and which of them have to be opened before the next one.
 struct Place<'a> {
-    resource: &'a [u8],
-    scope: &'a [u8],
+    resource: Group<'a>,
+    scope: Group<'a>,
+}
+
+/// What of a group is repeated in each piece: all but its children.
+struct Group<'a> {
+    envelope: Cow<'a, [u8]>,
+    is_open: bool,
+}
+
+// === impl Group ===
+
+impl<'a> Group<'a> {
+    fn new(message: &'a [u8]) -> Self {
+        Self { envelope: tree::envelope(message, 2), is_open: false }
+    }
+
+    /// What it takes in a piece, at most, in bytes: the length of its content is not known yet.
+    fn bytes(&self) -> usize {
+        field_len(self.envelope.len() + 5)
+    }
+
+    /// What opening it would add.
+    fn to_open(&self) -> usize {
+        if self.is_open { 0 } else { self.bytes() }
+    }
 }
 
 // === impl Cutter ===
 
 impl<'a> Cutter<'a> {
-    fn segment(&mut self, segment: &'a [u8], envelopes: &'a Envelopes) {
-        for stray in tree::strays(segment) {
-            self.assembler.stray(stray);
-            self.bytes += stray.len();
-        }
-        let mut places = envelopes.scopes.iter();
+    fn segment(&mut self, segment: &'a Bytes) {
+        let strays = tree::envelope(segment, 1);
+        self.bytes += strays.len();
+        self.assembler.strays(strays);
         for group in tree::resources(segment) {
-            let mut open_resource = true;
+            let mut resource = Group::new(group.message());
             for scope in group.scopes() {
-                let Some((resource, envelope)) = places.next() else { return };
-                let place = Place {
-                    resource: &envelopes.bytes[resource.clone()],
-                    scope: &envelopes.bytes[envelope.clone()],
-                };
-                open_resource &= !self.scope(place, scope, open_resource);
+                let mut place = Place { resource, scope: Group::new(scope.message()) };
+                self.scope(&mut place, segment, scope);
+                resource = place.resource;
             }
         }
     }
 
-    /// Adds a scope's items; tells whether the current piece has the resource open afterwards.
-    fn scope(&mut self, place: Place<'a>, scope: tree::ScopeGroup<'a>, resource: bool) -> bool {
-        let mut open = Open { resource, scope: true };
+    fn scope(&mut self, place: &mut Place<'a>, segment: &'a [u8], scope: tree::ScopeGroup<'a>) {
+        // Items in a row are added as one.
+        let mut run = 0..0;
         for item in scope.items() {
             let count = match self.signal {
                 Signal::Metrics => MetricParts::count(item.message),
                 Signal::Traces | Signal::Logs => 1,
             };
-            if self.fits(count, item.field.len(), place, &open) {
-                self.open(&mut open, place);
-                self.add(count, item.field);
-            } else if count > 1 {
-                self.metric(&mut open, place, &MetricParts::read(item.message));
-            } else {
-                self.cut(&mut open);
-                self.open(&mut open, place);
-                self.add(count, item.field);
+            if count == 0 {
+                continue;
             }
+            let (at, len) = (item.at, item.field.len());
+            let fits = self.fits(count, len, 0, place);
+            if !fits || run.end != at {
+                self.assembler.items(&segment[std::mem::replace(&mut run, at..at)]);
+            }
+            if !fits && count > 1 {
+                self.metric(place, &MetricParts::read(item.message));
+                run = at + len..at + len;
+                continue;
+            }
+            if !fits {
+                self.cut(place);
+            }
+            self.open(place);
+            self.items += count;
+            self.bytes += len;
+            run.end = at + len;
         }
-        !open.resource
+        self.assembler.items(&segment[run]);
     }
 
     /// Adds a metric's points, as many at a time as fit.
-    fn metric(&mut self, open: &mut Open, place: Place<'a>, metric: &MetricParts<'a>) {
-        let mut points = &metric.points[..];
-        while !points.is_empty() {
-            let mut bytes = metric.overhead();
-            let mut take = 0;
-            for point in points {
-                if !self.fits(take as u64 + 1, bytes + point.len(), place, open) {
-                    break;
-                }
-                bytes += point.len();
-                take += 1;
+    fn metric(&mut self, place: &mut Place<'a>, metric: &MetricParts<'a>) {
+        let overhead = metric.overhead();
+        let mut points = Vec::new();
+        let mut count = 0;
+        for point in metric.points() {
+            let bytes = overhead + points.len() + point.len();
+            if !self.fits(count + 1, bytes, overhead, place) {
+                self.add_points(place, metric, &mut points, &mut count);
+                // A single point over the limit goes alone.
+                self.cut(place);
             }
-            if take == 0 && self.items > 0 {
-                self.cut(open);
-                continue;
-            }
-            // A single point over the limit goes alone.
-            let (now, later) = points.split_at(take.max(1));
-            self.open(open, place);
-            self.add(now.len() as u64, metric.field(now));
-            points = later;
+            points.extend_from_slice(point);
+            count += 1;
         }
+        self.add_points(place, metric, &mut points, &mut count);
     }
 
-    /// Whether so much more has room in the current piece.
+    fn add_points(
+        &mut self,
+        place: &mut Place<'a>,
+        metric: &MetricParts<'a>,
+        points: &mut Vec<u8>,
+        count: &mut u64,
+    ) {
+        if *count == 0 {
+            return;
+        }
+        let field = metric.field(points);
+        self.open(place);
+        self.items += std::mem::take(count);
+        self.bytes += field.len();
+        self.assembler.items(field);
+        points.clear();
+    }
+
+    /// Whether so much more has room in the current piece. `overhead` is what of the bytes would be
+    /// repeated in the next piece.
     ///
     /// A piece may take twice its envelope, whatever the limit: with an envelope near the limit,
     /// each item would else carry a copy of it, and a small request become a huge one.
-    fn fits(&self, items: u64, bytes: usize, place: Place<'_>, open: &Open) -> bool {
-        let resource = field_len(place.resource.len() + 5);
-        let scope = field_len(place.scope.len() + 5);
-        let opened = usize::from(open.resource) * resource + usize::from(open.scope) * scope;
+    fn fits(&self, items: u64, bytes: usize, overhead: usize, place: &Place<'_>) -> bool {
+        let envelope = place.resource.bytes() + place.scope.bytes() + overhead;
+        let bytes = self.bytes + bytes + place.resource.to_open() + place.scope.to_open();
+        if envelope > LARGE_ENVELOPE && bytes <= 2 * envelope {
+            return true;
+        }
         self.items + items <= self.limits.items.max(1)
-            && self.bytes + bytes + opened <= self.limits.bytes.max(2 * (resource + scope))
+            && bytes <= self.limits.bytes.max(2 * envelope)
     }
 
-    fn open(&mut self, open: &mut Open, place: Place<'a>) {
-        if open.resource {
-            self.assembler.resource(place.resource);
-            self.bytes += field_len(place.resource.len() + 5);
+    fn open(&mut self, place: &mut Place<'a>) {
+        let Place { resource, scope } = place;
+        self.bytes += resource.to_open() + scope.to_open();
+        if !resource.is_open {
+            self.assembler.resource(resource.envelope.clone());
         }
-        if open.scope {
-            self.assembler.scope(place.scope);
-            self.bytes += field_len(place.scope.len() + 5);
+        if !scope.is_open {
+            self.assembler.scope(scope.envelope.clone());
         }
-        *open = Open { resource: false, scope: false };
-    }
-
-    fn add(&mut self, items: u64, fields: impl Into<std::borrow::Cow<'a, [u8]>>) {
-        let fields = fields.into();
-        self.items += items;
-        self.bytes += fields.len();
-        self.assembler.items(fields);
+        (resource.is_open, scope.is_open) = (true, true);
     }
 
     /// Ends a piece, if it holds anything; the next one has to open its groups again.
-    fn cut(&mut self, open: &mut Open) {
+    fn cut(&mut self, place: &mut Place<'a>) {
         if self.items > 0 {
             self.finish();
+            (place.resource.is_open, place.scope.is_open) = (false, false);
         }
-        *open = Open { resource: true, scope: true };
     }
 
     fn finish(&mut self) {
@@ -211,10 +230,4 @@ impl<'a> Cutter<'a> {
         (self.items, self.bytes) = (0, 0);
         self.limits = self.rest;
     }
-}
-
-/// Which groups have to be opened before the next item.
-struct Open {
-    resource: bool,
-    scope: bool,
 }

@@ -5,6 +5,8 @@
 //! holds besides its children (the resource or scope itself, the schema URL, fields that this
 //! version does not know) is its envelope: bytes that have to go wherever its children go.
 
+use std::borrow::Cow;
+
 use crate::span::text;
 use crate::wire::{self, Field, Value};
 
@@ -14,13 +16,6 @@ pub fn resources(request: &[u8]) -> impl Iterator<Item = ResourceGroup<'_>> {
         let (data, at) = body(&field, 0)?;
         Some(ResourceGroup { data, at })
     })
-}
-
-/// What stands in a request beside its resource groups: only fields that we do not know.
-pub(crate) fn strays(request: &[u8]) -> impl Iterator<Item = &[u8]> {
-    wire::fields(request)
-        .filter(|field| field.number != 1)
-        .map(|field| &request[field.start..field.end])
 }
 
 /// One `ResourceSpans`, `ResourceMetrics` or `ResourceLogs`.
@@ -91,9 +86,14 @@ impl<'a> ResourceGroup<'a> {
         headers(self.data)
     }
 
+    /// The whole message.
+    pub(crate) const fn message(self) -> &'a [u8] {
+        self.data
+    }
+
     /// Appends everything but the scope groups to `out`.
     pub fn envelope(self, out: &mut Vec<u8>) {
-        envelope(self.data, 2, out);
+        runs(self.data, 2).for_each(|run| out.extend_from_slice(run));
     }
 }
 
@@ -114,9 +114,14 @@ impl<'a> ScopeGroup<'a> {
         headers(self.data)
     }
 
+    /// The whole message.
+    pub(crate) const fn message(self) -> &'a [u8] {
+        self.data
+    }
+
     /// Appends everything but the items to `out`.
     pub fn envelope(self, out: &mut Vec<u8>) {
-        envelope(self.data, 2, out);
+        runs(self.data, 2).for_each(|run| out.extend_from_slice(run));
     }
 }
 
@@ -135,16 +140,28 @@ fn body<'a>(field: &Field<'a>, parent_at: usize) -> Option<(&'a [u8], usize)> {
     }
 }
 
-/// Appends all fields but those numbered `child`, runs of them in one go.
-pub(crate) fn envelope(data: &[u8], child: u32, out: &mut Vec<u8>) {
-    let mut kept = 0..0;
-    for field in wire::fields(data).filter(|field| field.number != child) {
-        if field.start != kept.end {
-            out.extend_from_slice(&data[kept]);
-            kept = field.start..field.end;
+/// All fields but those numbered `child`: a copy only where there are several runs of them.
+pub(crate) fn envelope(data: &[u8], child: u32) -> Cow<'_, [u8]> {
+    let mut envelope = Cow::Borrowed(&data[..0]);
+    for run in runs(data, child) {
+        if envelope.is_empty() {
+            envelope = Cow::Borrowed(run);
         } else {
-            kept.end = field.end;
+            envelope.to_mut().extend_from_slice(run);
         }
     }
-    out.extend_from_slice(&data[kept]);
+    envelope
+}
+
+/// The fields but those numbered `child`, neighbours together.
+fn runs(data: &[u8], child: u32) -> impl Iterator<Item = &[u8]> {
+    let mut fields = wire::fields(data).filter(move |field| field.number != child).peekable();
+    std::iter::from_fn(move || {
+        let first = fields.next()?;
+        let mut end = first.end;
+        while let Some(next) = fields.next_if(|next| next.start == end) {
+            end = next.end;
+        }
+        Some(&data[first.start..end])
+    })
 }

@@ -1,5 +1,7 @@
 //! Protobuf's wire format: reading fields from a slice, writing them to a vector.
 
+use crate::MAX_DEPTH;
+
 /// How a field's value is laid out. Groups (3 and 4) have no variant of their own: they are read
 /// past, never into.
 pub(crate) const VARINT: u8 = 0;
@@ -124,7 +126,8 @@ fn array<const N: usize>(data: &[u8], pos: usize) -> Option<[u8; N]> {
     data.get(pos..pos.checked_add(N)?)?.try_into().ok()
 }
 
-/// Finds the end of a group. A stack of numbers instead of recursion: depth costs no stack.
+/// Finds the end of a group. A stack of numbers instead of recursion: depth costs no stack. Deeper
+/// than [`MAX_DEPTH`] there is nothing that was validated.
 fn skip_group(data: &[u8], mut pos: usize, number: u32) -> Option<usize> {
     let mut open = vec![number];
     while let Some(&innermost) = open.last() {
@@ -133,7 +136,7 @@ fn skip_group(data: &[u8], mut pos: usize, number: u32) -> Option<usize> {
             VARINT => varint(data, after)?.1,
             FIXED64 => after.checked_add(8).filter(|&end| end <= data.len())?,
             LEN => len(data, after)?.1,
-            GROUP_START => {
+            GROUP_START if open.len() <= MAX_DEPTH as usize => {
                 open.push(number);
                 after
             }

@@ -37,4 +37,6 @@ mod table;
 mod tail;
 
 pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};
-pub use tail::{Config, ConfigError, Held, Output, RuleStats, Stats, TailSampler, Trigger};
+pub use tail::{
+    Config, ConfigError, Held, MIN_BYTES, Output, RuleStats, Stats, TailSampler, Trigger,
+};

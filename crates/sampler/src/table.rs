@@ -21,10 +21,15 @@ const NIL: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
-    /// The envelopes of all its groups, and which is whose.
+    /// The envelopes of the groups that have spans, and which is whose.
     pub(crate) envelopes: Vec<u8>,
     pub(crate) scopes: Vec<Scope>,
+    /// How many spans are in use, and one for whoever still reads it.
     live: u32,
+    /// The writing of kept spans that this chunk was last a part of, and how much of its envelopes
+    /// was counted for it.
+    writing: u64,
+    counted: usize,
 }
 
 /// Where a scope group's envelopes are, as ranges of a chunk's `envelopes`.
@@ -64,13 +69,14 @@ struct TraceNode {
     next: u32,
 }
 
-/// A trace that was taken out of the table; its spans are handed on by [`Table::take_spans`].
+/// A trace that was taken out of the table; its spans are taken by [`Table::take_span`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Taken {
     pub(crate) id: [u8; 16],
     pub(crate) hash: u64,
     pub(crate) summary: TraceSummary,
-    first: u32,
+    /// Its first span.
+    pub(crate) first: u32,
 }
 
 #[derive(Debug)]
@@ -85,10 +91,8 @@ pub(crate) struct Table {
     chunk_bytes: usize,
 }
 
-/// What a chunk takes beside its bytes: itself and its lists, at a guess that covers most.
-const CHUNK_OVERHEAD: usize = size_of::<Chunk>() + 64;
-/// What a trace takes: its node and its place in the hash table at a load of a half.
-const TRACE_OVERHEAD: usize = size_of::<TraceNode>() + 2 * (size_of::<u32>() + 1);
+/// What a request's buffer takes beside its bytes: counters and the allocator's part, a guess.
+const CHUNK_OVERHEAD: usize = 64;
 
 // === impl Table ===
 
@@ -110,20 +114,63 @@ impl Table {
     /// Returns its index; it holds one reference of its own until [`seal`](Self::seal).
     pub(crate) fn add_chunk(&mut self, bytes: Bytes) -> u32 {
         self.chunk_bytes += bytes.len() + CHUNK_OVERHEAD;
-        self.chunks.insert(Chunk { bytes, envelopes: Vec::new(), scopes: Vec::new(), live: 1 })
+        self.chunks.insert(Chunk {
+            bytes,
+            envelopes: Vec::new(),
+            scopes: Vec::new(),
+            live: 1,
+            writing: 0,
+            counted: 0,
+        })
     }
 
-    /// Adds the envelopes of a request's groups.
-    pub(crate) fn set_envelopes(&mut self, chunk: u32, envelopes: Vec<u8>, scopes: Vec<Scope>) {
-        self.chunk_bytes += envelopes.capacity() + scopes.capacity() * size_of::<Scope>();
+    /// Adds the envelopes of a scope that has spans, and of its resource unless that is known by
+    /// then. Returns the scope's index in its chunk.
+    pub(crate) fn add_scope(
+        &mut self,
+        chunk: u32,
+        known: &mut Option<(u32, u32)>,
+        resource: &[u8],
+        scope: &[u8],
+    ) -> u32 {
         let chunk = self.chunks.get_mut(chunk);
-        chunk.envelopes = envelopes;
-        chunk.scopes = scopes;
+        let before = chunk.lists();
+        let mut write = |envelope: &[u8]| {
+            let from = chunk.envelopes.len() as u32;
+            chunk.envelopes.extend_from_slice(envelope);
+            (from, chunk.envelopes.len() as u32)
+        };
+        let resource = *known.get_or_insert_with(|| write(resource));
+        let scope = write(scope);
+        // Groups of one scope in a row are one group: else a request of nothing but groups would
+        // take many times its bytes.
+        let repeats = chunk.scopes.last().is_some_and(|last| {
+            last.resource == resource && chunk.envelope(last.scope) == chunk.envelope(scope)
+        });
+        if repeats {
+            chunk.envelopes.truncate(scope.0 as usize);
+        } else {
+            chunk.scopes.push(Scope { resource, scope });
+        }
+        self.chunk_bytes += chunk.lists() - before;
+        chunk.scopes.len() as u32 - 1
+    }
+
+    /// Forgets the scopes of a chunk that is being read and has no span in use; tells whether it
+    /// did.
+    pub(crate) fn forget_scopes(&mut self, chunk: u32) -> bool {
+        let chunk = self.chunks.get_mut(chunk);
+        if chunk.live > 1 || chunk.scopes.is_empty() {
+            return false;
+        }
+        self.chunk_bytes -= chunk.lists();
+        (chunk.envelopes, chunk.scopes) = (Vec::new(), Vec::new());
+        true
     }
 
     /// Ends the adding of spans: a request without any goes at once.
     pub(crate) fn seal(&mut self, chunk: u32) {
-        self.release(chunk);
+        self.release(chunk, 1);
     }
 
     /// Counts a span that is handed on directly, without a trace; it is released like any other.
@@ -131,17 +178,24 @@ impl Table {
         self.chunks.get_mut(chunk).live += 1;
     }
 
-    /// Gives up one span of a chunk, and the chunk with its last.
-    pub(crate) fn release(&mut self, index: u32) {
+    /// Gives up so many spans of a chunk, and the chunk with its last.
+    pub(crate) fn release(&mut self, index: u32, spans: u32) {
         let chunk = self.chunks.get_mut(index);
-        chunk.live -= 1;
+        chunk.live -= spans;
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
-            self.chunk_bytes -= chunk.bytes.len()
-                + CHUNK_OVERHEAD
-                + chunk.envelopes.capacity()
-                + chunk.scopes.capacity() * size_of::<Scope>();
+            self.chunk_bytes -= chunk.bytes.len() + CHUNK_OVERHEAD + chunk.lists();
         }
+    }
+
+    /// How much a chunk's envelopes add to a writing: what was not counted for it before.
+    pub(crate) fn count_envelopes(&mut self, writing: u64, chunk: u32) -> usize {
+        let chunk = self.chunks.get_mut(chunk);
+        if std::mem::replace(&mut chunk.writing, writing) != writing {
+            chunk.counted = 0;
+        }
+        let counted = std::mem::replace(&mut chunk.counted, chunk.envelopes.len());
+        chunk.counted.saturating_sub(counted)
     }
 
     pub(crate) fn chunk(&self, index: u32) -> &Chunk {
@@ -207,18 +261,22 @@ impl Table {
         if let Ok(entry) = self.by_id.find_entry(trace.hash, |&at| at == index) {
             entry.remove();
         }
+        if self.by_id.is_empty() {
+            // A quiet moment gives the memory of a busy one back.
+            self.by_id = HashTable::new();
+        }
         Some(Taken { id: trace.id, hash: trace.hash, summary: trace.summary, first: trace.first })
     }
 
-    /// Hands on a taken trace's spans in the order in which they came. Their chunks are still
-    /// counted as used: each span has to be released.
-    pub(crate) fn take_spans(&mut self, trace: Taken, mut each: impl FnMut(&mut Self, SpanRef)) {
-        let mut next = trace.first;
-        while next != NIL {
-            let node = self.spans.remove(next);
-            next = node.next;
-            each(self, node.span);
+    /// Takes out a span of a taken trace, and says which comes next. Its chunk is still counted as
+    /// used: the span has to be released.
+    #[inline]
+    pub(crate) fn take_span(&mut self, index: u32) -> Option<(SpanRef, u32)> {
+        if index == NIL {
+            return None;
         }
+        let node = self.spans.remove(index);
+        Some((node.span, node.next))
     }
 
     pub(crate) fn traces(&self) -> usize {
@@ -229,9 +287,33 @@ impl Table {
         self.spans.len
     }
 
-    /// What the table's content takes, in bytes.
+    /// What the table takes, in bytes: requests and bookkeeping, with room that is not used now.
     pub(crate) fn bytes(&self) -> usize {
-        self.chunk_bytes + self.spans.len * size_of::<SpanNode>() + self.traces.len * TRACE_OVERHEAD
+        self.chunk_bytes
+            + self.chunks.bytes()
+            + self.spans.bytes()
+            + self.traces.bytes()
+            + self.by_id.allocation_size()
+    }
+}
+
+// === impl Chunk ===
+
+impl Chunk {
+    /// What its lists take, in bytes.
+    const fn lists(&self) -> usize {
+        self.envelopes.capacity() + self.scopes.capacity() * size_of::<Scope>()
+    }
+
+    /// A part of the envelopes.
+    pub(crate) fn envelope(&self, (from, to): (u32, u32)) -> &[u8] {
+        &self.envelopes[from as usize..to as usize]
+    }
+
+    /// How long the envelopes of a scope are, in bytes.
+    pub(crate) fn envelope_len(&self, scope: u32) -> usize {
+        let Scope { resource, scope } = self.scopes[scope as usize];
+        (resource.1 - resource.0 + scope.1 - scope.0) as usize
     }
 }
 
@@ -267,6 +349,10 @@ impl<T> Slab<T> {
         self.len += 1;
         if self.free == NIL {
             let index = u32::try_from(self.places.len()).ok().filter(|&index| index != NIL);
+            if self.places.len() == self.places.capacity() {
+                // In steps of an eighth: doubling would leave up to half of the memory unused.
+                self.places.reserve_exact((self.places.len() / 8).max(64));
+            }
             self.places.push(Place::Used(value));
             return index.expect("four thousand million places do not fit into memory");
         }
@@ -289,6 +375,11 @@ impl<T> Slab<T> {
             *self = Self::new();
         }
         value
+    }
+
+    /// What it takes, in bytes.
+    const fn bytes(&self) -> usize {
+        self.places.capacity() * size_of::<Place<T>>()
     }
 
     #[inline]

@@ -7,7 +7,8 @@
 //! comes late follows the rest of its trace.
 //!
 //! A span whose trace id is missing or malformed belongs to no trace and is decided by itself when
-//! it comes.
+//! it comes. So is one below a resource or scope that is longer than [`Config::payload_bytes`]: that
+//! is repeated wherever a span below it goes, and must not be, trace by trace.
 
 use std::time::{Duration, Instant};
 
@@ -19,22 +20,25 @@ use thiserror::Error;
 
 use crate::decided::Decided;
 use crate::policy::{Rule, TraceSummary};
-use crate::table::{self, Scope, SpanRef, Table, Taken};
+use crate::table::{self, SpanRef, Table, Taken};
 
 /// How a [`TailSampler`] works.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What is kept: a trace that any of these keeps. Without a rule nothing is.
     pub rules: Vec<Rule>,
-    /// How long to wait for a trace's spans, from the first on. Zero decides at the next poll.
+    /// How long to wait for a trace's spans, from the first on. Zero decides at the next poll, and
+    /// more than a year is a year.
     pub decision_wait: Duration,
-    /// The most bytes that undecided traces may take, requests and bookkeeping together. When it is
-    /// reached the oldest traces are decided early.
+    /// The most bytes that undecided traces may take, requests and bookkeeping together. Beyond it
+    /// the oldest traces are decided early, until a sixteenth is free. While one request is read,
+    /// what is held may go over the bound by that request and its bookkeeping, at most some times
+    /// its bytes.
     pub max_bytes: usize,
-    /// The most undecided traces; beyond it the oldest are decided early.
+    /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
     pub max_traces: usize,
-    /// How many decisions to remember for late spans, at least; at most twice as many are. Takes 9
-    /// to 18 bytes each. Zero forgets at once: a late span then starts a trace of its own.
+    /// How many decisions to remember for late spans, at least; at most twice as many are. Takes 10
+    /// to 21 bytes each. Zero forgets at once: a late span then starts a trace of its own.
     pub remembered_decisions: usize,
     /// Kept spans are handed out in payloads of about this many bytes.
     pub payload_bytes: usize,
@@ -56,10 +60,20 @@ pub enum ConfigError {
 }
 
 /// The least that [`Config::max_bytes`] may be.
-const MIN_BYTES: usize = 64 * 1024;
+pub const MIN_BYTES: usize = 64 * 1024;
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
+
+/// The longest wait: further ahead the clock may have no time to name.
+const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The bounds are looked at whenever so many spans of a request were read.
+const CHECK_EVERY: u32 = 4096;
+
+/// A poll or drain ends when what it kept takes so many times [`Config::payload_bytes`], for the
+/// caller to hand that on first.
+const PAYLOADS_AT_ONCE: usize = 4;
 
 /// What came out of a call. Filled by the sampler, emptied by the caller.
 #[derive(Debug, Default)]
@@ -109,6 +123,8 @@ pub struct Stats {
     pub late_sampled_out: u64,
     /// Spans without a usable trace id.
     pub without_trace: u64,
+    /// Spans below a resource or scope that is longer than [`Config::payload_bytes`].
+    pub below_large_envelope: u64,
     /// By rule, in the order of the configuration.
     pub rules: Vec<RuleStats>,
 }
@@ -118,9 +134,9 @@ pub struct Stats {
 pub struct RuleStats {
     /// The rule's name.
     pub name: String,
-    /// Traces that it was the first to keep.
+    /// Of those, what it was the first to keep.
     pub traces_kept: u64,
-    /// Traces that it was asked about.
+    /// Traces that it was asked about, and spans that were decided by themselves.
     pub traces_seen: u64,
 }
 
@@ -131,10 +147,28 @@ pub struct TailSampler {
     hasher: FixedState,
     table: Table,
     decided: Decided,
-    /// Kept spans that are not written yet; their chunks are still counted as used.
-    kept: Vec<SpanRef>,
+    kept: Kept,
     last_poll: Option<Instant>,
     stats: Stats,
+}
+
+/// Kept spans that are not written yet; their chunks are still counted as used.
+#[derive(Debug, Default)]
+struct Kept {
+    runs: Vec<Run>,
+    /// What the spans take, and the envelopes that will be written with them.
+    bytes: usize,
+    envelopes: usize,
+    /// How many times spans were written before.
+    writing: u64,
+}
+
+/// Spans that stand in a row in their request.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Run {
+    /// As if they were one.
+    place: SpanRef,
+    spans: u32,
 }
 
 // === impl Config ===
@@ -178,10 +212,10 @@ impl TailSampler {
             hasher: FixedState::with_seed(config.hash_seed),
             table: Table::new(),
             decided: Decided::new(config.remembered_decisions),
-            kept: Vec::new(),
+            kept: Kept::default(),
             last_poll: None,
             stats: Stats { rules, ..Stats::default() },
-            config,
+            config: Config { decision_wait: config.decision_wait.min(MAX_WAIT), ..config },
         })
     }
 
@@ -201,16 +235,19 @@ impl TailSampler {
             self.offer_segment(deadline, segment, out);
             self.make_room(out);
         }
-        self.hand_out(out);
+        self.write_kept(out);
     }
 
     /// Decides about the traces that have waited long enough.
+    ///
+    /// Where much is kept it stops after some payloads, and [`next_deadline`](Self::next_deadline)
+    /// is past: hand them on, and poll again.
     pub fn poll(&mut self, now: Instant, out: &mut Output) {
         self.last_poll = Some(now);
-        while self.table.next_deadline().is_some_and(|deadline| deadline <= now) {
-            self.decide_oldest(Trigger::Wait, out);
+        let is_due = |table: &Table| table.next_deadline().is_some_and(|due| due <= now);
+        if !self.decide_while(is_due, Trigger::Wait, out) {
+            self.last_poll = None;
         }
-        self.hand_out(out);
     }
 
     /// When [`poll`](Self::poll) has something to do; `None` while nothing is held.
@@ -221,10 +258,11 @@ impl TailSampler {
         Some(self.last_poll.map_or(due, |last| due.max(last + STEP)))
     }
 
-    /// Decides about everything that is held, on what is there.
-    pub fn drain(&mut self, out: &mut Output) {
-        while self.decide_oldest(Trigger::Drain, out) {}
-        self.hand_out(out);
+    /// Decides about what is held, on what is there, and tells whether that was all.
+    ///
+    /// Where much is kept it stops after some payloads: hand them on, and drain again.
+    pub fn drain(&mut self, out: &mut Output) -> bool {
+        self.decide_while(|_| true, Trigger::Drain, out)
     }
 
     /// What is held now.
@@ -244,20 +282,34 @@ impl TailSampler {
     fn offer_segment(&mut self, deadline: Instant, segment: Bytes, out: &mut Output) {
         assert!(u32::try_from(segment.len()).is_ok(), "a request of 4 GiB has to be cut first");
         let chunk = self.table.add_chunk(segment.clone());
-        let mut envelopes = Vec::new();
-        let mut scopes = Vec::new();
+        let mut until_check = CHECK_EVERY;
         // Spans of a trace often come in a row: the last look-up serves the next span too.
         let mut last: Option<([u8; 16], Place)> = None;
+        // Each is read once, and only if there is a span below it.
+        let (mut resource_envelope, mut scope_envelope) = (Lazy::default(), Lazy::default());
         for group in tree::resources(&segment) {
-            let from = envelopes.len() as u32;
-            group.envelope(&mut envelopes);
-            let resource = (from, envelopes.len() as u32);
+            let mut resource = None;
+            resource_envelope.clear();
             for scope in group.scopes() {
-                let from = envelopes.len() as u32;
-                scope.envelope(&mut envelopes);
-                scopes.push(Scope { resource, scope: (from, envelopes.len() as u32) });
-                let scope_index = scopes.len() as u32 - 1;
+                let mut known = None;
+                scope_envelope.clear();
                 for item in scope.items() {
+                    if until_check == 0 {
+                        until_check = CHECK_EVERY;
+                        self.make_room(out);
+                        if self.table.forget_scopes(chunk) {
+                            (resource, known) = (None, None);
+                        }
+                        last = None;
+                    }
+                    until_check -= 1;
+                    let (scope_index, is_large) = *known.get_or_insert_with(|| {
+                        let group = resource_envelope.get(|out| group.envelope(out));
+                        let scope = scope_envelope.get(|out| scope.envelope(out));
+                        let index = self.table.add_scope(chunk, &mut resource, group, scope);
+                        let envelope = self.table.chunk(chunk).envelope_len(index);
+                        (index, envelope > self.config.payload_bytes)
+                    });
                     let fields = TailFields::read(item.message);
                     let span = SpanRef {
                         chunk,
@@ -266,6 +318,7 @@ impl TailSampler {
                         len: item.field.len() as u32,
                     };
                     let place = match (<[u8; 16]>::try_from(fields.trace_id), last) {
+                        (Ok(id), _) if is_large && id != [0; 16] => self.below_large(id, &fields),
                         (Ok(id), Some((last_id, place))) if id == last_id => self.late(place),
                         (Ok(id), _) if id != [0; 16] => {
                             let place = self.place(id, deadline);
@@ -278,14 +331,13 @@ impl TailSampler {
                         Place::Trace(trace) => self.table.add_span(trace, span, &fields),
                         Place::Kept => {
                             self.table.retain(chunk);
-                            self.kept.push(span);
+                            self.keep(span);
                         }
                         Place::Dropped => out.sampled_out += 1,
                     }
                 }
             }
         }
-        self.table.set_envelopes(chunk, envelopes, scopes);
         self.table.seal(chunk);
     }
 
@@ -318,40 +370,83 @@ impl TailSampler {
     fn alone(&mut self, fields: &TailFields<'_>, message: &[u8]) -> Place {
         use std::hash::BuildHasher as _;
         self.stats.without_trace += 1;
-        let mut summary = TraceSummary::default();
-        summary.add(fields);
         let hash = self.hasher.hash_one(message);
         let id = (u128::from(hash) << 64 | u128::from(hash)).to_be_bytes();
-        if self.decide(&id, &summary) { Place::Kept } else { Place::Dropped }
+        self.decide_alone(&id, fields)
     }
 
-    /// Decides early, oldest first, until the table is within its bounds.
-    fn make_room(&mut self, out: &mut Output) {
-        loop {
-            let trigger = if self.table.bytes() > self.config.max_bytes {
-                Trigger::Bytes
-            } else if self.table.traces() > self.config.max_traces {
-                Trigger::Count
-            } else {
-                return;
-            };
-            // What was kept holds its request until it is written.
-            if !self.decide_oldest(trigger, out) {
-                self.hand_out(out);
-                return;
-            }
-            if self.kept.len().is_multiple_of(1024) && self.is_worth_writing() {
-                self.hand_out(out);
-            }
+    /// Decides about a span whose resource or scope is too long to be held with its trace.
+    fn below_large(&mut self, id: [u8; 16], fields: &TailFields<'_>) -> Place {
+        self.stats.below_large_envelope += 1;
+        match self.decided.find(table::hash(&self.hasher, &id)) {
+            Some(true) => self.late(Place::Kept),
+            Some(false) => self.late(Place::Dropped),
+            None => self.decide_alone(&id, fields),
         }
     }
 
-    /// Whether the kept spans weigh at least as much as the largest envelope that is written with
-    /// them: else a request of many spans below a huge resource would become many huge ones.
-    fn is_worth_writing(&self) -> bool {
-        let spans: usize = self.kept.iter().map(|span| span.len as usize).sum();
-        let envelope = |span: &SpanRef| self.table.chunk(span.chunk).envelopes.len();
-        !self.kept.is_empty() && spans >= self.kept.iter().map(envelope).max().unwrap_or_default()
+    fn decide_alone(&mut self, id: &[u8; 16], fields: &TailFields<'_>) -> Place {
+        let mut summary = TraceSummary::default();
+        summary.add(fields);
+        if self.decide(id, &summary) { Place::Kept } else { Place::Dropped }
+    }
+
+    /// Decides early, oldest first, until the table is within its bounds, with some room to spare:
+    /// else a full table would decide, and write, for each request that comes.
+    fn make_room(&mut self, out: &mut Output) {
+        let Config { max_bytes, max_traces, .. } = self.config;
+        let spare = |bound: usize| bound - bound / 16;
+        let (trigger, bytes, traces) = if self.table.bytes() > max_bytes {
+            (Trigger::Bytes, spare(max_bytes), max_traces)
+        } else if self.table.traces() > max_traces {
+            (Trigger::Count, max_bytes, spare(max_traces))
+        } else {
+            return self.write_if_worth(out);
+        };
+        while self.table.bytes() > bytes || self.table.traces() > traces {
+            if !self.decide_oldest(trigger, out) {
+                break;
+            }
+            self.write_if_worth(out);
+        }
+        self.write_if_worth(out);
+    }
+
+    /// Decides about the oldest traces while `more`; `false` if it stopped for the caller to hand
+    /// on what was kept.
+    fn decide_while(
+        &mut self,
+        more: impl Fn(&Table) -> bool,
+        trigger: Trigger,
+        out: &mut Output,
+    ) -> bool {
+        let mut done = true;
+        let start = out.kept.len();
+        while more(&self.table) && self.decide_oldest(trigger, out) {
+            self.write_if_worth(out);
+            if out.kept.len() - start >= PAYLOADS_AT_ONCE {
+                done = !more(&self.table) || self.table.traces() == 0;
+                break;
+            }
+        }
+        self.write_kept(out);
+        done
+    }
+
+    /// Counts a kept span as to be written.
+    #[inline]
+    fn keep(&mut self, span: SpanRef) {
+        self.kept.bytes += span.len as usize;
+        if let Some(run) = self.kept.runs.last_mut()
+            && (run.place.chunk, run.place.scope, run.place.at + run.place.len)
+                == (span.chunk, span.scope, span.at)
+        {
+            run.place.len += span.len;
+            run.spans += 1;
+            return;
+        }
+        self.kept.envelopes += self.table.count_envelopes(self.kept.writing + 1, span.chunk);
+        self.kept.runs.push(Run { place: span, spans: 1 });
     }
 
     fn decide_oldest(&mut self, trigger: Trigger, out: &mut Output) -> bool {
@@ -370,14 +465,15 @@ impl TailSampler {
     }
 
     fn let_go(&mut self, trace: Taken, keep: bool) {
-        let kept = &mut self.kept;
-        self.table.take_spans(trace, |table, span| {
+        let mut next = trace.first;
+        while let Some((span, after)) = self.table.take_span(next) {
+            next = after;
             if keep {
-                kept.push(span);
+                self.keep(span);
             } else {
-                table.release(span.chunk);
+                self.table.release(span.chunk, 1);
             }
-        });
+        }
     }
 
     fn decide(&mut self, id: &[u8; 16], summary: &TraceSummary) -> bool {
@@ -391,69 +487,99 @@ impl TailSampler {
         false
     }
 
+    /// Writes the kept spans once they fill a payload and weigh as much as the envelopes that go
+    /// with them: else a request of many spans below a huge resource would become many huge ones.
+    fn write_if_worth(&mut self, out: &mut Output) {
+        if self.kept.bytes >= self.config.payload_bytes.max(self.kept.envelopes).max(1) {
+            self.write_kept(out);
+        }
+    }
+
     /// Writes the kept spans into payloads, spans of one scope together.
-    fn hand_out(&mut self, out: &mut Output) {
-        if self.kept.is_empty() {
+    fn write_kept(&mut self, out: &mut Output) {
+        if self.kept.runs.is_empty() {
             return;
         }
         let mut kept = std::mem::take(&mut self.kept);
-        kept.sort_unstable();
-        let mut rest = &kept[..];
+        kept.runs.sort_unstable();
+        let mut rest = &kept.runs[..];
         while !rest.is_empty() {
+            let most = self.config.payload_bytes.max(kept.envelopes);
             let mut bytes = 0;
             let take = rest
                 .iter()
-                .take_while(|span| {
-                    let envelope = self.table.chunk(span.chunk).envelopes.len();
-                    let fits = bytes < self.config.payload_bytes.max(envelope);
-                    bytes += span.len as usize;
+                .take_while(|run| {
+                    let fits = bytes < most;
+                    bytes += run.place.len as usize;
                     fits
                 })
                 .count();
             let (now, later) = rest.split_at(take.max(1));
-            let request = self.write(now);
-            out.kept.push(Payload::trusted(Signal::Traces, request, now.len() as u64));
+            let spans = now.iter().map(|run| u64::from(run.spans)).sum();
+            out.kept.push(Payload::trusted(Signal::Traces, self.write(now), spans));
             rest = later;
         }
-        for span in &kept {
-            self.table.release(span.chunk);
+        for run in &kept.runs {
+            self.table.release(run.place.chunk, run.spans);
         }
-        kept.clear();
+        kept.runs.clear();
         // The vector's memory serves again, unless a flood made it huge.
-        kept.shrink_to(64 * 1024);
-        self.kept = kept;
+        kept.runs.shrink_to(16 * 1024);
+        self.kept = Kept { runs: kept.runs, writing: kept.writing + 1, ..Kept::default() };
     }
 
-    fn write(&self, spans: &[SpanRef]) -> Bytes {
+    fn write(&self, runs: &[Run]) -> Bytes {
         let mut assembler = Assembler::new();
         let mut open: Option<(u32, u32, (u32, u32))> = None;
-        let mut spans = spans.iter().copied().peekable();
-        while let Some(mut span) = spans.next() {
-            let chunk = self.table.chunk(span.chunk);
-            let scope = chunk.scopes[span.scope as usize];
-            let part = |(from, to): (u32, u32)| &chunk.envelopes[from as usize..to as usize];
-            if open.is_none_or(|(index, _, resource)| {
-                (index, resource) != (span.chunk, scope.resource)
-            }) {
-                assembler.resource(part(scope.resource));
+        let mut runs = runs.iter().map(|run| run.place).peekable();
+        while let Some(mut run) = runs.next() {
+            let chunk = self.table.chunk(run.chunk);
+            let scope = chunk.scopes[run.scope as usize];
+            if open
+                .is_none_or(|(index, _, resource)| (index, resource) != (run.chunk, scope.resource))
+            {
+                assembler.resource(chunk.envelope(scope.resource));
                 open = None;
             }
-            if open.is_none_or(|(_, index, _)| index != span.scope) {
-                assembler.scope(part(scope.scope));
+            if open.is_none_or(|(_, index, _)| index != run.scope) {
+                assembler.scope(chunk.envelope(scope.scope));
             }
-            open = Some((span.chunk, span.scope, scope.resource));
+            open = Some((run.chunk, run.scope, scope.resource));
             // Neighbours are copied in one go.
-            while let Some(next) = spans.next_if(|next| {
-                (next.chunk, next.scope, next.at) == (span.chunk, span.scope, span.at + span.len)
+            while let Some(next) = runs.next_if(|next| {
+                (next.chunk, next.scope, next.at) == (run.chunk, run.scope, run.at + run.len)
             }) {
-                span.len += next.len;
+                run.len += next.len;
             }
-            let start = span.at as usize;
-            assembler.items(&chunk.bytes[start..start + span.len as usize]);
+            let start = run.at as usize;
+            assembler.items(&chunk.bytes[start..start + run.len as usize]);
         }
         let mut request = Vec::new();
         assembler.finish(&mut request);
         request.into()
+    }
+}
+
+/// An envelope that is read when it is first asked for.
+#[derive(Debug, Default)]
+struct Lazy {
+    bytes: Vec<u8>,
+    is_read: bool,
+}
+
+impl Lazy {
+    fn get(&mut self, read: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        if !self.is_read {
+            self.is_read = true;
+            read(&mut self.bytes);
+        }
+        &self.bytes
+    }
+
+    /// Makes it the next group's; the memory serves again.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.is_read = false;
     }
 }
 

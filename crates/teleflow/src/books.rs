@@ -20,6 +20,9 @@ use teleflow_otlp::Signal;
 /// The reason of what was still held when the time to shut down had passed.
 pub(crate) const SHUTDOWN: &str = "shutdown";
 
+/// The reason of what a lane held when a bug ended it.
+pub(crate) const FAILED: &str = "lane_failed";
+
 /// The state of all books at one moment.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Books {

@@ -3,9 +3,12 @@
 //! The sampler and the batcher are plain functions of their input and `now`. This file is the thin
 //! shell around them: it waits for payloads and deadlines, and hands batches to the queues.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
 use teleflow_batcher::Batcher;
 use teleflow_exporter::{Queue, Refused};
 use teleflow_otlp::Payload;
@@ -14,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::books::{Ledger, SHUTDOWN, Step};
+use crate::books::{FAILED, Ledger, SHUTDOWN, Step};
 
 /// A payload in the intake, and the bytes it takes there.
 pub(crate) type Taken = (Payload, OwnedSemaphorePermit);
@@ -40,6 +43,8 @@ pub(crate) struct Lane {
     pub(crate) queues: Vec<Arc<Queue>>,
     /// Cancelled when the time to shut down has passed.
     pub(crate) give_up: CancellationToken,
+    /// Set where a panic ended the lane.
+    pub(crate) has_failed: Arc<AtomicBool>,
 }
 
 // === impl Stages ===
@@ -58,7 +63,17 @@ impl Stages {
 
 impl Lane {
     /// Works until the intake is closed and everything is handed on, or until it has to give up.
+    ///
+    /// A panic ends it too. That is a bug of ours, and still nothing is lost unseen: what it held is
+    /// entered as dropped, and receivers refuse what would come after.
     pub(crate) async fn run(self, mut intake: mpsc::Receiver<Taken>) {
+        if AssertUnwindSafe(self.work(&mut intake)).catch_unwind().await.is_err() {
+            self.has_failed.store(true, Ordering::Release);
+            self.abandon(&mut intake, FAILED).await;
+        }
+    }
+
+    async fn work(&self, intake: &mut mpsc::Receiver<Taken>) {
         let mut received = Vec::with_capacity(AT_ONCE);
         let mut batches = Vec::new();
         let mut out = Output::default();
@@ -72,7 +87,7 @@ impl Lane {
             }
             tokio::select! {
                 biased;
-                () = self.give_up.cancelled() => return self.abandon(intake).await,
+                () = self.give_up.cancelled() => return self.abandon(intake, SHUTDOWN).await,
                 () = &mut timer, if deadline.is_some() => {}
                 taken = intake.recv_many(&mut received, AT_ONCE) => if taken == 0 { break },
             }
@@ -84,13 +99,19 @@ impl Lane {
             );
             self.ledger.step(step);
             if !self.dispatch(&mut batches).await {
-                return self.abandon(intake).await;
+                return self.abandon(intake, SHUTDOWN).await;
             }
         }
-        let step = self.stages.lock().close(Instant::now().into_std(), &mut out, &mut batches);
-        self.ledger.step(step);
-        if !self.dispatch(&mut batches).await {
-            self.abandon(intake).await;
+        loop {
+            let now = Instant::now().into_std();
+            let (step, is_all) = self.stages.lock().close(now, &mut out, &mut batches);
+            self.ledger.step(step);
+            if !self.dispatch(&mut batches).await {
+                return self.abandon(intake, SHUTDOWN).await;
+            }
+            if is_all {
+                return;
+            }
         }
     }
 
@@ -119,12 +140,12 @@ impl Lane {
     }
 
     /// Enters everything that is still here as dropped.
-    async fn abandon(&self, mut intake: mpsc::Receiver<Taken>) {
+    async fn abandon(&self, intake: &mut mpsc::Receiver<Taken>, reason: &'static str) {
         // A receiver that has a place reserved still fills it, and accepts: nothing may come after
         // the entry. It awaits nothing in between, so this ends at once.
         intake.close();
         while intake.recv().await.is_some() {}
-        self.ledger.abandon(SHUTDOWN);
+        self.ledger.abandon(reason);
         let mut stages = self.stages.lock();
         (stages.sampler, stages.batcher) = (None, None);
     }
@@ -168,22 +189,21 @@ impl State {
         step
     }
 
-    /// Hands on everything that is held.
+    /// Hands on what is held, and tells whether that was all: there may be more than should leave
+    /// at once.
     fn close(
         &mut self,
         now: std::time::Instant,
         out: &mut Output,
         batches: &mut Vec<Payload>,
-    ) -> Step {
+    ) -> (Step, bool) {
         let mut step = Step::default();
-        if let Some(sampler) = &mut self.sampler {
-            sampler.drain(out);
-        }
+        let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(out));
         self.collect(now, out, batches, &mut step);
-        if let Some(batcher) = &mut self.batcher {
+        if is_all && let Some(batcher) = &mut self.batcher {
             batches.extend(batcher.close());
         }
-        step
+        (step, is_all)
     }
 
     /// Moves what the sampler let through to the batcher.
@@ -203,5 +223,73 @@ impl State {
                 None => batches.push(payload),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use teleflow_otlp::Signal;
+    use teleflow_testkit::telemetry::Telemetry;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn lane(batcher: Option<Batcher>) -> Lane {
+        let destinations = ["out".to_owned()];
+        Lane {
+            stages: Arc::new(Stages::new(None, batcher)),
+            ledger: Ledger::new("lane", Signal::Traces, &destinations),
+            queues: Vec::new(),
+            give_up: CancellationToken::new(),
+            has_failed: Arc::default(),
+        }
+    }
+
+    fn payload() -> Payload {
+        let request = Bytes::from(Telemetry::new(1).request(Signal::Traces, 4));
+        Payload::parse(Signal::Traces, request).unwrap()
+    }
+
+    async fn taken(payload: &Payload) -> Taken {
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        (payload.clone(), permit)
+    }
+
+    #[tokio::test]
+    async fn what_is_let_in_while_the_lane_gives_up_is_entered_too() {
+        let (lane, payload) = (lane(None), payload());
+        let ledger = lane.ledger.clone();
+        let (sender, intake) = mpsc::channel(2);
+        let place = sender.reserve().await.unwrap();
+        lane.give_up.cancel();
+        let running = tokio::spawn(lane.run(intake));
+        // The lane closes its intake and waits for the place that is reserved.
+        sender.closed().await;
+        assert!(!running.is_finished());
+        ledger.accept(payload.items());
+        place.send(taken(&payload).await);
+        running.await.unwrap();
+        let [account] = &ledger.accounts()[..] else { panic!("there is one destination") };
+        assert_eq!((account.accepted, account.held), (payload.items(), 0));
+        assert_eq!(account.dropped[SHUTDOWN], payload.items());
+        assert!(account.balances());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_seen_and_what_was_held_is_entered() {
+        // A batcher for another signal panics at the first payload.
+        let batcher = Batcher::new(Signal::Logs, teleflow_batcher::Config::default()).unwrap();
+        let (lane, payload) = (lane(Some(batcher)), payload());
+        let (ledger, has_failed) = (lane.ledger.clone(), Arc::clone(&lane.has_failed));
+        let (sender, intake) = mpsc::channel(2);
+        ledger.accept(payload.items());
+        sender.send(taken(&payload).await).await.unwrap();
+        lane.run(intake).await;
+        assert!(has_failed.load(Ordering::Acquire));
+        assert!(sender.is_closed(), "nothing more is taken");
+        let [account] = &ledger.accounts()[..] else { panic!("there is one destination") };
+        assert_eq!((account.held, account.dropped[FAILED]), (0, payload.items()));
+        assert!(account.balances());
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use teleflow::exporter::{
-    AnyExporter, Exporter, GrpcConfig, GrpcExporter, HttpConfig, HttpExporter,
+    AnyExporter, ExportError, Exporter, GrpcConfig, GrpcExporter, HttpConfig, HttpExporter,
 };
 use teleflow::{Payload, Signal};
 use tokio::task::JoinHandle;
@@ -30,6 +30,8 @@ pub(crate) struct Counts {
     /// Requests that were given up.
     pub(crate) failed: u64,
     pub(crate) last_error: String,
+    /// Attempts that ended without an answer, so that nobody knows whether they were taken.
+    pub(crate) unanswered: u64,
     /// How long each request of the last second took. Taken out by [`Generator::counts`].
     pub(crate) latencies: Vec<Duration>,
 }
@@ -152,17 +154,27 @@ impl Clients {
                     return;
                 }
                 Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
+                    lock(&self.counts).unanswered += u64::from(!is_answer(&error));
                     tokio::time::sleep(error.retry_after().unwrap_or(TICK)).await;
                 }
                 Err(error) => {
                     let mut counts = lock(&self.counts);
                     counts.failed += 1;
+                    counts.unanswered += u64::from(!is_answer(&error));
                     counts.last_error = error.to_string();
                     return;
                 }
             }
         }
     }
+}
+
+/// Whether the gateway said that it did not take the request.
+const fn is_answer(error: &ExportError) -> bool {
+    matches!(
+        error,
+        ExportError::Status(_) | ExportError::Http { .. } | ExportError::TooLarge { .. }
+    )
 }
 
 fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {

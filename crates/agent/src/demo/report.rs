@@ -47,7 +47,7 @@ impl Progress {
         }
         self.seconds += 1;
         let line = format!(
-            "{:>4}s  {:>7} items/s  spans: {:>6} in, {:>6} kept, {:>6} sampled out  dropped {}{dropped}  \
+            "{:>4}s  {:>7} items/s  spans: {:>6} in, {:>6} delivered, {:>6} sampled out  dropped {}{dropped}  \
              held {:>8}  {}",
             self.seconds,
             total(counts) - self.sent,
@@ -100,9 +100,45 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
+/// The generator's count of a signal beside the books', as a line; and whether the books have all
+/// of it. They may have more: the ports are open to others.
+pub(crate) fn compare(signal: Signal, sent: &Counts, accepted: u64) -> (String, bool) {
+    let generated = sent.accepted[signal.index()];
+    let unit = signal.items_name();
+    let verdict = match accepted.checked_sub(generated) {
+        Some(0) => "equal".to_owned(),
+        Some(more) => {
+            let others = format!("others sent {more} {}", unit.replace('_', " "));
+            match sent.unanswered {
+                0 => others,
+                _ => format!("{others}, or the demo did in requests whose answer was lost"),
+            }
+        }
+        None => "MISSING in the books".to_owned(),
+    };
+    (format!("{unit:<24}{generated:>12}{accepted:>12}  {verdict}"), accepted >= generated)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_may_send_too_and_nothing_that_was_answered_may_be_missing() {
+        let mut sent = Counts { accepted: [10, 20, 30], ..Counts::default() };
+        let mut check = |accepted, unanswered, verdict: &str, agrees| {
+            sent.unanswered = unanswered;
+            let (line, does) = compare(Signal::Metrics, &sent, accepted);
+            assert!(line.starts_with("metric_points "), "{line}");
+            assert!(line.ends_with(&format!("{accepted}  {verdict}")), "{line}");
+            assert_eq!(does, agrees, "{line}");
+        };
+        check(20, 0, "equal", true);
+        check(27, 0, "others sent 7 metric points", true);
+        let or = "others sent 7 metric points, or the demo did in requests whose answer was lost";
+        check(27, 1, or, true);
+        check(19, 1, "MISSING in the books", false);
+    }
 
     #[test]
     fn percentiles_are_of_what_there_is() {

@@ -1,7 +1,7 @@
 //! The admin endpoint: `/health` and `/metrics`.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use prost::Message;
@@ -21,6 +21,7 @@ async fn health_is_ok_while_serving_and_unavailable_while_draining() {
     let program = Program::start(&config, &["--drain-timeout", "30s"]);
     let health = get(&program, "/health").await;
     assert_eq!((health.status.as_u16(), &health.body[..]), (200, &b"serving\n"[..]));
+    assert_eq!(health.header("connection"), "close", "a connection is for one question");
 
     send(&program, Signal::Logs, 1).await;
     program.signal();
@@ -92,15 +93,14 @@ async fn what_there_is_not_is_not_found_and_what_is_there_can_only_be_read() {
     for path in ["/", "/healthz", "/metrics/", "/v1/traces"] {
         assert_eq!(get(&program, path).await.status.as_u16(), 404, "{path}");
     }
-    let mut client = Client::http1(program.admin()).await;
     for path in ["/health", "/metrics", "/nowhere"] {
-        let answer = client.send(post(path, &[], "")).await.unwrap();
+        let answer = Client::http1(program.admin()).await.send(post(path, &[], "")).await.unwrap();
         assert_eq!(answer.status.as_u16(), 405, "{path}");
         assert_eq!(answer.header("allow"), "GET, HEAD", "{path}");
     }
     let mut head = post("/health", &[], "");
     *head.method_mut() = http::Method::HEAD;
-    let answer = client.send(head).await.unwrap();
+    let answer = Client::http1(program.admin()).await.send(head).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b""[..]));
     assert!(program.terminate().status.success());
 }
@@ -183,6 +183,11 @@ pub(crate) async fn get(program: &Program, path: &str) -> Answer {
 
 /// Sends one request that is taken; returns how many items it has.
 pub(crate) async fn send(program: &Program, signal: Signal, seed: u64) -> u64 {
+    send_to(program.grpc(), signal, seed).await
+}
+
+/// [`send`] to any address that takes OTLP/gRPC.
+pub(crate) async fn send_to(grpc: SocketAddr, signal: Signal, seed: u64) -> u64 {
     let mut telemetry = Telemetry::new(seed);
     let request = match signal {
         Signal::Traces => telemetry.traces(10).encode_to_vec(),
@@ -191,7 +196,7 @@ pub(crate) async fn send(program: &Program, signal: Signal, seed: u64) -> u64 {
     };
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
     let call = post(signal.grpc_path(), &headers, frame(0, &request));
-    let answer = Client::http2(program.grpc()).await.send(call).await.unwrap();
+    let answer = Client::http2(grpc).await.send(call).await.unwrap();
     assert_eq!(answer.grpc_status(), Some(0), "{answer:?}");
     reference::items(signal, &request).unwrap()
 }

@@ -2,6 +2,7 @@
 
 mod cases;
 pub(crate) mod client;
+mod crafted;
 mod damage;
 pub(crate) mod reference;
 

@@ -1,7 +1,7 @@
 //! SIGTERM under load: what was answered with success arrives or is in the books.
 
 mod load;
-mod sink;
+pub(crate) mod sink;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};

@@ -53,11 +53,22 @@ pub fn to_protobuf(signal: Signal, text: &[u8], limit: usize) -> Result<(Vec<u8>
     if out.bytes.len() > limit {
         return Err(Error::TooLarge(limit));
     }
-    read.map_err(|error| Error::Invalid(error.to_string()))?;
+    read.map_err(|error| Error::Invalid(shortened(&error)))?;
     // The depth limit is validation's; the JSON parser has its own, in brackets.
     let items = validate(signal, &out.bytes)
         .map_err(|invalid| Error::Invalid(invalid.problem.to_string()))?;
     Ok((out.bytes, items))
+}
+
+/// What is wrong and where, without more than a line of what the peer sent.
+fn shortened(error: &serde_json::Error) -> String {
+    const MOST: usize = 200;
+    let mut text = error.to_string();
+    if text.len() > MOST {
+        text.truncate(text.floor_char_boundary(MOST));
+        text += &format!("… at line {} column {}", error.line(), error.column());
+    }
+    text
 }
 
 /// Standard or URL-safe alphabet, with or without padding: proto3's JSON mapping takes all four.

@@ -207,3 +207,11 @@ fn what_grows_over_the_limit_is_not_finished() {
     assert!(matches!(error, json::Error::TooLarge(limit) if limit == text.len()), "{error}");
     assert!(json::to_protobuf(Signal::Metrics, text.as_bytes(), 10 * text.len()).is_ok());
 }
+
+#[test]
+fn an_error_does_not_repeat_what_a_peer_sent() {
+    let text = format!("{{\"resourceSpans\":\"{}\"}}", "é".repeat(100_000));
+    let error = json::to_protobuf(Signal::Traces, text.as_bytes(), LIMIT).unwrap_err().to_string();
+    assert!(error.len() < 400, "{} bytes", error.len());
+    assert!(error.contains("é…") && error.ends_with("at line 1 column 200019"), "{error}");
+}

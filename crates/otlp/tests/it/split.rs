@@ -121,3 +121,55 @@ fn a_large_envelope_is_not_repeated_for_every_item() {
     assert!(bytes < 3 * payload.bytes(), "{} became {bytes}", payload.bytes());
     assert_eq!(pieces.iter().map(Payload::items).sum::<u64>(), 30_000);
 }
+
+/// What all pieces take, after a check that they hold every item.
+fn pieces_of(signal: Signal, request: Vec<u8>, limits: Limits) -> (Payload, Vec<Payload>) {
+    let payload = Payload::parse(signal, Bytes::from(request)).unwrap();
+    let pieces = split(&payload, limits, limits);
+    assert_eq!(pieces.iter().map(Payload::items).sum::<u64>(), payload.items());
+    (payload, pieces)
+}
+
+#[test]
+fn an_item_limit_does_not_repeat_a_large_envelope_either() {
+    let limits = Limits { items: 10, bytes: usize::MAX };
+    let resource = field(0x0a, &field(0x0a, &field(0x0a, &[b'x'; 100_000])));
+    let scope = field(0x12, &[0x12, 0x00].repeat(100_000));
+    let (whole, pieces) =
+        pieces_of(Signal::Traces, field(0x0a, &[resource, scope].concat()), limits);
+    let bytes: usize = pieces.iter().map(Payload::bytes).sum();
+    assert!(bytes < 3 * whole.bytes(), "{} became {bytes}", whole.bytes());
+
+    // A small one is: the limit is exact then.
+    let resource = field(0x0a, &field(0x0a, &field(0x0a, &[b'x'; 100])));
+    let scope = field(0x12, &[0x12, 0x00].repeat(1000));
+    let (_, pieces) = pieces_of(Signal::Traces, field(0x0a, &[resource, scope].concat()), limits);
+    assert!(pieces.iter().all(|piece| piece.items() == 10));
+}
+
+#[test]
+fn a_large_metric_is_not_repeated_for_every_point() {
+    let name = field(0x0a, &[b'n'; 100_000]);
+    let gauge = field(0x2a, &[0x0a, 0x00].repeat(100_000));
+    let metric = field(0x12, &[name, gauge].concat());
+    for limits in [Limits { items: 10, bytes: usize::MAX }, Limits { items: 1000, bytes: 110_000 }]
+    {
+        let request = field(0x0a, &field(0x12, &metric));
+        let (whole, pieces) = pieces_of(Signal::Metrics, request, limits);
+        let bytes: usize = pieces.iter().map(Payload::bytes).sum();
+        assert!(pieces.len() > 1);
+        assert!(bytes < 3 * whole.bytes(), "{} became {bytes}", whole.bytes());
+    }
+}
+
+#[test]
+fn groups_and_metrics_without_items_are_left_out() {
+    let pointless = field(0x12, &field(0x0a, &[b'n'; 1000]));
+    let point = field(0x12, &field(0x2a, &[0x0a, 0x00]));
+    let scope = field(0x12, &[pointless.repeat(500), point.clone(), pointless].concat());
+    let request = field(0x0a, &[scope, [0x12, 0x00].repeat(500)].concat()).repeat(2);
+    let limits = Limits { items: 1, bytes: usize::MAX };
+    let (_, pieces) = pieces_of(Signal::Metrics, request, limits);
+    let alone = field(0x0a, &field(0x12, &point));
+    assert_eq!(pieces.iter().map(Payload::to_bytes).collect::<Vec<_>>(), [&alone[..], &alone]);
+}

@@ -282,6 +282,10 @@ async fn parts_that_do_not_fit_are_named() {
             "lane `logs` names the exporter `nowhere`, which does not exist",
         ),
         (builder().lane(lane().to("sink")), "lane `logs` has no receiver"),
+        (
+            builder().lane(lane().from("otlp").to("sink").to("sink")),
+            "lane `logs` names the exporter `sink` twice",
+        ),
         (builder().receiver("otlp", on_free_ports()), "there are two receivers named `otlp`"),
         (
             builder().lane(lane().from("otlp").to("sink").sample(sampler::Config::default())),

@@ -37,6 +37,8 @@ pub(crate) struct DecisionCache {
 
 const DEFAULT_DECISION_WAIT: Duration = Duration::from_secs(30);
 const DEFAULT_NUM_TRACES: NonZeroUsize = NonZeroUsize::new(50_000).expect("is not zero");
+/// The least that the sampler works with.
+const MIN_MAX_BYTES: u64 = teleflow::sampler::MIN_BYTES as u64;
 const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Reads the section.
@@ -54,7 +56,7 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
             .unwrap_or(0),
         max_bytes: keys
             .value("max_bytes")
-            .and_then(|at| at.bytes(1..=u64::MAX))
+            .and_then(|at| at.bytes(MIN_MAX_BYTES..=u64::MAX))
             .unwrap_or(DEFAULT_MAX_BYTES),
         decision_cache: keys.value("decision_cache").map(|at| cache(&at)).unwrap_or_default(),
         policies: policies(keys),

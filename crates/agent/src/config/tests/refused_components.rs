@@ -139,7 +139,7 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
         &[
             "4:20: processors.tail_sampling.decision_wait must be more than 0, got `0s`",
             "5:17: processors.tail_sampling.num_traces must be a whole number from 1 to 4294967295, got the number 0",
-            "6:16: processors.tail_sampling.max_bytes must be a number of bytes of at least 1, got the number 0",
+            "6:16: processors.tail_sampling.max_bytes must be a number of bytes of at least 65536, got the number 0",
             "7:22: unknown key `sampled` in processors.tail_sampling.decision_cache; known: non_sampled_cache_size, sampled_cache_size",
             "8:5: key `sample_on_first_match` in processors.tail_sampling is not supported in this version",
         ],

@@ -374,7 +374,7 @@ fn call(signal: Signal, headers: &[Header], body: Vec<u8>) -> Request<Bytes> {
     post(signal.grpc_path(), &[&GRPC, headers].concat(), body)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -1,0 +1,369 @@
+//! What a pipeline is made of, whether that fits together, and how it starts.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use teleflow_batcher::Batcher;
+use teleflow_exporter::{AnyExporter, Exporter, Queue, QueueConfig};
+use teleflow_otlp::Signal;
+use teleflow_receiver::{BindError, Receiver};
+use teleflow_sampler::TailSampler;
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Phase, Pipeline, RunningLane, RunningReceiver, Tasks};
+use crate::books::{Entries, Ledger};
+use crate::intake::{Entrance, Intake, MAX_PAYLOADS};
+use crate::lane::{Lane, Stages};
+
+/// What a [`Pipeline`] is made of.
+#[derive(Debug, Default)]
+pub struct Builder {
+    receivers: Vec<(String, teleflow_receiver::Config)>,
+    exporters: Vec<(String, AnyExporter, QueueConfig)>,
+    lanes: Vec<LaneConfig>,
+}
+
+/// A way through the pipeline for one signal: from receivers, through a sampler and a batcher where
+/// there are any, to exporters, each of which gets everything.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    /// For people, books and metrics. No two lanes have the same.
+    pub name: String,
+    /// What it carries.
+    pub signal: Signal,
+    /// The receivers that it takes from, by name.
+    pub receivers: Vec<String>,
+    /// Keeps some traces and leaves out others; only for [`Signal::Traces`].
+    pub sampler: Option<teleflow_sampler::Config>,
+    /// Makes larger requests of smaller ones.
+    pub batcher: Option<teleflow_batcher::Config>,
+    /// The exporters that it hands everything to, by name.
+    pub exporters: Vec<String>,
+}
+
+/// Why a pipeline did not start. Nothing of it runs then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A lane names something that there is not.
+    #[error("lane `{lane}` names the {kind} `{name}`, which does not exist")]
+    Unknown {
+        /// The lane.
+        lane: String,
+        /// `receiver` or `exporter`.
+        kind: &'static str,
+        /// What it names.
+        name: String,
+    },
+    /// A lane names one twice.
+    #[error("lane `{lane}` names the {kind} `{name}` twice")]
+    Repeated {
+        /// The lane.
+        lane: String,
+        /// `receiver` or `exporter`.
+        kind: &'static str,
+        /// What it names.
+        name: String,
+    },
+    /// Two parts of a kind have one name.
+    #[error("there are two {kind}s named `{name}`")]
+    Duplicate {
+        /// `receiver`, `exporter` or `lane`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A lane leads from nowhere or to nowhere.
+    #[error("lane `{lane}` has no {kind}")]
+    Incomplete {
+        /// The lane.
+        lane: String,
+        /// `receiver` or `exporter`.
+        kind: &'static str,
+    },
+    /// A lane that does not carry traces has a sampler.
+    #[error("lane `{0}` carries no traces, so it cannot have a tail sampler")]
+    NotTraces(String),
+    /// A sampler's configuration does not work.
+    #[error("the sampler of lane `{lane}` cannot work")]
+    Sampler {
+        /// The lane.
+        lane: String,
+        /// What is wrong.
+        source: teleflow_sampler::ConfigError,
+    },
+    /// A batcher's configuration does not work.
+    #[error("the batcher of lane `{lane}` cannot work")]
+    Batcher {
+        /// The lane.
+        lane: String,
+        /// What is wrong.
+        source: teleflow_batcher::ConfigError,
+    },
+    /// A receiver cannot listen.
+    #[error("receiver `{receiver}` cannot listen")]
+    Bind {
+        /// The receiver.
+        receiver: String,
+        /// What is wrong.
+        source: BindError,
+    },
+}
+
+// === impl LaneConfig ===
+
+impl LaneConfig {
+    /// A lane from nowhere to nowhere.
+    pub fn new(name: impl Into<String>, signal: Signal) -> Self {
+        Self {
+            name: name.into(),
+            signal,
+            receivers: Vec::new(),
+            sampler: None,
+            batcher: None,
+            exporters: Vec::new(),
+        }
+    }
+
+    /// Takes from a receiver.
+    #[must_use]
+    pub fn from(mut self, receiver: impl Into<String>) -> Self {
+        self.receivers.push(receiver.into());
+        self
+    }
+
+    /// Samples.
+    #[must_use]
+    pub fn sample(mut self, config: teleflow_sampler::Config) -> Self {
+        self.sampler = Some(config);
+        self
+    }
+
+    /// Batches.
+    #[must_use]
+    pub fn batch(mut self, config: teleflow_batcher::Config) -> Self {
+        self.batcher = Some(config);
+        self
+    }
+
+    /// Hands everything to an exporter.
+    #[must_use]
+    pub fn to(mut self, exporter: impl Into<String>) -> Self {
+        self.exporters.push(exporter.into());
+        self
+    }
+}
+
+// === impl Builder ===
+
+impl Builder {
+    /// Adds an OTLP receiver.
+    #[must_use]
+    pub fn receiver(mut self, name: impl Into<String>, config: teleflow_receiver::Config) -> Self {
+        self.receivers.push((name.into(), config));
+        self
+    }
+
+    /// Adds an exporter and says how much may wait for it. Each lane that leads to it has a queue
+    /// of its own.
+    #[must_use]
+    pub fn exporter(
+        mut self,
+        name: impl Into<String>,
+        exporter: impl Exporter,
+        queue: QueueConfig,
+    ) -> Self {
+        self.exporters.push((name.into(), AnyExporter::new(exporter), queue));
+        self
+    }
+
+    /// Adds a lane.
+    #[must_use]
+    pub fn lane(mut self, lane: LaneConfig) -> Self {
+        self.lanes.push(lane);
+        self
+    }
+
+    /// Checks the parts against each other, without starting anything.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that does not fit.
+    pub fn check(&self) -> Result<(), StartError> {
+        unique("receiver", self.receivers.iter().map(|(name, _)| name))?;
+        unique("exporter", self.exporters.iter().map(|(name, ..)| name))?;
+        unique("lane", self.lanes.iter().map(|lane| &lane.name))?;
+        for lane in &self.lanes {
+            for (kind, names, known) in [
+                ("receiver", &lane.receivers, names(self.receivers.iter().map(|(name, _)| name))),
+                ("exporter", &lane.exporters, names(self.exporters.iter().map(|(name, ..)| name))),
+            ] {
+                if names.is_empty() {
+                    return Err(StartError::Incomplete { lane: lane.name.clone(), kind });
+                }
+                if let Some(name) = repeated(names.iter()) {
+                    let (lane, name) = (lane.name.clone(), name.clone());
+                    return Err(StartError::Repeated { lane, kind, name });
+                }
+                if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+                    let (lane, name) = (lane.name.clone(), name.clone());
+                    return Err(StartError::Unknown { lane, kind, name });
+                }
+            }
+            if lane.sampler.is_some() && lane.signal != Signal::Traces {
+                return Err(StartError::NotTraces(lane.name.clone()));
+            }
+            lane.stages()?;
+        }
+        Ok(())
+    }
+
+    /// Opens the receivers' ports and starts everything.
+    ///
+    /// # Errors
+    ///
+    /// What [`check`](Self::check) finds, and ports that cannot be had.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O and time.
+    pub async fn start(self) -> Result<Pipeline, StartError> {
+        self.check()?;
+        // Ports first: nothing else can fail, and nothing has been started yet.
+        let mut bound = Vec::new();
+        for (name, mut config) in self.receivers {
+            config.signals = Signal::ALL.map(|signal| {
+                let takes =
+                    |lane: &LaneConfig| lane.signal == signal && lane.receivers.contains(&name);
+                self.lanes.iter().any(takes)
+            });
+            match Receiver::bind(config).await {
+                Ok(receiver) => bound.push((name, receiver)),
+                Err(source) => return Err(StartError::Bind { receiver: name, source }),
+            }
+        }
+
+        let give_up = CancellationToken::new();
+        let mut tasks = Tasks { receivers: JoinSet::new(), lanes: JoinSet::new() };
+        let mut lanes = Vec::new();
+        let mut entrances: BTreeMap<String, [Vec<Entrance>; 3]> = BTreeMap::new();
+        for config in self.lanes {
+            let ledger = Ledger::new(&config.name, config.signal, &config.exporters);
+            let stages = Arc::new(config.stages()?);
+            let queues: Vec<_> = config
+                .exporters
+                .iter()
+                .enumerate()
+                .filter_map(|(destination, wanted)| {
+                    let (name, exporter, queue) =
+                        self.exporters.iter().find(|(name, ..)| name == wanted)?;
+                    let entries = Entries { ledger: ledger.clone(), destination };
+                    let queue = Queue::spawn(exporter.clone(), queue.clone(), Arc::new(entries));
+                    Some((name.clone(), Arc::new(queue)))
+                })
+                .collect();
+            let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
+            let entrance = Entrance::new(sender, ledger.clone());
+            for receiver in config.receivers {
+                let by_signal = entrances.entry(receiver).or_default();
+                by_signal[config.signal.index()].push(entrance.clone());
+            }
+            let has_failed = Arc::new(AtomicBool::new(false));
+            let lane = Lane {
+                stages: Arc::clone(&stages),
+                ledger: ledger.clone(),
+                queues: queues.iter().map(|(_, queue)| Arc::clone(queue)).collect(),
+                give_up: give_up.clone(),
+                has_failed: Arc::clone(&has_failed),
+            };
+            tasks.lanes.spawn(lane.run(intake));
+            let (name, signal) = (config.name, config.signal);
+            lanes.push(RunningLane { name, signal, ledger, stages, queues, has_failed });
+        }
+
+        let stop_intake = CancellationToken::new();
+        let mut receivers = Vec::new();
+        for (name, receiver) in bound {
+            receivers.push(RunningReceiver {
+                grpc: receiver.grpc_addr(),
+                http: receiver.http_addr(),
+                stats: receiver.stats(),
+                name: name.clone(),
+            });
+            let intake = Intake { lanes: Arc::new(entrances.remove(&name).unwrap_or_default()) };
+            let stop = stop_intake.clone();
+            tasks.receivers.spawn(async move {
+                let stopped = receiver.serve(intake, stop, INTAKE_GRACE).await;
+                if stopped.connections_cut > 0 {
+                    tracing::warn!(connections = stopped.connections_cut, "cut off at shutdown");
+                }
+            });
+        }
+        Ok(Pipeline {
+            receivers,
+            lanes,
+            exporters: self
+                .exporters
+                .into_iter()
+                .map(|(name, exporter, _)| (name, exporter))
+                .collect(),
+            phase: AtomicU8::new(Phase::Serving as u8),
+            stop_intake,
+            give_up,
+            tasks: Mutex::new(Some(tasks)),
+        })
+    }
+}
+
+/// How long requests that had begun may go on once nothing new is taken in.
+const INTAKE_GRACE: Duration = Duration::from_secs(5);
+
+impl LaneConfig {
+    fn stages(&self) -> Result<Stages, StartError> {
+        let lane = || self.name.clone();
+        let sampler = self
+            .sampler
+            .clone()
+            .map(TailSampler::new)
+            .transpose()
+            .map_err(|source| StartError::Sampler { lane: lane(), source })?;
+        let batcher = self
+            .batcher
+            .clone()
+            .map(|config| Batcher::new(self.signal, config))
+            .transpose()
+            .map_err(|source| StartError::Batcher { lane: lane(), source })?;
+        Ok(Stages::new(sampler, batcher))
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a String>) -> Vec<&'a String> {
+    names.collect()
+}
+
+fn unique<'a>(
+    kind: &'static str,
+    names: impl Iterator<Item = &'a String>,
+) -> Result<(), StartError> {
+    match repeated(names) {
+        Some(name) => Err(StartError::Duplicate { kind, name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The first name that was there before.
+fn repeated<'a>(names: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let mut seen = Vec::new();
+    for name in names {
+        if seen.contains(&name) {
+            return Some(name);
+        }
+        seen.push(name);
+    }
+    None
+}
