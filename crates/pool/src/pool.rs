@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use self::shelves::{Entry, Shelves};
+pub(crate) use self::shelves::Entry;
+use self::shelves::Shelves;
 use crate::recycle::Recycle;
 use crate::stats::Stats;
 use crate::sync::{Arc, Mutex, lock};
@@ -80,9 +81,12 @@ pub struct Builder<T> {
 struct Rules<T> {
     create: Box<dyn Fn() -> T + Send + Sync>,
     reset: Box<dyn Fn(&mut T) + Send + Sync>,
-    keep: Option<Box<dyn Fn(&T) -> bool + Send + Sync>>,
-    weigh: Option<Box<dyn Fn(&T) -> usize + Send + Sync>>,
+    keep: Option<Look<T, bool>>,
+    weigh: Option<Look<T, usize>>,
 }
+
+/// What the user's code finds in an object.
+type Look<T, A> = Box<dyn Fn(&T) -> A + Send + Sync>;
 
 /// Counted away from the way that most gets and returns take.
 #[derive(Debug, Default)]
@@ -343,7 +347,7 @@ impl<T> Pool<T> {
     }
 
     #[inline]
-    fn take(&self) -> Box<Entry<T>> {
+    pub(crate) fn take(&self) -> Box<Entry<T>> {
         match self.shelves.take(index()) {
             Some(entry) => entry,
             None => self.create(),
@@ -359,7 +363,7 @@ impl<T> Pool<T> {
 
     /// Resets the object of a lease and keeps it, or drops it.
     #[inline]
-    fn put(&self, mut entry: Box<Entry<T>>) {
+    pub(crate) fn put(&self, mut entry: Box<Entry<T>>) {
         if thread::panicking() {
             return self.put_in_panic(entry);
         }

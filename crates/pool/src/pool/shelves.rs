@@ -30,9 +30,9 @@ const BATCH: usize = SHELF / 2;
 /// way to it, as a processor does not forward small writes to the wide reads of a copy. Unboxed, a
 /// get and a return of a `Vec` measured 43 ns.
 #[derive(Debug)]
-pub(super) struct Entry<T> {
-    pub(super) object: T,
-    pub(super) bytes: usize,
+pub(crate) struct Entry<T> {
+    pub(crate) object: T,
+    pub(crate) bytes: usize,
 }
 
 #[derive(Debug)]
