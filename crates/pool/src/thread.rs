@@ -84,10 +84,9 @@ mod numbered {
             assert_eq!(index(), own);
             let highest = (0..100).map(|_| thread::spawn(index).join().unwrap()).max().unwrap();
             assert!(highest < 90, "a hundred threads, one after the other, got up to {highest}");
+            let barrier = std::sync::Barrier::new(8);
             let held: BTreeSet<usize> = thread::scope(|scope| {
-                let barrier = std::sync::Barrier::new(8);
-                let barrier = &barrier;
-                let ask = move || {
+                let ask = || {
                     let index = index();
                     barrier.wait();
                     index
