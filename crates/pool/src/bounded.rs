@@ -7,11 +7,12 @@ use std::num::NonZeroUsize;
 use std::ops::{Deref, DerefMut};
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crate::stats::Stats;
-use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Why a lease always has its object: only its end takes it out.
 const HELD: &str = "the object is there until the lease ends";

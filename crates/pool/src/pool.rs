@@ -7,6 +7,7 @@ mod shelves;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ pub(crate) use self::shelves::Entry;
 use self::shelves::Shelves;
 use crate::recycle::Recycle;
 use crate::stats::Stats;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Mutex, lock};
 use crate::thread::index;
 
 pub use ceiling::Ceiling;

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use crate::pool::{Ceiling, Entry, Pool};
 use crate::stats::Stats;
-use crate::sync::Arc;
 
 /// The smallest class holds buffers of 64 bytes.
 const SMALLEST: usize = 64;

@@ -37,8 +37,11 @@ impl<S> Slot<S> {
     /// Opens the slot unless someone else has.
     #[inline]
     pub(crate) fn try_open(&self) -> Option<Open<'_, S>> {
-        // Acquire: what the one before wrote is seen, down to its last write.
-        if self.taken.swap(true, Ordering::Acquire) { None } else { Some(Open(self)) }
+        // Acquire: what the one before wrote is seen, down to its last write. Not a swap, which
+        // writes where it fails as well, into the line that someone else works on.
+        let opened =
+            self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        opened.then(|| Open(self))
     }
 
     /// Opens the slot once whoever has it is done, which is soon: no code of a user runs meanwhile.
@@ -58,7 +61,7 @@ impl<S> Open<'_, S> {
     /// Works on the state.
     #[inline]
     pub(crate) fn with<R>(&mut self, work: impl FnOnce(&mut S) -> R) -> R {
-        // SAFETY: `taken` was false and this `Open` made it true, so there is no other until this
+        // SAFETY: `taken` was false when this `Open` made it true, so there is no other until this
         // one is dropped; `&mut self` keeps a second call out while the reference lives.
         self.0.state.with_mut(|state| work(unsafe { &mut *state }))
     }

@@ -1,20 +1,21 @@
 //! What the machine or a model checker provides: the only place that chooses between them.
 //!
 //! Figures for `stats()` are counted on the standard library's atomics everywhere: nothing is
-//! decided on them that must be exact, and a model checker would try every order of them.
+//! decided on them that must be exact, and a model checker would try every order of them. `Arc` is the
+//! standard one as well: its counts pass nothing on that we rely on.
 
 #[cfg(not(any(teleflow_loom, teleflow_shuttle)))]
-pub(crate) use std::sync::{Arc, Mutex, MutexGuard, atomic};
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 #[cfg(not(any(teleflow_loom, teleflow_shuttle)))]
 pub(crate) use std::thread::yield_now;
 
 #[cfg(teleflow_loom)]
-pub(crate) use loom::sync::{Arc, Mutex, MutexGuard, atomic};
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 #[cfg(teleflow_loom)]
 pub(crate) use loom::thread::yield_now;
 
 #[cfg(all(teleflow_shuttle, not(teleflow_loom)))]
-pub(crate) use shuttle::sync::{Arc, Mutex, MutexGuard, atomic};
+pub(crate) use shuttle::sync::{Mutex, MutexGuard, atomic};
 #[cfg(all(teleflow_shuttle, not(teleflow_loom)))]
 pub(crate) use shuttle::thread::yield_now;
 

@@ -6,10 +6,10 @@
 
 use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use loom::future::block_on;
-use loom::sync::Arc;
 use loom::thread;
 use teleflow_pool::ring::spsc;
 use teleflow_pool::{Bounded, Pool};

@@ -1,7 +1,7 @@
 //! How many bytes may be kept, by one pool or by several together.
 
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 /// A bound on the bytes that idle objects hold, for one pool or shared by several.
 ///

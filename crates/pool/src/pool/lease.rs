@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use super::Pool;
 use super::shelves::Entry;
-use crate::sync::Arc;
 
 /// Why a lease always has its object: only its end takes it out.
 const HELD: &str = "the object is there until the lease ends";

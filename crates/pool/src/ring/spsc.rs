@@ -8,11 +8,11 @@
 
 use std::fmt;
 use std::slice;
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use super::{drain, fill};
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The end that writes.
