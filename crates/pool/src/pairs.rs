@@ -26,17 +26,22 @@ pub struct List<T> {
     len: usize,
 }
 
-/// Keys and values in the order in which they were added, whose memory is kept when it is cleared.
+/// Keys and values in the order in which they were added, all in one text, whose memory is kept when
+/// it is cleared.
 ///
-/// A key is looked for from the front: made for headers and contexts of a few dozen entries.
+/// A key is looked for from the front: made for headers, attributes and contexts of a few dozen
+/// entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pairs(List<Pair>);
+pub struct Pairs {
+    text: String,
+    pairs: Vec<Pair>,
+}
 
-/// A key and its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Where in the text a key and its value are: behind the pair before, one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pair {
-    key: String,
-    value: String,
+    middle: usize,
+    end: usize,
 }
 
 // === impl List ===
@@ -116,58 +121,70 @@ impl<T: fmt::Debug> fmt::Debug for List<T> {
 // === impl Pairs ===
 
 impl Pairs {
-    /// Room for `capacity` pairs.
+    /// Room for `capacity` pairs of 32 bytes of text.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(List::with_capacity(capacity))
+        Self {
+            text: String::with_capacity(capacity.saturating_mul(32)),
+            pairs: Vec::with_capacity(capacity),
+        }
     }
 
-    /// The value of `key`.
+    /// The value of `key`, of the first pair that has it.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|pair| pair.key == key).map(|pair| pair.value.as_str())
+        let pair = self.pairs[self.position(key)?];
+        Some(&self.text[pair.middle..pair.end])
     }
 
     /// Sets the value of `key`, in the place of an earlier one.
     pub fn insert(&mut self, key: &str, value: &str) {
-        let position = self.0.iter().position(|pair| pair.key == key);
-        let pair = match position {
-            Some(position) => &mut self.0[position],
-            None => {
-                let pair = self.0.push();
-                pair.key.push_str(key);
-                pair
-            }
-        };
-        pair.value.clear();
-        pair.value.push_str(value);
+        let Some(position) = self.position(key) else { return self.push(key, value) };
+        let pair = &mut self.pairs[position];
+        let (old, start) = (pair.end, pair.middle);
+        self.text.replace_range(start..old, value);
+        let new = start + value.len();
+        pair.end = new;
+        for later in &mut self.pairs[position + 1..] {
+            later.middle = later.middle - old + new;
+            later.end = later.end - old + new;
+        }
+    }
+
+    /// Adds a pair without a look for the key: for keys that are known to differ.
+    pub fn push(&mut self, key: &str, value: &str) {
+        self.text.push_str(key);
+        let middle = self.text.len();
+        self.text.push_str(value);
+        self.pairs.push(Pair { middle, end: self.text.len() });
     }
 
     /// How many pairs there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.pairs.is_empty()
     }
 
     /// The pairs, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|pair| (pair.key.as_str(), pair.value.as_str()))
+        let mut start = 0;
+        self.pairs.iter().map(move |pair| {
+            let key = &self.text[start..pair.middle];
+            start = pair.end;
+            (key, &self.text[pair.middle..pair.end])
+        })
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        self.iter().position(|(known, _)| known == key)
     }
 }
 
 impl Recycle for Pairs {
     fn recycle(&mut self) {
-        self.0.recycle();
-    }
-}
-
-// === impl Pair ===
-
-impl Recycle for Pair {
-    fn recycle(&mut self) {
-        self.key.clear();
-        self.value.clear();
+        self.text.clear();
+        self.pairs.clear();
     }
 }

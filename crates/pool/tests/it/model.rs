@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 
 use proptest::prelude::*;
-use teleflow_pool::Pool;
 use teleflow_pool::ring::{ByteRing, spsc};
+use teleflow_pool::{Pairs, Pool};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -122,6 +122,23 @@ proptest! {
             prop_assert!(first.iter().chain(second).eq(&model));
             let (first, second) = consumer.filled();
             prop_assert!(first.iter().chain(second).eq(&model));
+        }
+    }
+
+    /// P5: pairs are a list of keys and values, whichever is set again.
+    #[test]
+    fn pairs_are_a_list(steps in prop::collection::vec(("[a-d]{0,2}", "[x-zü]{0,5}"), 0..40)) {
+        let mut pairs = Pairs::default();
+        let mut model: Vec<(String, String)> = Vec::new();
+        for (key, value) in steps {
+            pairs.insert(&key, &value);
+            match model.iter_mut().find(|pair| pair.0 == key) {
+                Some(pair) => pair.1 = value,
+                None => model.push((key, value)),
+            }
+            prop_assert!(pairs.iter().eq(model.iter().map(|(k, v)| (k.as_str(), v.as_str()))));
+            let (key, value) = &model[0];
+            prop_assert_eq!(pairs.get(key), Some(value.as_str()));
         }
     }
 }
