@@ -58,7 +58,7 @@ xflags::xflags! {
 
         /// Runs the tests of the concurrent crates under the thread and the address sanitizer.
         ///
-        /// Without the `rust-src` component the standard library itself is not watched.
+        /// Without the `rust-src` component the thread sanitizer runs the `lock_free` tests only.
         cmd sanitize {
             /// Fewer generated cases, as in CI.
             optional --short

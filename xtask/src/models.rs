@@ -20,11 +20,8 @@ pub struct Checker {
 }
 
 /// Tries every order of the threads that it has with so many preemptions.
-pub const LOOM: Checker = Checker {
-    name: "loom",
-    cfg: "teleflow_loom",
-    effort: ("LOOM_MAX_PREEMPTIONS", "2", "3"),
-};
+pub const LOOM: Checker =
+    Checker { name: "loom", cfg: "teleflow_loom", effort: ("LOOM_MAX_PREEMPTIONS", "2", "3") };
 
 /// Tries so many random orders, for what is too large for loom.
 pub const SHUTTLE: Checker = Checker {

@@ -1,9 +1,9 @@
 //! `sanitize`: the tests of the concurrent crates under the thread and the address sanitizer.
 //!
 //! Both are options of the compiler that the stable channel has and hides. Where the source of the
-//! standard library is installed (the `rust-src` component), the library is built with them as well;
-//! elsewhere its compiled parts are not watched, which is said, and a race between two threads that
-//! only meet in there may be reported though it is none.
+//! standard library is installed (the `rust-src` component), the library is built with them as well.
+//! Elsewhere the thread sanitizer does not see the locks in there and takes what they guard for a
+//! race; it then runs the tests with `lock_free` in their name, which meet in our own atomics only.
 
 use std::path::Path;
 
@@ -18,9 +18,16 @@ const PACKAGES: &[&str] = &["teleflow-pool", "teleflow-concurrency"];
 /// Sanitizers link with their own runtime, which not every target has.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-const SANITIZERS: &[&str] = &["thread", "address"];
+const THREAD: &str = "thread";
+const SANITIZERS: &[&str] = &[THREAD, "address"];
 
-/// A short run leaves out the property tests, which take most of the time.
+/// What is in the name of a test that needs no lock of the standard library.
+const LOCK_FREE: &str = "lock_free";
+
+/// What the thread sanitizer reports of the test harness.
+const SUPPRESSIONS: &str = "xtask/src/sanitize.supp";
+
+/// A short run has fewer generated cases.
 const PROPTEST_CASES: (&str, &str) = ("PROPTEST_CASES", "8");
 
 pub fn run(sh: &Shell, workspace: &Workspace, short: bool) -> Result<()> {
@@ -28,9 +35,10 @@ pub fn run(sh: &Shell, workspace: &Workspace, short: bool) -> Result<()> {
     let source = Path::new(&sysroot).join("lib/rustlib/src/rust/library/std/Cargo.toml");
     let builds_std = source.exists();
     if !builds_std {
-        println!("note: no `rust-src`: the standard library itself is not watched");
+        println!("note: no `rust-src`: the thread sanitizer runs the `{LOCK_FREE}` tests only");
     }
 
+    let suppressions = workspace.root.join(SUPPRESSIONS);
     let mut failed = Vec::new();
     for sanitizer in SANITIZERS {
         // Parts that are not built with a sanitizer may stand beside those that are.
@@ -40,6 +48,8 @@ pub fn run(sh: &Shell, workspace: &Workspace, short: bool) -> Result<()> {
                 ["test", "--locked", "--package", package, "--target", TARGET, "--lib", "--tests"];
             let mut cmd = workspace::cargo(sh, fixed)
                 .args(builds_std.then_some("-Zbuild-std"))
+                .args((!builds_std && *sanitizer == THREAD).then_some(LOCK_FREE))
+                .env("TSAN_OPTIONS", format!("suppressions={}", suppressions.display()))
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("RUSTFLAGS", &flags)
                 .env("CARGO_TARGET_DIR", workspace.target.join(format!("sanitize-{sanitizer}")));

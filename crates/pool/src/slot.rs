@@ -93,4 +93,19 @@ mod tests {
         drop(open);
         assert_eq!(slot.open().with(|state| *state), 2);
     }
+
+    #[test]
+    fn lock_free_threads_see_what_the_one_before_wrote() {
+        let slot = Slot::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        slot.open().with(|state| state.push(state.len()));
+                    }
+                });
+            }
+        });
+        assert!(slot.open().with(|state| state.iter().copied().eq(0..3000)));
+    }
 }

@@ -124,7 +124,7 @@ fn p7_no_more_is_consumed_than_is_filled() {
 }
 
 #[test]
-fn p7_two_threads_pass_every_byte_in_order() {
+fn p7_lock_free_two_threads_pass_every_byte_in_order() {
     for capacity in [1, 2, 3, 64, 1000] {
         let (mut producer, mut consumer) = spsc::ring(capacity);
         let total = 20_000_usize;
