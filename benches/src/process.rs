@@ -50,7 +50,12 @@ impl Cores {
     }
 }
 
-fn pin(core: usize) -> io::Result<()> {
+/// Moves this thread to `core`; threads that it starts later inherit that.
+///
+/// # Errors
+///
+/// The process may not use that core.
+pub fn pin(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)

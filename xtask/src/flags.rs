@@ -38,6 +38,31 @@ xflags::xflags! {
 
         /// Checks each crate with no feature, with each one alone and with all of them.
         cmd features {}
+
+        /// Runs the loom models: every order of two or three threads at the lock-free parts.
+        ///
+        /// Takes every package with a `tests/loom.rs`, in release, with `--cfg teleflow_loom`.
+        cmd loom {
+            /// Two preemptions instead of three, as in CI.
+            optional --short
+        }
+
+        /// Runs the shuttle models: many random orders of what is too large for loom.
+        ///
+        /// Takes every package with a `tests/shuttle.rs`, in release, with
+        /// `--cfg teleflow_shuttle`; TELEFLOW_SHUTTLE_ITERATIONS says how many orders.
+        cmd shuttle {
+            /// 100 orders instead of 2000, as in CI.
+            optional --short
+        }
+
+        /// Runs the tests of the concurrent crates under the thread and the address sanitizer.
+        ///
+        /// Without the `rust-src` component the thread sanitizer runs the `lock_free` tests only.
+        cmd sanitize {
+            /// Fewer generated cases, as in CI.
+            optional --short
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod features;
 mod flags;
 mod graph;
 mod interop;
+mod models;
+mod sanitize;
 mod test;
 mod tidy;
 mod workspace;
@@ -44,6 +46,9 @@ fn dispatch() -> anyhow::Result<ExitCode> {
         XtaskCmd::Ci(_) => return ci::run(&sh, &workspace),
         XtaskCmd::Features(_) => features::run(&sh, &workspace)?,
         XtaskCmd::Graph(_) => graph::run(&sh, &workspace)?,
+        XtaskCmd::Loom(flags) => models::run(&sh, &workspace, &models::LOOM, flags.short)?,
+        XtaskCmd::Sanitize(flags) => sanitize::run(&sh, &workspace, flags.short)?,
+        XtaskCmd::Shuttle(flags) => models::run(&sh, &workspace, &models::SHUTTLE, flags.short)?,
         XtaskCmd::Test(flags) => return test::run(&sh, &workspace, &flags, &passed_on),
         XtaskCmd::Tidy(_) => tidy::run(&sh, &workspace)?,
     }

@@ -1,0 +1,9 @@
+//! What the crate promises, row by row: P1 to P8 of `docs/systems.md`.
+
+#![cfg(not(any(teleflow_loom, teleflow_shuttle)))]
+
+mod bounded;
+mod bytes;
+mod leaks;
+mod model;
+mod pool;
