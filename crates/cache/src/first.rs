@@ -63,9 +63,9 @@ pub enum ConfigError {
 /// without it read the clock. All methods take `&self` and may be called from any thread. Values
 /// are cloned when read: a value that is dear to clone goes into an `Arc`.
 ///
-/// When full, the entry that was read least is evicted to make place for the new one. An expired
-/// entry is never returned; it leaves when it is looked up, when it is evicted, or in
-/// [`purge_expired`](Self::purge_expired).
+/// When full, an entry that was not read lately is evicted to make place for the new one; where all
+/// others were, that is the new one itself. An expired entry is never returned; it leaves when it is
+/// looked up, when it is evicted, or in [`purge_expired`](Self::purge_expired).
 ///
 /// `Hash` and `Eq` of the key run under a lock and must not panic, nor must the drop of a value.
 ///
@@ -86,11 +86,13 @@ pub enum ConfigError {
 /// ```
 pub struct FirstLevel<K, V> {
     map: Cache<K, Entry<V>, Weight, DefaultHashBuilder, Released>,
-    weigh: fn(&K, &V) -> usize,
+    weigh: Box<Weigh<K, V>>,
     ttl: Duration,
     max_entry: u64,
     counters: Counters<COUNTERS>,
 }
+
+type Weigh<K, V> = dyn Fn(&K, &V) -> usize + Send + Sync;
 
 /// The entry is larger than a part of the cache; nothing was kept.
 ///
@@ -231,7 +233,10 @@ impl<K: Eq + Hash, V: Clone> FirstLevel<K, V> {
     /// # Errors
     ///
     /// A bound or the time to live is 0.
-    pub fn new(config: FirstLevelConfig, weigh: fn(&K, &V) -> usize) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: FirstLevelConfig,
+        weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
         if config.max_entries == 0 || config.max_bytes == 0 {
             return Err(ConfigError::NoSpace);
         }
@@ -260,7 +265,7 @@ impl<K: Eq + Hash, V: Clone> FirstLevel<K, V> {
                 DefaultHashBuilder::default(),
                 Released,
             ),
-            weigh,
+            weigh: Box::new(weigh),
             ttl: config.ttl,
             max_entry: ((shard_bytes as f64 * hot) as u64).max(1),
             counters: Counters::new(),

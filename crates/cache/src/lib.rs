@@ -2,9 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
+mod codec;
 mod counters;
 mod first;
+mod flight;
+mod second;
+mod warm;
 
 pub use quick_cache::Equivalent;
 
+pub use cache::{Cache, CacheConfig, CacheStats, Loader, Removed, WarmUp};
+pub use codec::{Codec, NoCodec, Raw, Undecodable};
 pub use first::{ConfigError, FirstLevel, FirstLevelConfig, FirstLevelStats, TooLarge};
+pub use flight::{Flight, FlightStats, LoadError, OnFailure};
+pub use second::{
+    GuardConfig, NoSecondLevel, SecondLevel, SecondLevelError, SecondLevelStats, Stored,
+};
+pub use warm::{MissWatch, MissWatchConfig};

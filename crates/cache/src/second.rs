@@ -1,0 +1,265 @@
+//! The second level: what it must be able to do, and how it is kept from doing harm.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::counters::Counters;
+
+mod breaker;
+
+use breaker::Breaker;
+
+/// A store of bytes that several processes share: slower than the first level and faster than a
+/// load.
+///
+/// An implementation need not guard itself: the [`Cache`](crate::Cache) puts a deadline and a
+/// circuit breaker around each call, and drops a future whose time is over.
+pub trait SecondLevel: Send + Sync {
+    /// Whether there is a second level at all.
+    fn is_present(&self) -> bool {
+        true
+    }
+
+    /// Reads the values of all keys, in their order, in as few round trips as possible.
+    fn get_many(
+        &self,
+        keys: &[Bytes],
+    ) -> impl Future<Output = Result<Vec<Option<Stored>>, SecondLevelError>> + Send;
+
+    /// Writes all entries, each for `ttl`, in as few round trips as possible.
+    fn set_many(
+        &self,
+        entries: &[(Bytes, Bytes)],
+        ttl: Duration,
+    ) -> impl Future<Output = Result<(), SecondLevelError>> + Send;
+
+    /// Removes all keys.
+    fn remove_many(
+        &self,
+        keys: &[Bytes],
+    ) -> impl Future<Output = Result<(), SecondLevelError>> + Send;
+}
+
+/// A value in the second level.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// What was written.
+    pub value: Bytes,
+    /// How long it will still be there: the first level keeps it no longer than that. `None` where
+    /// it has no end.
+    pub remaining: Option<Duration>,
+}
+
+/// The second level did not do what it was asked.
+///
+/// The server's words are not among it: they can repeat what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecondLevelError {
+    /// No connection, or it broke.
+    #[error("the second level cannot be reached")]
+    Unreachable,
+    /// The server refused: credentials, memory, a replica that cannot be written to.
+    #[error("the second level refused")]
+    Refused,
+    /// The answer is not what the question asks for.
+    #[error("the second level gave an answer that makes no sense")]
+    Malformed,
+}
+
+/// No second level: the first one is all there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSecondLevel;
+
+/// How a second level is kept from slowing anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// How long a call may take, connecting included. Default 100 ms. With zero each call fails.
+    pub deadline: Duration,
+    /// After how many failures in a row no call is made for a while. Default 5; 0 counts as 1.
+    pub failures: u32,
+    /// How long that while is. After it a single call tries again, and its outcome decides. Default
+    /// 1 s.
+    pub open: Duration,
+}
+
+/// What came of the calls to the second level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SecondLevelStats {
+    /// Keys that were found.
+    pub hits: u64,
+    /// Keys that were not.
+    pub misses: u64,
+    /// Values found that the codec could not read; they count as misses as well.
+    pub undecodable: u64,
+    /// Entries written.
+    pub written: u64,
+    /// Calls made.
+    pub calls: u64,
+    /// The calls that failed; those past the deadline are not among them.
+    pub failures: u64,
+    /// The calls that were given up at the deadline.
+    pub timeouts: u64,
+    /// Calls not made because the breaker was open.
+    pub skipped: u64,
+    /// Whether the breaker is open, or trying.
+    pub is_open: bool,
+}
+
+/// A second level with a deadline and a breaker around each call: what goes wrong is counted and
+/// becomes `None`.
+pub(crate) struct Guarded<S> {
+    level: S,
+    deadline: Duration,
+    breaker: Breaker,
+    counters: Counters<COUNTERS>,
+}
+
+const HITS: usize = 0;
+const MISSES: usize = 1;
+const UNDECODABLE: usize = 2;
+const WRITTEN: usize = 3;
+const CALLS: usize = 4;
+const FAILURES: usize = 5;
+const TIMEOUTS: usize = 6;
+const SKIPPED: usize = 7;
+const COUNTERS: usize = 8;
+
+// === impl GuardConfig ===
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self { deadline: Duration::from_millis(100), failures: 5, open: Duration::from_secs(1) }
+    }
+}
+
+// === impl NoSecondLevel ===
+
+impl SecondLevel for NoSecondLevel {
+    fn is_present(&self) -> bool {
+        false
+    }
+
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Stored>>, SecondLevelError> {
+        Ok(vec![None; keys.len()])
+    }
+
+    async fn set_many(&self, _: &[(Bytes, Bytes)], _: Duration) -> Result<(), SecondLevelError> {
+        Ok(())
+    }
+
+    async fn remove_many(&self, _: &[Bytes]) -> Result<(), SecondLevelError> {
+        Ok(())
+    }
+}
+
+// === impl Guarded ===
+
+impl<S: SecondLevel> Guarded<S> {
+    pub(crate) fn new(level: S, config: GuardConfig) -> Self {
+        Self {
+            level,
+            deadline: config.deadline,
+            breaker: Breaker::new(config.failures, config.open),
+            counters: Counters::new(),
+        }
+    }
+
+    pub(crate) fn is_present(&self) -> bool {
+        self.level.is_present()
+    }
+
+    /// As many values as keys, or `None` when there was no answer.
+    pub(crate) async fn get_many(
+        &self,
+        now: Instant,
+        keys: &[Bytes],
+    ) -> Option<Vec<Option<Stored>>> {
+        let read = async {
+            let values = self.level.get_many(keys).await?;
+            if values.len() == keys.len() { Ok(values) } else { Err(SecondLevelError::Malformed) }
+        };
+        let values = self.call(now, read).await?;
+        let hits = values.iter().flatten().count() as u64;
+        self.counters.add(HITS, hits);
+        self.counters.add(MISSES, keys.len() as u64 - hits);
+        Some(values)
+    }
+
+    pub(crate) async fn set_many(&self, now: Instant, entries: &[(Bytes, Bytes)], ttl: Duration) {
+        if self.call(now, self.level.set_many(entries, ttl)).await.is_some() {
+            self.counters.add(WRITTEN, entries.len() as u64);
+        }
+    }
+
+    /// Whether it was done.
+    pub(crate) async fn remove_many(&self, now: Instant, keys: &[Bytes]) -> bool {
+        self.call(now, self.level.remove_many(keys)).await.is_some()
+    }
+
+    /// A value that was counted as a hit is none.
+    pub(crate) fn count_undecodable(&self) {
+        self.counters.add(UNDECODABLE, 1);
+        self.counters.add(HITS, 1_u64.wrapping_neg());
+        self.counters.add(MISSES, 1);
+    }
+
+    pub(crate) fn stats(&self) -> SecondLevelStats {
+        let sum = |index| self.counters.sum(index);
+        SecondLevelStats {
+            hits: sum(HITS),
+            misses: sum(MISSES),
+            undecodable: sum(UNDECODABLE),
+            written: sum(WRITTEN),
+            calls: sum(CALLS),
+            failures: sum(FAILURES),
+            timeouts: sum(TIMEOUTS),
+            skipped: sum(SKIPPED),
+            is_open: self.breaker.is_open(),
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        now: Instant,
+        work: impl Future<Output = Result<T, SecondLevelError>>,
+    ) -> Option<T> {
+        let Some(pass) = self.breaker.try_pass(now) else {
+            self.counters.add(SKIPPED, 1);
+            return None;
+        };
+        self.counters.add(CALLS, 1);
+        let started = tokio::time::Instant::now();
+        let answer = tokio::time::timeout(self.deadline, work).await;
+        let now = now + started.elapsed();
+        match answer {
+            Ok(Ok(answer)) => {
+                pass.succeeded();
+                Some(answer)
+            }
+            Ok(Err(_)) => {
+                pass.failed(now);
+                self.counters.add(FAILURES, 1);
+                None
+            }
+            Err(_) => {
+                pass.failed(now);
+                self.counters.add(TIMEOUTS, 1);
+                None
+            }
+        }
+    }
+}
+
+// === impl Stored ===
+
+impl std::fmt::Debug for Stored {
+    /// Names the length and not the bytes, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stored")
+            .field("bytes", &self.value.len())
+            .field("remaining", &self.remaining)
+            .finish()
+    }
+}
