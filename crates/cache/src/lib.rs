@@ -7,6 +7,8 @@ mod codec;
 mod counters;
 mod first;
 mod flight;
+#[cfg(feature = "redis")]
+mod redis;
 mod second;
 mod warm;
 
@@ -16,6 +18,8 @@ pub use cache::{Cache, CacheConfig, CacheStats, Loader, Removed, WarmUp};
 pub use codec::{Codec, NoCodec, Raw, Undecodable};
 pub use first::{ConfigError, FirstLevel, FirstLevelConfig, FirstLevelStats, TooLarge};
 pub use flight::{Flight, FlightStats, LoadError, OnFailure};
+#[cfg(feature = "redis")]
+pub use redis::{Redis, RedisConfig, RedisConfigError, RedisStats};
 pub use second::{
     GuardConfig, NoSecondLevel, SecondLevel, SecondLevelError, SecondLevelStats, Stored,
 };

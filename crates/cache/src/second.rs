@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::counters::Counters;
 
-mod breaker;
+pub(crate) mod breaker;
 
 use breaker::Breaker;
 
@@ -27,18 +27,19 @@ pub trait SecondLevel: Send + Sync {
         keys: &[Bytes],
     ) -> impl Future<Output = Result<Vec<Option<Stored>>, SecondLevelError>> + Send;
 
-    /// Writes all entries, each for `ttl`, in as few round trips as possible.
+    /// Writes all entries, each for `ttl`, in as few round trips as possible, and returns how many
+    /// were written.
     fn set_many(
         &self,
         entries: &[(Bytes, Bytes)],
         ttl: Duration,
-    ) -> impl Future<Output = Result<(), SecondLevelError>> + Send;
+    ) -> impl Future<Output = Result<usize, SecondLevelError>> + Send;
 
-    /// Removes all keys.
+    /// Removes all keys, and returns how many are certainly not there now.
     fn remove_many(
         &self,
         keys: &[Bytes],
-    ) -> impl Future<Output = Result<(), SecondLevelError>> + Send;
+    ) -> impl Future<Output = Result<usize, SecondLevelError>> + Send;
 }
 
 /// A value in the second level.
@@ -60,6 +61,9 @@ pub enum SecondLevelError {
     /// No connection, or it broke.
     #[error("the second level cannot be reached")]
     Unreachable,
+    /// It took too long.
+    #[error("the second level did not answer in time")]
+    Timeout,
     /// The server refused: credentials, memory, a replica that cannot be written to.
     #[error("the second level refused")]
     Refused,
@@ -97,9 +101,9 @@ pub struct SecondLevelStats {
     pub written: u64,
     /// Calls made.
     pub calls: u64,
-    /// The calls that failed; those past the deadline are not among them.
+    /// The calls that failed; those that took too long are not among them.
     pub failures: u64,
-    /// The calls that were given up at the deadline.
+    /// The calls that took too long.
     pub timeouts: u64,
     /// Calls not made because the breaker was open.
     pub skipped: u64,
@@ -145,12 +149,12 @@ impl SecondLevel for NoSecondLevel {
         Ok(vec![None; keys.len()])
     }
 
-    async fn set_many(&self, _: &[(Bytes, Bytes)], _: Duration) -> Result<(), SecondLevelError> {
-        Ok(())
+    async fn set_many(&self, _: &[(Bytes, Bytes)], _: Duration) -> Result<usize, SecondLevelError> {
+        Ok(0)
     }
 
-    async fn remove_many(&self, _: &[Bytes]) -> Result<(), SecondLevelError> {
-        Ok(())
+    async fn remove_many(&self, keys: &[Bytes]) -> Result<usize, SecondLevelError> {
+        Ok(keys.len())
     }
 }
 
@@ -188,14 +192,14 @@ impl<S: SecondLevel> Guarded<S> {
     }
 
     pub(crate) async fn set_many(&self, now: Instant, entries: &[(Bytes, Bytes)], ttl: Duration) {
-        if self.call(now, self.level.set_many(entries, ttl)).await.is_some() {
-            self.counters.add(WRITTEN, entries.len() as u64);
+        if let Some(written) = self.call(now, self.level.set_many(entries, ttl)).await {
+            self.counters.add(WRITTEN, written as u64);
         }
     }
 
-    /// Whether it was done.
+    /// Whether all are gone.
     pub(crate) async fn remove_many(&self, now: Instant, keys: &[Bytes]) -> bool {
-        self.call(now, self.level.remove_many(keys)).await.is_some()
+        self.call(now, self.level.remove_many(keys)).await == Some(keys.len())
     }
 
     /// A value that was counted as a hit is none.
@@ -238,14 +242,14 @@ impl<S: SecondLevel> Guarded<S> {
                 pass.succeeded();
                 Some(answer)
             }
+            Ok(Err(SecondLevelError::Timeout)) | Err(_) => {
+                pass.failed(now);
+                self.counters.add(TIMEOUTS, 1);
+                None
+            }
             Ok(Err(_)) => {
                 pass.failed(now);
                 self.counters.add(FAILURES, 1);
-                None
-            }
-            Err(_) => {
-                pass.failed(now);
-                self.counters.add(TIMEOUTS, 1);
                 None
             }
         }

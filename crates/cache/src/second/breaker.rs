@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Closed until so many calls in a row have failed; then open for a while; then a single call at a
 /// time tries, until one succeeds or fails.
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     failures: u32,
     open: Duration,
     state: Mutex<State>,
@@ -18,7 +18,7 @@ enum State {
 }
 
 /// A call that is under way. Dropped without a verdict, it says nothing about the server.
-pub(super) struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     breaker: &'a Breaker,
     trying: bool,
     judged: bool,
@@ -27,11 +27,11 @@ pub(super) struct Pass<'a> {
 // === impl Breaker ===
 
 impl Breaker {
-    pub(super) fn new(failures: u32, open: Duration) -> Self {
+    pub(crate) fn new(failures: u32, open: Duration) -> Self {
         Self { failures: failures.max(1), open, state: Mutex::new(State::Closed { failed: 0 }) }
     }
 
-    pub(super) fn try_pass(&self, now: Instant) -> Option<Pass<'_>> {
+    pub(crate) fn try_pass(&self, now: Instant) -> Option<Pass<'_>> {
         let mut state = self.state();
         let trying = match *state {
             State::Closed { .. } => false,
@@ -45,7 +45,7 @@ impl Breaker {
         Some(Pass { breaker: self, trying, judged: false })
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !matches!(*self.state(), State::Closed { .. })
     }
 
@@ -61,7 +61,7 @@ impl Breaker {
 // === impl Pass ===
 
 impl Pass<'_> {
-    pub(super) fn succeeded(mut self) {
+    pub(crate) fn succeeded(mut self) {
         self.judged = true;
         let mut state = self.breaker.state();
         // A call from before the breaker opened does not close it: the one that tries does.
@@ -70,7 +70,7 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn failed(mut self, now: Instant) {
+    pub(crate) fn failed(mut self, now: Instant) {
         self.judged = true;
         let mut state = self.breaker.state();
         match &mut *state {

@@ -4,4 +4,8 @@
 
 mod first;
 mod flight;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod server;
 mod tasks;

@@ -9,12 +9,12 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// What became of a future.
 #[derive(Debug)]
-pub enum Ended<T> {
+pub(crate) enum Ended<T> {
     Returned(T),
     Panicked,
 }
 
-pub struct Tasks<'a, T> {
+pub(crate) struct Tasks<'a, T> {
     tasks: Vec<Task<'a, T>>,
 }
 
@@ -35,22 +35,22 @@ impl Wake for Flag {
 // === impl Tasks ===
 
 impl<'a, T> Tasks<'a, T> {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { tasks: Vec::new() }
     }
 
-    pub fn add(&mut self, future: impl Future<Output = T> + 'a) -> usize {
+    pub(crate) fn add(&mut self, future: impl Future<Output = T> + 'a) -> usize {
         let woken = Arc::new(Flag(AtomicBool::new(true)));
         self.tasks.push(Task { future: Some(Box::pin(future)), woken, ended: None });
         self.tasks.len() - 1
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tasks.len()
     }
 
     /// Polls a future once, if it was woken; returns whether it was.
-    pub fn step(&mut self, index: usize) -> bool {
+    pub(crate) fn step(&mut self, index: usize) -> bool {
         let task = &mut self.tasks[index];
         let Some(future) = &mut task.future else { return false };
         if !task.woken.0.swap(false, Ordering::SeqCst) {
@@ -69,27 +69,27 @@ impl<'a, T> Tasks<'a, T> {
     }
 
     /// Drops a future; returns whether it was still there.
-    pub fn cancel(&mut self, index: usize) -> bool {
+    pub(crate) fn cancel(&mut self, index: usize) -> bool {
         self.tasks[index].future.take().is_some()
     }
 
     /// Polls whatever is woken until nothing is.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         while (0..self.len()).fold(false, |any, index| self.step(index) || any) {}
     }
 
-    pub fn ended(&self, index: usize) -> Option<&Ended<T>> {
+    pub(crate) fn ended(&self, index: usize) -> Option<&Ended<T>> {
         self.tasks[index].ended.as_ref()
     }
 
     /// Those that were neither cancelled nor ended.
-    pub fn stuck(&self) -> usize {
+    pub(crate) fn stuck(&self) -> usize {
         self.tasks.iter().filter(|task| task.future.is_some()).count()
     }
 }
 
 /// Lets the others go first, once.
-pub async fn step_aside() {
+pub(crate) async fn step_aside() {
     let mut first = true;
     std::future::poll_fn(|context| {
         if std::mem::take(&mut first) {
