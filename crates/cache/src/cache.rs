@@ -563,7 +563,7 @@ where
 
     /// A value, and how long the first level may keep it.
     fn read(&self, stored: Stored) -> Option<(V, Duration)> {
-        let ttl = stored.remaining.map_or(self.first.ttl(), |left| left.min(self.first.ttl()));
+        let ttl = stored.remaining.unwrap_or(Duration::MAX).min(self.first.ttl());
         match self.codec.decode(stored.value) {
             Ok(value) => Some((value, ttl)),
             Err(_) => {

@@ -266,8 +266,8 @@ impl Cluster {
             let master = match numbers.get(&address) {
                 Some(&master) => master,
                 None => {
-                    let old = known.into_iter().flat_map(|known| &known.masters);
-                    let old = old.filter(|master| master.address == address).cloned().next();
+                    let mut old = known.into_iter().flat_map(|known| &known.masters);
+                    let old = old.find(|master| master.address == address).cloned();
                     let Some(master) = old.or_else(|| self.master(&address)) else { continue };
                     masters.push(master);
                     numbers.insert(address, masters.len() - 1);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod cache;
+mod fake;
 mod first;
 mod flight;
 #[cfg(feature = "redis")]

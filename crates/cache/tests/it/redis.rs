@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use teleflow_cache::{
-    Cache, CacheConfig, GuardConfig, Loader, Raw, Redis, RedisConfig, RedisConfigError,
-    SecondLevel, SecondLevelError,
+    Cache, CacheConfig, GuardConfig, Loader, MissWatch, MissWatchConfig, Raw, Redis, RedisConfig,
+    RedisConfigError, SecondLevel, SecondLevelError,
 };
 
 use crate::server::{Cluster, Server, free_port, missing};
@@ -60,6 +60,33 @@ fn loader(loads: Arc<AtomicU64>) -> impl Loader<String, String, Error = io::Erro
 
 fn weigh(key: &String, value: Option<&String>) -> usize {
     key.capacity() + value.map_or(0, String::capacity)
+}
+
+/// Everything can run in a task of its own.
+#[test]
+fn its_futures_can_be_spawned() {
+    fn spawns<T: Send + 'static>(_: impl FnOnce() -> T) {}
+    let redis = Redis::single(config(vec!["redis://127.0.0.1:1".to_owned()])).unwrap();
+    let load = loader(Arc::default());
+    let cache = Cache::with_second_level(CacheConfig::default(), weigh, load, redis, Raw).unwrap();
+    let cache = Arc::new(cache);
+    let shared = || cache.clone();
+    spawns(|| {
+        let cache = shared();
+        async move {
+            let key = "key".to_owned();
+            drop(cache.get(&key).await);
+            drop(cache.get_many(std::slice::from_ref(&key)).await);
+            cache.insert(key.clone(), key.clone()).await;
+            cache.remove(&key).await;
+            cache.warm([key]).await;
+        }
+    });
+    spawns(|| {
+        let cache = shared();
+        let watch = MissWatch::new(MissWatchConfig::default());
+        async move { cache.keep_warm(watch, async || vec!["key".to_owned()], |_| ()).await }
+    });
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl<'a, T> Tasks<'a, T> {
 
     /// Polls whatever is woken until nothing is.
     pub(crate) fn run(&mut self) {
-        while (0..self.len()).fold(false, |any, index| self.step(index) || any) {}
+        while (0..self.len()).filter(|&index| self.step(index)).count() != 0 {}
     }
 
     pub(crate) fn ended(&self, index: usize) -> Option<&Ended<T>> {
