@@ -176,11 +176,12 @@ fn redis(report: &mut Report) -> io::Result<()> {
     let rival = Rival { name: SINGLE, value: theirs / 100.0 };
     report.row("cache/redis_batch_100", "ns/key", Better::Lower, ours / 100.0, Some(rival));
 
-    let mut reads = server.reads()?;
+    let mut watch = server.connect()?;
+    let mut reads = reads(&mut watch)?;
     let mut counted = |work: &dyn Fn()| {
         work();
-        let now = server.reads()?;
-        // Each look connects anew, and is one read itself.
+        let now = self::reads(&mut watch)?;
+        // Looking is one read itself.
         let round_trips = now - reads - 1;
         reads = now;
         io::Result::Ok(round_trips as f64)
@@ -263,7 +264,7 @@ impl Server {
         };
         let server = Self { child, port, _folder: folder };
         let patience = Instant::now() + Duration::from_secs(10);
-        while server.reads().is_err() {
+        while server.connect().and_then(|mut watch| reads(&mut watch)).is_err() {
             if patience < Instant::now() {
                 return Err(io::Error::other("redis-server does not start"));
             }
@@ -272,23 +273,27 @@ impl Server {
         Ok(Some(server))
     }
 
-    /// How often it has read from a connection.
-    fn reads(&self) -> io::Result<u64> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.write_all(b"INFO stats\r\n")?;
-        let (mut text, mut part) = (String::new(), [0; 4096]);
-        loop {
-            let read = stream.read(&mut part)?;
-            text.push_str(&String::from_utf8_lossy(&part[..read]));
-            let rest = text.split_once("total_reads_processed:").map(|(_, rest)| rest);
-            if let Some((number, _)) = rest.and_then(|rest| rest.split_once('\r')) {
-                return number.parse().map_err(io::Error::other);
-            }
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+    fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(("127.0.0.1", self.port))
+    }
+}
+
+/// How often the server has read from any connection.
+fn reads(watch: &mut TcpStream) -> io::Result<u64> {
+    watch.write_all(b"INFO stats\r\n")?;
+    let (mut text, mut part) = (String::new(), [0; 4096]);
+    // A bulk string: its length, itself, and the end of the line.
+    while !text.split_once("\r\n").is_some_and(|(length, rest)| {
+        let length: Option<usize> = length.strip_prefix('$').and_then(|text| text.parse().ok());
+        length.is_some_and(|length| length + 2 <= rest.len())
+    }) {
+        match watch.read(&mut part)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => text.push_str(&String::from_utf8_lossy(&part[..read])),
         }
     }
+    let number = text.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+    number.and_then(|number| number.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
 }
 
 impl Drop for Server {

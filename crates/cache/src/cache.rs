@@ -294,6 +294,20 @@ where
     /// # Cancel safety
     ///
     /// As [`get_at`](Self::get_at): what was found until then is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use teleflow_cache::{Cache, CacheConfig};
+    /// let double = |n: u32| async move { n.checked_mul(2).map(Some).ok_or("too large") };
+    /// let cache = Cache::new(CacheConfig::default(), |_: &u32, _| 0, double)?;
+    /// let found = cache.get_many_at(std::time::Instant::now(), &[1, u32::MAX, 3]).await;
+    /// assert_eq!(found[0].as_ref().unwrap(), &Some(2));
+    /// assert!(found[1].is_err());
+    /// assert_eq!(found[2].as_ref().unwrap(), &Some(6));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub async fn get_many_at(
         &self,
         now: Instant,
@@ -363,6 +377,18 @@ where
     /// # Cancel safety
     ///
     /// What was fetched until the future is dropped is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use teleflow_cache::{Cache, CacheConfig};
+    /// let load = |n: u32| async move { Ok::<_, std::io::Error>((n < 90).then_some(n)) };
+    /// let cache = Cache::new(CacheConfig::default(), |_: &u32, _| 0, load)?;
+    /// let warm = cache.warm_at(std::time::Instant::now(), 0..100).await;
+    /// assert_eq!((warm.loaded, warm.absent, warm.failed), (100, 10, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub async fn warm_at(&self, now: Instant, keys: impl IntoIterator<Item = K>) -> WarmUp {
         let mut warm = WarmUp::default();
         let mut keys = keys.into_iter();
@@ -397,6 +423,22 @@ where
     /// # Cancel safety
     ///
     /// Dropping the future is how it ends; what was fetched until then is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use teleflow_cache::{Cache, CacheConfig, MissWatch, MissWatchConfig};
+    /// # async fn example(serve: impl Future<Output = ()>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let load = |n: u32| async move { Ok::<_, std::io::Error>(Some(n)) };
+    /// let cache = Cache::new(CacheConfig::default(), |_: &u32, _| 0, load)?;
+    /// cache.warm(0..100).await;
+    /// let watch = MissWatch::new(MissWatchConfig::default());
+    /// tokio::select! {
+    ///     () = serve => {}
+    ///     () = cache.keep_warm(watch, async || 0..100, |_| ()) => {}
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn keep_warm<I: IntoIterator<Item = K>>(
         &self,
         mut watch: MissWatch,

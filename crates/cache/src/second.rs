@@ -15,6 +15,35 @@ use breaker::Breaker;
 ///
 /// An implementation need not guard itself: the [`Cache`](crate::Cache) puts a deadline and a
 /// circuit breaker around each call, and drops a future whose time is over.
+///
+/// # Examples
+///
+/// One that writes nothing and finds the same for every key:
+///
+/// ```
+/// use std::time::Duration;
+/// use bytes::Bytes;
+/// use teleflow_cache::{SecondLevel, SecondLevelError, Stored};
+///
+/// struct Same(Bytes);
+///
+/// impl SecondLevel for Same {
+///     async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Stored>>, SecondLevelError> {
+///         let stored = Stored { value: self.0.clone(), remaining: None };
+///         Ok(vec![Some(stored); keys.len()])
+///     }
+///     async fn set_many(
+///         &self,
+///         _: &[(Bytes, Bytes)],
+///         _: Duration,
+///     ) -> Result<usize, SecondLevelError> {
+///         Ok(0)
+///     }
+///     async fn remove_many(&self, _: &[Bytes]) -> Result<usize, SecondLevelError> {
+///         Err(SecondLevelError::Refused)
+///     }
+/// }
+/// ```
 pub trait SecondLevel: Send + Sync {
     /// Whether there is a second level at all.
     fn is_present(&self) -> bool {
