@@ -207,6 +207,32 @@ async fn r6_a_thousand_simultaneous_misses_of_one_key_make_one_load() {
     assert_eq!(stats.first.hits + stats.flight.led + stats.flight.joined, 1000);
 }
 
+/// The batch misses, and asks the second level; meanwhile another loads the key. The batch, which
+/// was told that the second level has nothing, must find it.
+#[test]
+fn r6_a_load_that_ended_between_the_miss_and_the_lead_is_found() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _guard = runtime.enter();
+    let (source, fake) = (Source::default(), Fake::default());
+    let cache = two(&source, &fake);
+    let (cache, keys) = (&cache, &[key("a")]);
+    let now = Instant::now();
+    let mut tasks = Tasks::new();
+    fake.set_mood(Mood::Slow(3));
+    tasks.add(async move { cache.get_many_at(now, keys).await.remove(0).unwrap() });
+    tasks.step(0);
+    fake.set_mood(Mood::Well);
+    tasks.add(async move { value(cache, now, "a").await });
+    tasks.step(1);
+    assert!(tasks.ended(1).is_some());
+    tasks.run();
+    for index in 0..2 {
+        assert!(matches!(tasks.ended(index), Some(Ended::Returned(Some(value))) if value == "a!"));
+    }
+    assert_eq!(source.loads(), 1);
+    assert_eq!(fake.requests(), [Request::Get(1), Request::Get(1), Request::Set(1)]);
+}
+
 #[tokio::test]
 async fn r6_a_failed_load_is_not_kept() {
     let source = Source::default();

@@ -135,7 +135,8 @@ async fn r5_the_server_says_how_long_a_value_will_be_there() {
     let () = server.ask("SET teleflow:key-0001 for-ever");
     let found = redis.get_many(&keys).await.unwrap();
     let remaining = found[0].as_ref().unwrap().remaining.unwrap();
-    assert!(Duration::ZERO < remaining && remaining <= MINUTE, "{remaining:?}");
+    // Of the right unit, however long this test has been held up.
+    assert!(MINUTE / 2 < remaining && remaining <= MINUTE, "{remaining:?}");
     assert_eq!(found[1].as_ref().unwrap().remaining, None);
 
     assert_eq!(redis.remove_many(&keys[..1]).await, Ok(1));
