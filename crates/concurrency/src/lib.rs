@@ -2,8 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod latency;
+mod semaphore;
 mod sharded;
 mod sync;
 
+pub use self::account::Denied;
 pub use self::latency::{Latency, LatencySnapshot};
+pub use self::semaphore::{
+    OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,
+};
