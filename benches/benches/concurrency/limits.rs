@@ -3,14 +3,15 @@
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use teleflow_benches::report::{Better, Report, Rival};
 use teleflow_concurrency::Semaphore;
 
 /// Calls of a thread in one sample.
-const CALLS: u32 = 200_000;
-/// Samples of each side; the best one counts, for the others only tell what else the machine did.
+const CALLS: u32 = 500_000;
+/// Samples of each side.
 const SAMPLES: usize = 15;
 
 pub(crate) fn run(report: &mut Report) {
@@ -22,7 +23,7 @@ fn semaphore(report: &mut Report) {
     let ours = Semaphore::new("bench", 1 << 20);
     let theirs = tokio::sync::Semaphore::new(1 << 20);
     for threads in [1, 2] {
-        let (ours, theirs) = best_of(
+        let (ours, theirs) = side_by_side(
             threads,
             || drop(black_box(ours.try_acquire(1)).expect("there are plenty")),
             || drop(black_box(theirs.try_acquire()).expect("there are plenty")),
@@ -33,33 +34,52 @@ fn semaphore(report: &mut Report) {
     }
 }
 
-/// Nanoseconds a call of `ours` and of `theirs` with so many threads calling: the best of all
+/// Nanoseconds a call of `ours` and of `theirs` with so many threads calling: the medians of all
 /// samples. The two take turns, so that whatever else the machine does slows both.
-fn best_of(threads: usize, ours: impl Fn() + Sync, theirs: impl Fn() + Sync) -> (f64, f64) {
-    let mut best = (f64::INFINITY, f64::INFINITY);
+fn side_by_side(threads: usize, ours: impl Fn() + Sync, theirs: impl Fn() + Sync) -> (f64, f64) {
+    let mut samples = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        best.0 = best.0.min(sample(threads, &ours));
-        best.1 = best.1.min(sample(threads, &theirs));
+        samples.0.push(sample(threads, &ours));
+        samples.1.push(sample(threads, &theirs));
     }
-    best
+    (median(samples.0), median(samples.1))
 }
 
-/// Nanoseconds from the moment when all threads are there until the last is done, for each call.
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// Nanoseconds of wall time a call, each thread on its own core, from the first start to the last
+/// end. Threads that ran one after the other would each look as fast as one that is alone.
 fn sample(threads: usize, call: &(impl Fn() + Sync)) -> f64 {
     let barrier = Barrier::new(threads);
-    let nanos = thread::scope(|scope| {
-        let spawned: Vec<_> = (0..threads)
-            .map(|_| {
-                scope.spawn(|| {
-                    (0..1000).for_each(|_| call());
-                    barrier.wait();
-                    let start = Instant::now();
-                    (0..CALLS).for_each(|_| call());
-                    start.elapsed().as_nanos()
-                })
-            })
-            .collect();
-        spawned.into_iter().map(|thread| thread.join().expect("no call panics")).max()
+    let times: Vec<_> = thread::scope(|scope| {
+        let (barrier, call) = (&barrier, &call);
+        let work = move |core: usize| {
+            pin(core);
+            (0..1000).for_each(|_| call());
+            barrier.wait();
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            (start, Instant::now())
+        };
+        let spawned: Vec<_> = (0..threads).map(|core| scope.spawn(move || work(core))).collect();
+        spawned.into_iter().map(|thread| thread.join().expect("no call panics")).collect()
     });
-    nanos.unwrap_or_default() as f64 / f64::from(CALLS)
+    let start = times.iter().map(|(start, _)| *start).min();
+    let end = times.iter().map(|(_, end)| *end).max();
+    let wall = start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start);
+    wall.as_nanos() as f64 / f64::from(CALLS)
+}
+
+/// Moves this thread to the core of that number among those it may use, if there are so many.
+fn pin(core: usize) {
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    let mut set = CpuSet::new();
+    if let Some(core) = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).nth(core) {
+        set.set(core);
+        // Not pinned, it measures as well, only less steadily.
+        let _ = sched_setaffinity(None, &set);
+    }
 }

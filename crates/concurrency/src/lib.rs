@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod budget;
 mod latency;
 mod semaphore;
 mod sharded;
 mod sync;
 
 pub use self::account::Denied;
+pub use self::budget::{Budget, BudgetStats, Permit};
 pub use self::latency::{Latency, LatencySnapshot};
 pub use self::semaphore::{
     OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,

@@ -270,8 +270,11 @@ impl Semaphore {
                 let wait = self.wait(n, deadline);
                 #[cfg(feature = "tracing")]
                 let wait = {
-                    let span =
-                        tracing::debug_span!("semaphore.wait", semaphore = self.name(), permits = n);
+                    let span = tracing::debug_span!(
+                        "semaphore.wait",
+                        semaphore = self.name(),
+                        permits = n
+                    );
                     tracing::Instrument::instrument(wait, span)
                 };
                 wait.await
