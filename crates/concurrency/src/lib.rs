@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod breaker;
 mod budget;
 mod latency;
 mod semaphore;
@@ -10,6 +11,10 @@ mod sharded;
 mod sync;
 
 pub use self::account::Denied;
+pub use self::breaker::{
+    Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, Call, CallError,
+    FailureRate, Refused, Unfinished,
+};
 pub use self::budget::{Budget, BudgetStats, Permit};
 pub use self::latency::{Latency, LatencySnapshot};
 pub use self::semaphore::{
