@@ -43,8 +43,8 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// How long an answer may take before the connection is given up. Default 50 ms.
     pub answer_timeout: Duration,
-    /// In a cluster: after how many failures in a row a server is left alone, so that the others
-    /// are not slowed. Default 5.
+    /// In a cluster: after how many failures a server is left alone, so that the others are not
+    /// slowed, as [`GuardConfig::failures`](crate::GuardConfig::failures) says. Default 5.
     pub node_failures: u32,
     /// In a cluster: for how long. Its keys miss meanwhile. Default 1 s.
     pub node_open: Duration,

@@ -3,12 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use teleflow_concurrency::{Breaker, BreakerConfig, BreakerState, Unfinished};
 
 use crate::counters::Counters;
-
-pub(crate) mod breaker;
-
-use breaker::Breaker;
 
 /// A store of bytes that several processes share: slower than the first level and faster than a
 /// load.
@@ -110,7 +107,10 @@ pub struct NoSecondLevel;
 pub struct GuardConfig {
     /// How long a call may take, connecting included. Default 100 ms. With zero each call fails.
     pub deadline: Duration,
-    /// After how many failures in a row no call is made for a while. Default 5; 0 counts as 1.
+    /// After how many failures within 10 s no call is made for a while. Default 5; 0 counts as 1.
+    ///
+    /// Where as many deadlines take longer than that, the time is four times as long as they take:
+    /// a server that answers nothing is found out however few ask it.
     pub failures: u32,
     /// How long that while is. After it a single call tries again, and its outcome decides. Default
     /// 1 s.
@@ -194,7 +194,7 @@ impl<S: SecondLevel> Guarded<S> {
         Self {
             level,
             deadline: config.deadline,
-            breaker: Breaker::new(config.failures, config.open),
+            breaker: breaker(config.failures, config.deadline, config.open),
             counters: Counters::new(),
         }
     }
@@ -249,7 +249,7 @@ impl<S: SecondLevel> Guarded<S> {
             failures: sum(FAILURES),
             timeouts: sum(TIMEOUTS),
             skipped: sum(SKIPPED),
-            is_open: self.breaker.is_open(),
+            is_open: self.breaker.state() != BreakerState::Closed,
         }
     }
 
@@ -258,7 +258,7 @@ impl<S: SecondLevel> Guarded<S> {
         now: Instant,
         work: impl Future<Output = Result<T, SecondLevelError>>,
     ) -> Option<T> {
-        let Some(pass) = self.breaker.try_pass(now) else {
+        let Ok(pass) = self.breaker.check(now) else {
             self.counters.add(SKIPPED, 1);
             return None;
         };
@@ -268,21 +268,41 @@ impl<S: SecondLevel> Guarded<S> {
         let now = now + started.elapsed();
         match answer {
             Ok(Ok(answer)) => {
-                pass.succeeded();
+                pass.success(now);
                 Some(answer)
             }
             Ok(Err(SecondLevelError::Timeout)) | Err(_) => {
-                pass.failed(now);
+                pass.failure(now);
                 self.counters.add(TIMEOUTS, 1);
                 None
             }
             Ok(Err(_)) => {
-                pass.failed(now);
+                pass.failure(now);
                 self.counters.add(FAILURES, 1);
                 None
             }
         }
     }
+}
+
+/// A breaker for a server whose calls take `deadline` at most.
+///
+/// It goes by the number of failures alone: a share would be slow to find out that a busy server
+/// has died, as its successes of the last seconds outnumber what fails. A call that is dropped says
+/// nothing: it is the caller who went away, and who takes too long has its deadline.
+pub(crate) fn breaker(failures: u32, deadline: Duration, open_for: Duration) -> Breaker {
+    const WINDOW: Duration = Duration::from_secs(10);
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let failures = failures.max(1);
+    let config = BreakerConfig {
+        failures: Some(failures),
+        failure_rate: None,
+        window: deadline.saturating_mul(failures.saturating_mul(4)).clamp(WINDOW, YEAR),
+        open_for,
+        unfinished: Unfinished::Ignore,
+        ..BreakerConfig::default()
+    };
+    Breaker::new(config).expect("both limits are within theirs")
 }
 
 // === impl Stored ===

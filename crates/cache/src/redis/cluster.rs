@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, Pipeline, Value};
+use teleflow_concurrency::Breaker;
 
 use crate::counters::Counters;
-use crate::second::SecondLevelError;
-use crate::second::breaker::Breaker;
+use crate::second::{SecondLevelError, breaker};
 
 use super::node::Node;
 use super::slot::{SLOTS, slot};
@@ -167,7 +167,7 @@ impl Cluster {
         part: &[usize],
         command: &(impl Fn(usize, &mut Pipeline) + Sync),
     ) -> Result<Vec<[Value; PER_KEY]>, Option<SecondLevelError>> {
-        let Some(pass) = master.breaker.try_pass(now()) else {
+        let Ok(pass) = master.breaker.check(now()) else {
             self.counters.add(SKIPPED, 1);
             return Err(None);
         };
@@ -176,11 +176,11 @@ impl Cluster {
         let answers = master.node.send(&pipeline, part.len() * PER_KEY, &self.counters).await;
         match answers.and_then(|answers| by_key(answers).ok_or(SecondLevelError::Malformed)) {
             Ok(answers) => {
-                pass.succeeded();
+                pass.success(now());
                 Ok(answers)
             }
             Err(error) => {
-                pass.failed(now());
+                pass.failure(now());
                 Err(Some(error))
             }
         }
@@ -215,14 +215,14 @@ impl Cluster {
         let mut error = SecondLevelError::Unreachable;
         let masters = known.iter().flat_map(|known| &known.masters);
         for master in masters {
-            if let Some(pass) = master.breaker.try_pass(now()) {
+            if let Ok(pass) = master.breaker.check(now()) {
                 match self.ask(&master.node, &master.address.0).await {
                     Ok(layout) => {
-                        pass.succeeded();
+                        pass.success(now());
                         return Ok(self.keep(layout, known.as_deref()));
                     }
                     Err(why) => {
-                        pass.failed(now());
+                        pass.failure(now());
                         error = why;
                     }
                 }
@@ -287,7 +287,9 @@ impl Cluster {
         let seed = self.seeds.first()?;
         let (host, port) = address.clone();
         let node = Node::new(seed.clone().set_addr(ConnectionAddr::Tcp(host, port)), &self.config)?;
-        let breaker = Breaker::new(self.config.node_failures, self.config.node_open);
+        let RedisConfig { node_failures, node_open, .. } = self.config;
+        let deadline = self.config.connect_timeout.saturating_add(self.config.answer_timeout);
+        let breaker = breaker(node_failures, deadline, node_open);
         Some(Arc::new(Master { address: address.clone(), node, breaker }))
     }
 }
