@@ -1,3 +1,18 @@
-//! Measures `teleflow-concurrency` against its rivals.
+//! What does it cost to bound work, against those who do the same with less, or behind a lock?
 
-fn main() {}
+use std::io;
+
+use teleflow_benches::alloc::Counting;
+use teleflow_benches::report::Report;
+
+#[path = "concurrency/limits.rs"]
+mod limits;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() -> io::Result<()> {
+    let mut report = Report::new("concurrency");
+    limits::run(&mut report);
+    report.publish().map(drop)
+}

@@ -1,1 +1,22 @@
 //! Bounded work: semaphore, byte budget, rate limiter, worker pool, breaker, shutdown.
+
+#![forbid(unsafe_code)]
+
+mod account;
+mod breaker;
+mod budget;
+mod latency;
+mod semaphore;
+mod sharded;
+mod sync;
+
+pub use self::account::Denied;
+pub use self::breaker::{
+    Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, Call, CallError,
+    FailureRate, Refused, Unfinished,
+};
+pub use self::budget::{Budget, BudgetStats, Permit};
+pub use self::latency::{Latency, LatencySnapshot};
+pub use self::semaphore::{
+    OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,
+};
