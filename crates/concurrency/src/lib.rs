@@ -3,20 +3,29 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod adaptive_buffer;
 mod breaker;
 mod budget;
 mod latency;
+mod rate_limiter;
 mod semaphore;
 mod sharded;
 mod sync;
 
 pub use self::account::Denied;
+pub use self::adaptive_buffer::{
+    AdaptiveBuffer, AdaptiveBufferConfig, AdaptiveBufferConfigError, AdaptiveBufferStats, Resized,
+    SendError,
+};
 pub use self::breaker::{
     Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, Call, CallError,
     FailureRate, Refused, Unfinished,
 };
 pub use self::budget::{Budget, BudgetStats, Permit};
 pub use self::latency::{Latency, LatencySnapshot};
+pub use self::rate_limiter::{
+    KeyedRateLimiter, Limited, OnManyKeys, Rate, RateError, RateLimiter, RateLimiterStats,
+};
 pub use self::semaphore::{
     OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,
 };
