@@ -293,7 +293,7 @@ fn reads(watch: &mut TcpStream) -> io::Result<u64> {
         }
     }
     let number = text.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
-    number.and_then(|number| number.parse().ok()).ok_or(io::ErrorKind::InvalidData.into())
+    number.and_then(|number| number.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl Drop for Server {
