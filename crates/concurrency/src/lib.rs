@@ -6,10 +6,15 @@ mod account;
 mod adaptive_buffer;
 mod breaker;
 mod budget;
+mod fan_out;
 mod latency;
+mod leaks;
 mod rate_limiter;
+#[cfg(feature = "runtime")]
+mod runtime;
 mod semaphore;
 mod sharded;
+mod shutdown;
 mod sync;
 
 pub use self::account::Denied;
@@ -22,10 +27,15 @@ pub use self::breaker::{
     FailureRate, Refused, Unfinished,
 };
 pub use self::budget::{Budget, BudgetStats, Permit};
+pub use self::fan_out::{Errors, FanOut, Order};
 pub use self::latency::{Latency, LatencySnapshot};
+pub use self::leaks::{Growth, SiteGrowth, TaskMonitor, TaskStats, Tracked};
 pub use self::rate_limiter::{
     KeyedRateLimiter, Limited, OnManyKeys, Rate, RateError, RateLimiter, RateLimiterStats,
 };
+#[cfg(feature = "runtime")]
+pub use self::runtime::{RuntimePreset, ThreadNames, Unusual};
 pub use self::semaphore::{
     OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,
 };
+pub use self::shutdown::{Shutdown, ShutdownPhase, ShutdownReport};
