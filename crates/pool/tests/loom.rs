@@ -148,7 +148,7 @@ fn check_ring(capacity: usize, bytes: u8) {
         };
         look();
         look();
-        let sent = writer.join().unwrap();
+        let sent = writer.join().expect("it does not panic");
         assert!(look(), "the producer is gone");
         assert_eq!(seen, sent);
     });
