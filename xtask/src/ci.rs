@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use xshell::Shell;
 
+use crate::models;
+use crate::sanitize;
 use crate::test;
 use crate::tidy;
 use crate::workspace::{self, Workspace};
@@ -28,6 +30,10 @@ pub fn run(sh: &Shell, workspace: &Workspace) -> Result<ExitCode> {
     // Only libraries: the program and the facade have the same name, and so the same page.
     steps.take("docs", || cargo("doc --workspace --lib --no-deps --all-features --locked"));
     let outcome = steps.take("test", || test::every_test(sh, workspace, None, &[]));
+
+    steps.take("loom", || models::run(sh, workspace, &models::LOOM, true));
+    steps.take("shuttle", || models::run(sh, workspace, &models::SHUTTLE, true));
+    steps.take("sanitize", || sanitize::run(sh, workspace, true));
 
     println!("seconds");
     for (name, time) in &steps.times {

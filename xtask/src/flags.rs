@@ -13,7 +13,8 @@ xflags::xflags! {
             optional filter: String
         }
 
-        /// Checks the format, the conventions, the lints and the documentation, and runs every test.
+        /// Checks the format, the conventions, the lints and the documentation, runs every test, and the
+        /// short forms of `loom`, `shuttle` and `sanitize`.
         cmd ci {}
 
         /// Checks the conventions that no compiler knows: floors, dependencies, documents, text.

@@ -96,16 +96,19 @@ mod tests {
 
     #[test]
     fn lock_free_threads_see_what_the_one_before_wrote() {
-        let slot = Slot::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..3 {
-                scope.spawn(|| {
+        let slot = std::sync::Arc::new(Slot::new(Vec::new()));
+        // Not scoped: the thread sanitizer must see the end of a thread.
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let slot = std::sync::Arc::clone(&slot);
+                std::thread::spawn(move || {
                     for _ in 0..1000 {
                         slot.open().with(|state| state.push(state.len()));
                     }
-                });
-            }
-        });
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(slot.open().with(|state| state.iter().copied().eq(0..3000)));
     }
 }

@@ -17,7 +17,7 @@ use teleflow_pool::{Bounded, Pool};
 /// A pool whose objects tell loom who writes them: two at once, or one that does not see what the
 /// one before wrote, is a failure.
 fn pool(capacity: usize, shelves: usize) -> Arc<Pool<loom::cell::UnsafeCell<usize>>> {
-    let shelves = NonZeroUsize::new(shelves).unwrap();
+    let shelves = NonZeroUsize::new(shelves).expect("it is not 0");
     let pool = Pool::builder(|| loom::cell::UnsafeCell::new(0))
         .reset(|object: &mut loom::cell::UnsafeCell<usize>| write(object))
         .capacity(capacity)
@@ -43,7 +43,7 @@ fn check_pool(threads: usize, capacity: usize, shelves: usize) {
             })
             .collect();
         work(&pool);
-        others.into_iter().for_each(|thread| thread.join().unwrap());
+        others.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
         let stats = pool.stats();
         assert_eq!(stats.in_use(), 0);
         assert_eq!((stats.gets, stats.puts), (threads as u64, threads as u64));
@@ -148,7 +148,7 @@ fn check_ring(capacity: usize, bytes: u8) {
         };
         look();
         look();
-        let sent = writer.join().unwrap();
+        let sent = writer.join().expect("it does not panic");
         assert!(look(), "the producer is gone");
         assert_eq!(seen, sent);
     });
@@ -177,13 +177,13 @@ fn nothing_is_written_after_the_producer_is_gone() {
 }
 
 fn bounded(size: usize) -> Bounded<u8> {
-    Bounded::new(NonZeroUsize::new(size).unwrap(), 10, || 0, |_| {})
+    Bounded::new(NonZeroUsize::new(size).expect("it is not 0"), 10, || 0, |_| {})
 }
 
 fn check_bounded(threads: usize, size: usize) {
     loom::model(move || {
         let pool = bounded(size);
-        let work = |pool: &Bounded<u8>| drop(block_on(pool.acquire()).unwrap());
+        let work = |pool: &Bounded<u8>| drop(block_on(pool.acquire()).expect("it is not closed"));
         let others: Vec<_> = (1..threads)
             .map(|_| {
                 let pool = pool.clone();
@@ -191,7 +191,7 @@ fn check_bounded(threads: usize, size: usize) {
             })
             .collect();
         work(&pool);
-        others.into_iter().for_each(|thread| thread.join().unwrap());
+        others.into_iter().for_each(|thread| thread.join().expect("it does not panic"));
         let stats = pool.stats();
         assert!(stats.created <= size as u64);
         assert_eq!((stats.gets, stats.in_use(), pool.waiting()), (threads as u64, 0, 0));
@@ -231,7 +231,7 @@ fn a_wait_that_is_cancelled_while_it_is_granted_passes_the_object_on() {
                 drop(lease.unwrap());
             }
         }
-        drop(block_on(pool.acquire()).unwrap());
+        drop(block_on(pool.acquire()).expect("it is not closed"));
         returns.join().unwrap();
         assert_eq!((pool.stats().available, pool.stats().in_use()), (1, 0));
     });

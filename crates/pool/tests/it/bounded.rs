@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 fn pool(max_size: usize) -> Bounded<String> {
-    Bounded::new(NonZeroUsize::new(max_size).unwrap(), 100, String::new, String::clear)
+    Bounded::new(NonZeroUsize::new(max_size).expect("it is not 0"), 100, String::new, String::clear)
 }
 
 #[tokio::test]

@@ -185,7 +185,8 @@ fn p8_text_is_checked_once_and_not_copied() {
     let part = text.slice(2..6);
     assert_eq!((part.as_str(), part.as_str().as_ptr()), ("text", text[2..].as_ptr()));
     drop(part);
-    assert_eq!(text.into_string().as_ptr(), place);
+    let owned = text.into_string();
+    assert_eq!(owned.as_ptr(), place);
 
     let wrong = Text::from_bytes(Bytes::from_static(b"ab\xff")).unwrap_err();
     assert_eq!((wrong.bytes, wrong.source.valid_up_to()), (Bytes::from_static(b"ab\xff"), 2));

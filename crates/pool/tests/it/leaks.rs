@@ -117,7 +117,7 @@ fn p1_a_panic_in_every_closure_loses_no_object_of_a_pool() {
 fn bounded(trap: &Arc<Trap>, size: usize) -> Bounded<Object> {
     let create = Arc::clone(trap);
     Bounded::new(
-        NonZeroUsize::new(size).unwrap(),
+        NonZeroUsize::new(size).expect("it is not 0"),
         10,
         move || create.create(),
         |object: &mut Object| object.0.pass(Place::Reset),
