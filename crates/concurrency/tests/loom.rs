@@ -115,7 +115,7 @@ fn a_child_has_its_guarantee_in_every_race_and_all_bytes_come_back() {
         if child.try_take(1).is_err() {
             assert!(child.stats().taken > 0, "its own byte was there, and not to be had");
         }
-        threads.map(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(child.stats().available, 3);
         drop(child);
         assert_eq!(root.stats().available, 3);
@@ -213,7 +213,7 @@ fn a_probe_that_fails_and_one_that_succeeds_leave_one_outcome() {
                 Err(_) => {}
             })
         });
-        threads.map(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         let stats = breaker.stats();
         match breaker.state() {
             BreakerState::Closed => assert!(stats.closed == 1),
