@@ -49,13 +49,13 @@ fn breaker(report: &mut Report) {
         let (ours, theirs) = side_by_side(
             threads,
             || {
-                if let Ok(call) = ours.check(black_box(now)) {
-                    call.success(black_box(now));
+                if let Ok(call) = ours.check(*black_box(&now)) {
+                    call.success(*black_box(&now));
                 }
             },
             || {
-                if theirs.check(black_box(now)) {
-                    theirs.success(black_box(now));
+                if theirs.check(*black_box(&now)) {
+                    theirs.success(*black_box(&now));
                 }
             },
         );

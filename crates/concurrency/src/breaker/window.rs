@@ -59,7 +59,7 @@ impl Window {
 
     #[inline]
     pub(super) fn at(&self, era: u64, nanos: u64) -> At {
-        let part = (u128::from(nanos) * u128::from(self.reciprocal) >> 64) as u64;
+        let part = ((u128::from(nanos) * u128::from(self.reciprocal)) >> 64) as u64;
         At {
             tag: (era & ERA_MASK) << PART_BITS | part & PART_MASK,
             slot: (part % PARTS as u64) as usize,
