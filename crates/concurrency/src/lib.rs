@@ -1,4 +1,8 @@
 //! Bounded work: semaphore, byte budget, rate limiter, worker pool, breaker, shutdown.
+//!
+//! Nothing here grows without a limit, and what happens at the limit is a named choice. Decisions
+//! take `now` as an argument or read tokio's clock, which a test can pause. Every future says what
+//! dropping it does.
 
 #![forbid(unsafe_code)]
 
