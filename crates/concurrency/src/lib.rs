@@ -22,8 +22,8 @@ pub use self::adaptive_buffer::{
     SendError,
 };
 pub use self::breaker::{
-    Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, Call, CallError,
-    FailureRate, Refused, Unfinished,
+    Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, BreakerTime, Call,
+    CallError, FailureRate, Refused, Unfinished,
 };
 pub use self::budget::{Budget, BudgetStats, Permit};
 pub use self::latency::{Latency, LatencySnapshot};

@@ -87,6 +87,15 @@ fn c8_an_outcome_of_an_earlier_era_is_not_counted() {
 }
 
 #[test]
+fn c8_time_may_be_told_as_what_passed_since_a_moment() {
+    let (breaker, now) = (breaker(|_| ()), Duration::from_secs(7));
+    (0..3).for_each(|_| breaker.check(now).unwrap().failure(now));
+    assert_eq!(breaker.check(now).unwrap_err().retry_after, OPEN_FOR);
+    breaker.check(now + OPEN_FOR).unwrap().success(now + OPEN_FOR);
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
+#[test]
 fn c8_a_dropped_call_counts_as_the_config_says() {
     let start = Instant::now();
     let strict = breaker(|_| ());
