@@ -33,8 +33,8 @@ pub struct BreakerConfig {
     /// Such a share of failures within [`window`](Self::window) opens it: half, of 20 calls at
     /// least. `None`: their share alone does not.
     pub failure_rate: Option<FailureRate>,
-    /// How far back outcomes count: 10 s, at least 10 ms. Kept in tenths: what is older than nine
-    /// tenths of it may be forgotten.
+    /// How far back outcomes count: 10 s, at least 10 ms. Kept in eighths: what is older than seven
+    /// eighths of it may be forgotten.
     pub window: Duration,
     /// How long it refuses everything: 30 s. Counted in whole milliseconds, rounded up.
     pub open_for: Duration,
