@@ -1,13 +1,16 @@
 //! What admits or refuses: semaphore, breaker, limiter, buffer.
 
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use teleflow_benches::report::{Better, Report, Rival};
-use teleflow_concurrency::Semaphore;
+use teleflow_concurrency::{
+    AdaptiveBuffer, AdaptiveBufferConfig, Breaker, BreakerConfig, Rate, RateLimiter, Semaphore,
+};
 
 /// Calls of a thread in one sample.
 const CALLS: u32 = 500_000;
@@ -16,6 +19,9 @@ const SAMPLES: usize = 15;
 
 pub(crate) fn run(report: &mut Report) {
     semaphore(report);
+    breaker(report);
+    rate_limiter(report);
+    adaptive_buffer(report);
 }
 
 /// Try-acquire and release of one permit, of plenty: what admission costs when there is room.
@@ -32,6 +38,122 @@ fn semaphore(report: &mut Report) {
         let metric = format!("concurrency/semaphore/{threads}t");
         report.row(metric, "ns/op", Better::Lower, ours, Some(rival));
     }
+}
+
+/// Check and success while closed, `now` given: what every guarded call costs while all is well.
+fn breaker(report: &mut Report) {
+    let now = Duration::from_secs(100);
+    let ours = Breaker::new(BreakerConfig::default()).expect("the defaults make sense");
+    let theirs = Locked::new();
+    for threads in [1, 2] {
+        let (ours, theirs) = side_by_side(
+            threads,
+            || {
+                if let Ok(call) = ours.check(*black_box(&now)) {
+                    call.success(*black_box(&now));
+                }
+            },
+            || {
+                if theirs.check(*black_box(&now)) {
+                    theirs.success(*black_box(&now));
+                }
+            },
+        );
+        let rival = Rival { name: "the same behind a mutex", value: theirs };
+        let metric = format!("concurrency/breaker/{threads}t");
+        report.row(metric, "ns/op", Better::Lower, ours, Some(rival));
+    }
+}
+
+/// A breaker with the same window, behind a lock.
+struct Locked(Mutex<Window>);
+
+struct Window {
+    open_until: Option<Duration>,
+    parts: [(u64, u64, u64); 8],
+}
+
+impl Locked {
+    fn new() -> Self {
+        Self(Mutex::new(Window { open_until: None, parts: [(0, 0, 0); 8] }))
+    }
+
+    fn check(&self, now: Duration) -> bool {
+        let window = self.0.lock().expect("nothing panics");
+        window.open_until.is_none_or(|until| now >= until)
+    }
+
+    fn success(&self, now: Duration) {
+        let mut window = self.0.lock().expect("nothing panics");
+        let second = now.as_secs();
+        let part = &mut window.parts[second as usize % 8];
+        if part.0 != second {
+            *part = (second, 0, 0);
+        }
+        part.1 += 1;
+    }
+}
+
+/// A check that passes.
+fn rate_limiter(report: &mut Report) {
+    let count = NonZeroU32::new(1_000_000_000).expect("it is not zero");
+    let rate = Rate { count, per: Duration::from_secs(1), burst: count };
+    let ours = RateLimiter::new("bench", rate).expect("it is a rate");
+    let theirs = governor::RateLimiter::direct(governor::Quota::per_second(count));
+    let (ours, theirs) =
+        side_by_side(1, || _ = black_box(ours.check()), || _ = black_box(theirs.check()));
+    let rival = Rival { name: "governor 0.10 bare, its default clock", value: theirs };
+    report.row("concurrency/rate_limiter/1t", "ns/op", Better::Lower, ours, Some(rival));
+}
+
+/// A burst of items that are sent faster than they are received: how long the sender is held up.
+/// Beside it, what the buffer keeps room for afterwards.
+fn adaptive_buffer(report: &mut Report) {
+    const BURST: usize = 20_000;
+    const SMALL: usize = 64;
+    let look_every = Duration::from_micros(200);
+    let run = |min, max| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .expect("a runtime can be made");
+        let config = AdaptiveBufferConfig { min, max, look_every };
+        let buffer = Arc::new(AdaptiveBuffer::new(config).expect("it makes sense"));
+        runtime.block_on(async {
+            let receiver = tokio::spawn({
+                let buffer = Arc::clone(&buffer);
+                async move {
+                    while let Some(item) = buffer.recv().await {
+                        // About a microsecond of work.
+                        (0..300_u64).for_each(|n| _ = black_box(n ^ item));
+                    }
+                }
+            });
+            let sender = tokio::spawn({
+                let buffer = Arc::clone(&buffer);
+                async move {
+                    let start = Instant::now();
+                    for n in 0..BURST as u64 {
+                        buffer.send(n).await.expect("it is open");
+                    }
+                    buffer.close();
+                    start.elapsed().as_nanos() as f64
+                }
+            });
+            let held_up = sender.await.expect("it does not panic");
+            receiver.await.expect("it does not panic");
+            held_up / BURST as f64
+        })
+    };
+    let (mut adaptive, mut fixed) = (Vec::new(), Vec::new());
+    for _ in 0..SAMPLES {
+        adaptive.push(run(SMALL, 1 << 15));
+        fixed.push(run(SMALL, SMALL));
+    }
+    let rival = Rival { name: "fixed at 64 items", value: median(fixed) };
+    let ours = median(adaptive);
+    report.row("concurrency/adaptive_buffer/burst", "ns/item", Better::Lower, ours, Some(rival));
 }
 
 /// Nanoseconds a call of `ours` and of `theirs` with so many threads calling: the medians of all

@@ -33,8 +33,8 @@ pub struct BreakerConfig {
     /// Such a share of failures within [`window`](Self::window) opens it: half, of 20 calls at
     /// least. `None`: their share alone does not.
     pub failure_rate: Option<FailureRate>,
-    /// How far back outcomes count: 10 s, at least 10 ms. Kept in tenths: what is older than nine
-    /// tenths of it may be forgotten.
+    /// How far back outcomes count: 10 s, at least 10 ms. Kept in eighths: what is older than seven
+    /// eighths of it may be forgotten.
     pub window: Duration,
     /// How long it refuses everything: 30 s. Counted in whole milliseconds, rounded up.
     pub open_for: Duration,
@@ -117,6 +117,14 @@ pub struct Breaker {
     refused: Sharded,
 }
 
+/// A moment, as a [`Breaker`] is told it: an [`Instant`], or, where each nanosecond counts, the
+/// [`Duration`] since a moment of the caller's choice. One breaker must be told all its moments in
+/// the same way.
+pub trait BreakerTime: Copy {
+    /// Nanoseconds since `base`, or since the caller's own; zero for what comes before it.
+    fn since(self, base: Instant) -> u64;
+}
+
 /// What a [`Breaker`] does with calls.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BreakerState {
@@ -153,7 +161,8 @@ pub enum CallError<E> {
 pub struct Call<'a> {
     breaker: &'a Breaker,
     word: State,
-    at: Instant,
+    /// When it was admitted, in nanoseconds.
+    at: u64,
 }
 
 /// What a [`Breaker`] did so far.
@@ -206,6 +215,22 @@ impl Default for BreakerConfig {
     }
 }
 
+// === impl BreakerTime ===
+
+impl BreakerTime for Instant {
+    fn since(self, base: Instant) -> u64 {
+        self.saturating_duration_since(base).since(base)
+    }
+}
+
+impl BreakerTime for Duration {
+    #[inline]
+    fn since(self, _base: Instant) -> u64 {
+        // Wraps after 584 years.
+        self.as_secs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(self.subsec_nanos()))
+    }
+}
+
 // === impl Breaker ===
 
 impl Breaker {
@@ -245,7 +270,8 @@ impl Breaker {
     ///
     /// [`Refused`] says when to ask again.
     #[inline]
-    pub fn check(&self, now: Instant) -> Result<Call<'_>, Refused> {
+    pub fn check(&self, now: impl BreakerTime) -> Result<Call<'_>, Refused> {
+        let now = now.since(self.base);
         let word = State(self.word.load(Ordering::Relaxed));
         if word.kind() == CLOSED {
             return Ok(Call { breaker: self, word, at: now });
@@ -254,7 +280,7 @@ impl Breaker {
     }
 
     #[cold]
-    fn check_slowly(&self, mut seen: State, now: Instant) -> Result<Call<'_>, Refused> {
+    fn check_slowly(&self, mut seen: State, now: u64) -> Result<Call<'_>, Refused> {
         loop {
             let next = match seen.kind() {
                 CLOSED => return Ok(Call { breaker: self, word: seen, at: now }),
@@ -331,21 +357,14 @@ impl Breaker {
         }
     }
 
-    #[inline]
-    fn nanos(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.base);
-        // 584 years.
-        since.as_secs().wrapping_mul(1_000_000_000) + u64::from(since.subsec_nanos())
-    }
-
-    fn left(&self, open: State, now: Instant) -> Duration {
+    fn left(&self, open: State, now: u64) -> Duration {
         let until = Duration::from_millis(open.rest());
-        until.saturating_sub(Duration::from_nanos(self.nanos(now)))
+        until.saturating_sub(Duration::from_nanos(now))
     }
 
     /// The state after `seen` that is open from `now` on.
-    fn open(&self, seen: State, now: Instant) -> State {
-        let until = Duration::from_nanos(self.nanos(now)).saturating_add(self.config.open_for);
+    fn open(&self, seen: State, now: u64) -> State {
+        let until = Duration::from_nanos(now).saturating_add(self.config.open_for);
         let millis = until.as_nanos().div_ceil(1_000_000).min(u128::from(REST_MAX));
         State::new(OPEN, seen.era() + 1, millis as u64)
     }
@@ -357,8 +376,8 @@ impl Breaker {
         swapped.map(drop).map_err(State)
     }
 
-    fn failed(&self, word: State, now: Instant) {
-        let at = self.window.at(word.era(), self.nanos(now));
+    fn failed(&self, word: State, now: u64) {
+        let at = self.window.at(word.era(), now);
         self.failures.add(at);
         // A step on the word, not a look at it: of two that fail at once, in different parts of the
         // window, the later one sees what the earlier one counted.
@@ -416,10 +435,10 @@ impl Call<'_> {
 
     /// It went well.
     #[inline]
-    pub fn success(self, now: Instant) {
+    pub fn success(self, now: impl BreakerTime) {
         if self.word.kind() == CLOSED {
             let breaker = self.breaker;
-            breaker.successes.add(breaker.window.at(self.word.era(), breaker.nanos(now)));
+            breaker.successes.add(breaker.window.at(self.word.era(), now.since(breaker.base)));
         } else {
             let enough = self.breaker.config.successes.get();
             self.breaker.settle(self.word, |seen| {
@@ -435,12 +454,12 @@ impl Call<'_> {
     }
 
     /// It failed.
-    pub fn failure(self, now: Instant) {
-        self.fail(now);
+    pub fn failure(self, now: impl BreakerTime) {
+        self.fail(now.since(self.breaker.base));
         mem::forget(self);
     }
 
-    fn fail(&self, now: Instant) {
+    fn fail(&self, now: u64) {
         if self.is_probe() {
             self.breaker.settle(self.word, |seen| self.breaker.open(seen, now));
         } else {

@@ -1,4 +1,8 @@
 //! Bounded work: semaphore, byte budget, rate limiter, worker pool, breaker, shutdown.
+//!
+//! Nothing here grows without a limit, and what happens at the limit is a named choice. Decisions
+//! take `now` as an argument or read tokio's clock, which a test can pause. Every future says what
+//! dropping it does.
 
 #![forbid(unsafe_code)]
 
@@ -23,8 +27,8 @@ pub use self::adaptive_buffer::{
     SendError,
 };
 pub use self::breaker::{
-    Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, Call, CallError,
-    FailureRate, Refused, Unfinished,
+    Breaker, BreakerConfig, BreakerConfigError, BreakerState, BreakerStats, BreakerTime, Call,
+    CallError, FailureRate, Refused, Unfinished,
 };
 pub use self::budget::{Budget, BudgetStats, Permit};
 pub use self::fan_out::{Errors, FanOut, Order};

@@ -1,4 +1,4 @@
-//! Counts of the last while, in ten parts of it that are used in turn.
+//! Counts of the last while, in eight parts of it that are used in turn.
 //!
 //! A slot is one word: which part of which era it counts, and the count. Who finds an older part in
 //! the slot puts his own in its place, in one step.
@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::sharded::{Padded, SHARDS, shard};
 use crate::sync::{AtomicU64, Ordering};
 
-const PARTS: usize = 10;
+/// A power of two: which slot a part has must be known at once.
+const PARTS: usize = 8;
 
 /// From the high end: era (10 bits), part (26 bits), count (28 bits). A slot is taken for the
 /// present one by mistake if it lay untouched for exactly 2^26 parts, or 2^10 eras.
@@ -59,7 +60,7 @@ impl Window {
 
     #[inline]
     pub(super) fn at(&self, era: u64, nanos: u64) -> At {
-        let part = (u128::from(nanos) * u128::from(self.reciprocal) >> 64) as u64;
+        let part = ((u128::from(nanos) * u128::from(self.reciprocal)) >> 64) as u64;
         At {
             tag: (era & ERA_MASK) << PART_BITS | part & PART_MASK,
             slot: (part % PARTS as u64) as usize,

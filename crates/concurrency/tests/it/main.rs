@@ -1,0 +1,10 @@
+//! Each part of the crate, from outside. Time is paused or passed in.
+#![cfg(not(any(teleflow_loom, teleflow_shuttle)))]
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod adaptive_buffer;
+mod breaker;
+mod budget;
+mod cancel;
+mod rate_limiter;
+mod semaphore;
