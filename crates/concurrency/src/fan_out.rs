@@ -81,7 +81,7 @@ impl FanOut {
     /// # Cancel safety
     ///
     /// Dropped, it drops every job at its next await; no job is begun any more.
-    pub async fn run<I>(&self, jobs: I) -> Vec<<I::Item as Future>::Output>
+    pub async fn run<I>(self, jobs: I) -> Vec<<I::Item as Future>::Output>
     where
         I: IntoIterator<IntoIter: Send + 'static, Item: Future<Output: Send> + Send + 'static>,
     {
@@ -99,7 +99,7 @@ impl FanOut {
     /// # Cancel safety
     ///
     /// As [`run`](Self::run); `results` is as it was then.
-    pub async fn run_into<I>(&self, jobs: I, results: &mut Vec<<I::Item as Future>::Output>)
+    pub async fn run_into<I>(self, jobs: I, results: &mut Vec<<I::Item as Future>::Output>)
     where
         I: IntoIterator<IntoIter: Send + 'static, Item: Future<Output: Send> + Send + 'static>,
     {
@@ -123,7 +123,7 @@ impl FanOut {
     /// # Cancel safety
     ///
     /// As [`run`](Self::run).
-    pub async fn try_run<I, T, E>(&self, jobs: I) -> Result<Vec<T>, E>
+    pub async fn try_run<I, T, E>(self, jobs: I) -> Result<Vec<T>, E>
     where
         I: IntoIterator<
                 IntoIter: Send + 'static,
@@ -154,7 +154,7 @@ impl FanOut {
     /// # Cancel safety
     ///
     /// As [`run`](Self::run).
-    pub async fn run_all<I, T, E>(&self, jobs: I) -> Result<Vec<T>, Errors<E>>
+    pub async fn run_all<I, T, E>(self, jobs: I) -> Result<Vec<T>, Errors<E>>
     where
         I: IntoIterator<
                 IntoIter: Send + 'static,
@@ -177,7 +177,7 @@ impl FanOut {
 
     /// Runs jobs until one ends the run.
     async fn start<I>(
-        &self,
+        self,
         jobs: I,
         ends: fn(&<I::Item as Future>::Output) -> bool,
     ) -> Vec<(usize, <I::Item as Future>::Output)>
@@ -213,7 +213,7 @@ impl FanOut {
         all
     }
 
-    fn sort<T>(&self, done: &mut [(usize, T)]) {
+    fn sort<T>(self, done: &mut [(usize, T)]) {
         if self.order == Order::Input {
             done.sort_unstable_by_key(|(number, _)| *number);
         }

@@ -6,5 +6,10 @@ mod adaptive_buffer;
 mod breaker;
 mod budget;
 mod cancel;
+mod fan_out;
+mod leaks;
 mod rate_limiter;
+#[cfg(feature = "runtime")]
+mod runtime;
 mod semaphore;
+mod shutdown;
