@@ -7,6 +7,7 @@ mod flags;
 mod graph;
 mod interop;
 mod models;
+mod redis;
 mod sanitize;
 mod test;
 mod tidy;

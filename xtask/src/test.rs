@@ -19,6 +19,7 @@ use xshell::Shell;
 
 use crate::flags;
 use crate::interop;
+use crate::redis;
 use crate::workspace::{self, Workspace};
 
 /// The variable with the path of the file to which a test adds that it was skipped, and why.
@@ -67,6 +68,7 @@ pub fn every_test(
     passed_on: &[OsString],
 ) -> Result<Outcome> {
     let interop = interop::prepare_python(sh, workspace)?;
+    let redis = redis::prepare(sh, workspace)?;
     let skips = workspace.target.join("test-skips.txt");
     fs::create_dir_all(&workspace.target)?;
     fs::write(&skips, "").with_context(|| format!("cannot write {}", skips.display()))?;
@@ -80,6 +82,7 @@ pub fn every_test(
         let mut command = Command::from(cmd);
         command.env(SKIPS, &skips);
         interop.describe(&mut command);
+        redis.describe(&mut command)?;
 
         let failures_before = outcome.tally.failures.len();
         let status = stream(command, &mut outcome.tally)?;
