@@ -16,10 +16,12 @@ mod leaks;
 mod rate_limiter;
 #[cfg(feature = "runtime")]
 mod runtime;
+mod scale;
 mod semaphore;
 mod sharded;
 mod shutdown;
 mod sync;
+mod worker_pool;
 
 pub use self::account::Denied;
 pub use self::adaptive_buffer::{
@@ -39,7 +41,12 @@ pub use self::rate_limiter::{
 };
 #[cfg(feature = "runtime")]
 pub use self::runtime::{RuntimePreset, ThreadNames, Unusual};
+pub use self::scale::{Scale, ScaleLimits, ScaleSample};
 pub use self::semaphore::{
     OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,
 };
 pub use self::shutdown::{Shutdown, ShutdownPhase, ShutdownReport};
+pub use self::worker_pool::{
+    Overflow, Rejected, Results, TaskError, TaskHandle, WorkerPool, WorkerPoolConfig,
+    WorkerPoolConfigError, WorkerPoolStats,
+};

@@ -13,3 +13,4 @@ mod rate_limiter;
 mod runtime;
 mod semaphore;
 mod shutdown;
+mod worker_pool;

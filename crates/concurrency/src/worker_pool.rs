@@ -1,0 +1,576 @@
+//! Workers that take tasks from a bounded queue.
+
+mod queue;
+mod task;
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::queue::{NoPlace, Queue};
+use self::task::Task;
+pub use self::task::{Results, TaskError, TaskHandle};
+use crate::latency::{Latency, LatencySnapshot};
+use crate::scale::ScaleLimits;
+
+/// How many workers there are where nobody says, or says zero.
+const DEFAULT_WORKERS: usize = 10;
+
+/// How a [`WorkerPool`] works.
+#[derive(Clone, Debug)]
+pub struct WorkerPoolConfig {
+    /// What statistics and spans call it: `"workers"`.
+    pub name: &'static str,
+    /// How many workers there are, or, with [`max_workers`](Self::max_workers), how many at least:
+    /// 10, which zero stands for.
+    pub workers: usize,
+    /// How many workers there may be. `None`: always as many as `workers`. Less than `workers` is an
+    /// error.
+    pub max_workers: Option<usize>,
+    /// How many tasks wait at most; `None` is twice `workers`, zero an error.
+    pub queue: Option<usize>,
+    /// How long a task may take from when it was submitted, waiting included, unless its caller says
+    /// otherwise: 5 s.
+    pub deadline: Duration,
+    /// How long a worker above `workers` finds nothing to do before it goes: 30 s.
+    pub idle_after: Duration,
+    /// What happens to a task that finds the queue full: it waits.
+    pub overflow: Overflow,
+    /// Cancels every task when it is cancelled; one of its own.
+    pub parent: CancellationToken,
+}
+
+/// What happens to a task that finds the queue full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overflow {
+    /// It is refused.
+    Reject,
+    /// Whoever submits it waits for a place, first come first served.
+    Block,
+    /// Whoever submits it runs it.
+    RunInCaller,
+    /// It runs beside the workers. With so many there already it is refused.
+    SpawnBeside(NonZeroUsize),
+}
+
+/// Why a configuration does not work.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum WorkerPoolConfigError {
+    /// There may be fewer workers than there must be.
+    #[error("at most {max} workers are fewer than at least {min}")]
+    MaxBelowMin {
+        /// The least.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// No task may wait.
+    #[error("a queue of no place takes no task")]
+    NoQueue,
+}
+
+/// Why a task was not taken. It was dropped, and has not begun.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// The queue is full, and so is what is beside it.
+    #[error("the queue is full")]
+    Full,
+    /// The pool takes no more tasks.
+    #[error("the pool is closed")]
+    Closed,
+}
+
+/// What a [`WorkerPool`] did and has.
+#[derive(Clone, Debug)]
+pub struct WorkerPoolStats {
+    /// The pool's name.
+    pub name: &'static str,
+    /// Workers that are there.
+    pub workers: usize,
+    /// Those of them that run a task.
+    pub active: usize,
+    /// Tasks that wait for a worker.
+    pub queued: usize,
+    /// Callers that wait for a place in the queue.
+    pub waiting: usize,
+    /// Tasks that run beside the workers.
+    pub beside: usize,
+    /// Tasks that were taken.
+    pub submitted: u64,
+    /// Tasks that were refused.
+    pub rejected: u64,
+    /// Tasks that came to their end.
+    pub completed: u64,
+    /// Tasks that panicked.
+    pub panicked: u64,
+    /// Tasks whose deadline came first.
+    pub timed_out: u64,
+    /// Tasks that were cancelled with the pool, or whose runtime ended.
+    pub cancelled: u64,
+    /// Tasks that ran in their caller, of `submitted`.
+    pub ran_in_caller: u64,
+    /// Tasks that ran beside the workers, of `submitted`.
+    pub ran_beside: u64,
+    /// Workers that were added to those that are always there.
+    pub grown: u64,
+    /// Workers that went, as there was nothing to do.
+    pub shrunk: u64,
+    /// How long tasks took from when they were submitted.
+    pub latency: LatencySnapshot,
+}
+
+/// Runs tasks on a bounded number of workers, each with a deadline.
+///
+/// A task that panics ends with [`TaskError::Panicked`] and is told to the handler of
+/// [`on_panic`](Self::with_panic_handler); no worker ends of it. Clones share everything.
+///
+/// Workers are tokio tasks, started when there is something to do or ahead of it. With a
+/// [`max_workers`](WorkerPoolConfig::max_workers) their number grows while more than nine of ten are
+/// busy and the queue is longer than twice their number, and shrinks while they find nothing to do.
+///
+/// ```
+/// use teleflow_concurrency::{WorkerPool, WorkerPoolConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let pool = WorkerPool::new(WorkerPoolConfig::default())?;
+/// let answer = pool.submit(async { 6 * 7 }).await?;
+/// assert_eq!(answer.await, Ok(42));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct WorkerPool(Arc<Inner>);
+
+type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+type PanicHandler = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
+
+struct Inner {
+    config: WorkerPoolConfig,
+    queue: Queue<Job>,
+    limits: ScaleLimits,
+    /// The pool's own, below the parent's.
+    cancelled: CancellationToken,
+    tracker: TaskTracker,
+    on_panic: Option<PanicHandler>,
+    next_worker: AtomicU64,
+    next_task: AtomicU64,
+    beside: AtomicUsize,
+    tally: Tally,
+    latency: Latency,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    submitted: AtomicU64,
+    rejected: AtomicU64,
+    completed: AtomicU64,
+    panicked: AtomicU64,
+    timed_out: AtomicU64,
+    cancelled: AtomicU64,
+    ran_in_caller: AtomicU64,
+    ran_beside: AtomicU64,
+}
+
+/// A worker's place in the book, given back however the worker ends.
+struct Seat {
+    pool: Arc<Inner>,
+    worker: u64,
+    is_active: bool,
+    has_left: bool,
+}
+
+/// A place in the queue that was promised, or the wish for one.
+struct Place<'a> {
+    queue: &'a Queue<Job>,
+    key: Option<u64>,
+    is_promised: bool,
+}
+
+/// One of those beside the workers.
+struct Beside(Arc<Inner>);
+
+// === impl WorkerPoolConfig ===
+
+impl Default for WorkerPoolConfig {
+    fn default() -> Self {
+        Self {
+            name: "workers",
+            workers: DEFAULT_WORKERS,
+            max_workers: None,
+            queue: None,
+            deadline: Duration::from_secs(5),
+            idle_after: Duration::from_secs(30),
+            overflow: Overflow::Block,
+            parent: CancellationToken::new(),
+        }
+    }
+}
+
+// === impl WorkerPool ===
+
+impl WorkerPool {
+    /// Creates a pool without workers: they start with the first tasks.
+    ///
+    /// # Errors
+    ///
+    /// If the numbers contradict each other.
+    pub fn new(config: WorkerPoolConfig) -> Result<Self, WorkerPoolConfigError> {
+        Self::build(config, None)
+    }
+
+    /// Like [`new`](Self::new); `on_panic` is told what each task panicked with. A panic of its own
+    /// goes no further.
+    ///
+    /// # Errors
+    ///
+    /// If the numbers contradict each other.
+    pub fn with_panic_handler(
+        config: WorkerPoolConfig,
+        on_panic: impl Fn(&(dyn Any + Send)) + Send + Sync + 'static,
+    ) -> Result<Self, WorkerPoolConfigError> {
+        Self::build(config, Some(Box::new(on_panic)))
+    }
+
+    fn build(
+        config: WorkerPoolConfig,
+        on_panic: Option<PanicHandler>,
+    ) -> Result<Self, WorkerPoolConfigError> {
+        let min = if config.workers == 0 { DEFAULT_WORKERS } else { config.workers };
+        let max = config.max_workers.unwrap_or(min);
+        if max < min {
+            return Err(WorkerPoolConfigError::MaxBelowMin { min, max });
+        }
+        let places = config.queue.unwrap_or_else(|| min.saturating_mul(2));
+        if places == 0 {
+            return Err(WorkerPoolConfigError::NoQueue);
+        }
+        let limits = ScaleLimits { min, max, idle_after: config.idle_after };
+        Ok(Self(Arc::new(Inner {
+            queue: Queue::new(places, limits),
+            limits,
+            cancelled: config.parent.child_token(),
+            config,
+            tracker: TaskTracker::new(),
+            on_panic,
+            next_worker: AtomicU64::new(0),
+            next_task: AtomicU64::new(0),
+            beside: AtomicUsize::new(0),
+            tally: Tally::default(),
+            latency: Latency::new(),
+        })))
+    }
+
+    /// Starts the workers that are always there, before there is anything to do.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start_ahead(&self) {
+        self.start(self.0.queue.start_ahead());
+    }
+
+    /// Hands a task in, with the pool's deadline.
+    ///
+    /// The handle gives what came of it; the task runs also without it.
+    ///
+    /// # Errors
+    ///
+    /// If the task was not taken: [`Overflow`] says when a full queue refuses.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits for a place, the task is dropped and nobody loses their turn. Dropped
+    /// while it runs the task itself ([`Overflow::RunInCaller`]), the task counts as cancelled.
+    pub async fn submit<F>(&self, task: F) -> Result<TaskHandle<F::Output>, Rejected>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.submit_within(self.0.config.deadline, task).await
+    }
+
+    /// Hands a task in that may take so long from now on, waiting included.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`submit`](Self::submit).
+    pub async fn submit_within<F>(
+        &self,
+        deadline: Duration,
+        task: F,
+    ) -> Result<TaskHandle<F::Output>, Rejected>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let submitted = Instant::now();
+        let place = match self.0.queue.try_reserve(1) {
+            Ok(_) => Place { queue: &self.0.queue, key: None, is_promised: true },
+            Err(NoPlace::Closed) => return Err(self.reject(Rejected::Closed)),
+            Err(NoPlace::Full) => match self.0.config.overflow {
+                Overflow::Reject => return Err(self.reject(Rejected::Full)),
+                Overflow::Block => self.wait().await?,
+                Overflow::RunInCaller => {
+                    self.0.tally.ran_in_caller.fetch_add(1, Ordering::Relaxed);
+                    let (job, handle) = self.task(submitted, deadline, task);
+                    job.await;
+                    return Ok(handle);
+                }
+                Overflow::SpawnBeside(most) => {
+                    let beside = self.beside(most.get())?;
+                    let (job, handle) = self.task(submitted, deadline, task);
+                    self.0.tracker.spawn(async move {
+                        let _beside = beside;
+                        job.await;
+                    });
+                    return Ok(handle);
+                }
+            },
+        };
+        let (job, handle) = self.task(submitted, deadline, task);
+        place.fill(self, submitted, Box::pin(job));
+        Ok(handle)
+    }
+
+    /// Hands in many tasks, with the pool's deadline, and gives their results as they come.
+    ///
+    /// The iterator is asked for the next task when there is room for its result: with as many
+    /// results waiting as the queue has places, nothing more is handed in. A task that is not taken
+    /// gives [`TaskError::Rejected`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with time.
+    pub fn run_all<I>(&self, tasks: I) -> Results<<I::Item as Future>::Output>
+    where
+        I: IntoIterator<
+                IntoIter: Send + 'static,
+                Item: Future<Output: Send + 'static> + Send + 'static,
+            >,
+    {
+        let (sender, results) = tokio::sync::mpsc::channel(self.0.queue.capacity());
+        let (pool, tasks) = (self.clone(), tasks.into_iter());
+        self.0.tracker.spawn(async move {
+            for task in tasks {
+                // Who takes the results has gone, or a place for one is free.
+                let Ok(place) = sender.clone().reserve_owned().await else { return };
+                match pool.submit(task).await {
+                    Ok(handle) => drop(pool.0.tracker.spawn(async move {
+                        place.send(handle.await);
+                    })),
+                    Err(rejected) => drop(place.send(Err(TaskError::Rejected(rejected)))),
+                }
+            }
+        });
+        Results::new(results)
+    }
+
+    /// Takes no more tasks; those that were taken are done.
+    pub fn close(&self) {
+        self.0.queue.close();
+    }
+
+    /// Closes, and waits until every task has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the pool stays closed and goes on; another call waits again.
+    pub async fn shut_down(&self) {
+        self.close();
+        self.0.tracker.close();
+        self.0.tracker.wait().await;
+    }
+
+    /// Closes, and cancels every task at its next await, waiting ones too.
+    pub fn cancel(&self) {
+        self.0.cancelled.cancel();
+        drop(self.0.queue.abort());
+    }
+
+    /// What the pool did and has.
+    pub fn stats(&self) -> WorkerPoolStats {
+        let Inner { config, queue, tally, beside, latency, .. } = &*self.0;
+        let book = queue.book();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WorkerPoolStats {
+            name: config.name,
+            workers: book.workers,
+            active: book.active,
+            queued: book.queued,
+            waiting: book.waiting,
+            beside: beside.load(Ordering::Relaxed),
+            submitted: read(&tally.submitted),
+            rejected: read(&tally.rejected),
+            completed: read(&tally.completed),
+            panicked: read(&tally.panicked),
+            timed_out: read(&tally.timed_out),
+            cancelled: read(&tally.cancelled),
+            ran_in_caller: read(&tally.ran_in_caller),
+            ran_beside: read(&tally.ran_beside),
+            grown: book.grown,
+            shrunk: book.shrunk,
+            latency: latency.snapshot(),
+        }
+    }
+
+    fn reject(&self, rejected: Rejected) -> Rejected {
+        self.0.tally.rejected.fetch_add(1, Ordering::Relaxed);
+        rejected
+    }
+
+    /// Waits for a place, in turn.
+    async fn wait(&self) -> Result<Place<'_>, Rejected> {
+        let mut place = Place { queue: &self.0.queue, key: None, is_promised: false };
+        let promised = poll_fn(|cx| place.queue.poll_reserve(&mut place.key, cx)).await;
+        promised.map_err(|_| self.reject(Rejected::Closed))?;
+        place.is_promised = true;
+        Ok(place)
+    }
+
+    fn beside(&self, most: usize) -> Result<Beside, Rejected> {
+        let more = |beside: usize| (beside < most).then_some(beside + 1);
+        let taken = self.0.beside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map_err(|_| self.reject(Rejected::Full))?;
+        self.0.tally.ran_beside.fetch_add(1, Ordering::Relaxed);
+        Ok(Beside(Arc::clone(&self.0)))
+    }
+
+    fn task<F>(
+        &self,
+        submitted: Instant,
+        deadline: Duration,
+        future: F,
+    ) -> (impl Future<Output = ()> + Send + use<F>, TaskHandle<F::Output>)
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.0.tally.submitted.fetch_add(1, Ordering::Relaxed);
+        let number = self.0.next_task.fetch_add(1, Ordering::Relaxed);
+        Task::new(Arc::clone(&self.0), number, submitted, deadline).run(future)
+    }
+
+    fn start(&self, workers: usize) {
+        for _ in 0..workers {
+            let worker = self.0.next_worker.fetch_add(1, Ordering::Relaxed);
+            let pool = Arc::clone(&self.0);
+            let seat = Seat { pool, worker, is_active: false, has_left: false };
+            self.0.tracker.spawn(seat.work());
+        }
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Tells the handler of a panic.
+    fn report(&self, panic: &(dyn Any + Send)) {
+        if let Some(on_panic) = &self.on_panic {
+            // What the handler panics with has nobody to go to.
+            drop(catch_unwind(AssertUnwindSafe(|| on_panic(panic))));
+        }
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// Does one task after the other.
+    async fn work(mut self) {
+        let Inner { queue, limits, .. } = &*Arc::clone(&self.pool);
+        loop {
+            let idle_since = Instant::now();
+            let mut look = idle_since;
+            let job = loop {
+                let (worker, is_active) = (self.worker, &mut self.is_active);
+                let pop = poll_fn(|cx| queue.poll_pop(worker, is_active, cx));
+                // A time that the clock cannot name never comes.
+                let popped = match look.checked_add(limits.idle_after) {
+                    Some(deadline) => timeout_at(deadline, pop).await,
+                    None => Ok(pop.await),
+                };
+                match popped {
+                    Ok(Some(job)) => break job,
+                    Ok(None) => return,
+                    Err(_) => {
+                        look = Instant::now();
+                        if queue.retire(self.worker, look, idle_since) {
+                            self.has_left = true;
+                            return;
+                        }
+                    }
+                }
+            };
+            job.await;
+            // A task that never waits would keep its thread from everyone else.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if !self.has_left {
+            self.pool.queue.leave(self.worker, self.is_active);
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place<'_> {
+    fn fill(mut self, pool: &WorkerPool, now: Instant, job: Job) {
+        self.is_promised = false;
+        let mut jobs = vec![job];
+        // Closed meanwhile: what is dropped here counts as cancelled.
+        if let Ok(start) = self.queue.push(now, &mut jobs) {
+            pool.start(start);
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.is_promised {
+            self.queue.unreserve(1);
+        }
+        self.queue.forget(&mut self.key);
+    }
+}
+
+// === impl Beside ===
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.0.beside.fetch_sub(1, Ordering::Relaxed);
+    }
+}

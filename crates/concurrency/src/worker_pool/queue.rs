@@ -1,0 +1,332 @@
+//! The queue between those who submit and the workers: who may push, who pops, who comes, who goes.
+//!
+//! All of it is decided under one lock, which is why no task is lost while the pool shrinks: a
+//! worker goes in the same section in which it sees that nothing waits. It knows no runtime and
+//! runs under shuttle as it is.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use tokio::time::Instant;
+
+use crate::scale::{Scale, ScaleLimits, ScaleSample};
+use crate::sync::{Mutex, lock};
+
+/// A bounded queue of jobs and the book of its workers.
+#[derive(Debug)]
+pub(crate) struct Queue<J> {
+    state: Mutex<State<J>>,
+    limits: ScaleLimits,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    jobs: VecDeque<J>,
+    /// Places that were promised and not filled yet: `jobs.len() + reserved <= capacity`.
+    reserved: usize,
+    /// Who waits for a place, by rising key. The first `granted` of them were promised theirs.
+    waiters: VecDeque<Waiter>,
+    granted: usize,
+    next_key: u64,
+    /// Workers that found nothing; the one that has waited the shortest is last, and is woken first,
+    /// so that those who are not needed stay idle.
+    idle: Vec<(u64, Waker)>,
+    book: Book,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    key: u64,
+    waker: Waker,
+}
+
+/// What the queue counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Book {
+    pub(crate) queued: usize,
+    pub(crate) workers: usize,
+    pub(crate) active: usize,
+    pub(crate) grown: u64,
+    pub(crate) shrunk: u64,
+    pub(crate) waiting: usize,
+}
+
+/// No more jobs are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Closed;
+
+/// Why no place was promised at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NoPlace {
+    Full,
+    Closed,
+}
+
+// === impl Queue ===
+
+impl<J> Queue<J> {
+    pub(crate) fn new(capacity: usize, limits: ScaleLimits) -> Self {
+        let state = State {
+            jobs: VecDeque::with_capacity(capacity.min(1024)),
+            reserved: 0,
+            waiters: VecDeque::new(),
+            granted: 0,
+            next_key: 0,
+            idle: Vec::new(),
+            book: Book::default(),
+            closed: false,
+        };
+        Self { state: Mutex::new(state), limits, capacity }
+    }
+
+    pub(crate) fn book(&self) -> Book {
+        let state = lock(&self.state);
+        Book { queued: state.jobs.len(), waiting: state.waiters.len(), ..state.book }
+    }
+
+    pub(crate) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Promises up to `wanted` places, at least one. Whoever waits goes first.
+    pub(crate) fn try_reserve(&self, wanted: usize) -> Result<usize, NoPlace> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(NoPlace::Closed);
+        }
+        let room = self.room(&state);
+        if room == 0 || !state.waiters.is_empty() {
+            return Err(NoPlace::Full);
+        }
+        let promised = wanted.min(room);
+        state.reserved += promised;
+        Ok(promised)
+    }
+
+    /// Promises one place, or has `cx` woken when there is one: first come, first served.
+    ///
+    /// `key` starts as `None` and belongs to the caller, who calls [`forget`](Self::forget) with it
+    /// when it gives up.
+    pub(crate) fn poll_reserve(
+        &self,
+        key: &mut Option<u64>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            // Closing cleared the waiters; a promise that was not taken up went with them.
+            *key = None;
+            return Poll::Ready(Err(Closed));
+        }
+        let Some(mine) = *key else {
+            if self.room(&state) > 0 && state.waiters.is_empty() {
+                state.reserved += 1;
+                return Poll::Ready(Ok(()));
+            }
+            let mine = state.next_key;
+            state.next_key += 1;
+            state.waiters.push_back(Waiter { key: mine, waker: cx.waker().clone() });
+            *key = Some(mine);
+            return Poll::Pending;
+        };
+        let Ok(index) = state.waiters.binary_search_by_key(&mine, |waiter| waiter.key) else {
+            debug_assert!(false, "a waiter stays until it is served, forgotten or turned away");
+            *key = None;
+            return Poll::Ready(Err(Closed));
+        };
+        if index < state.granted {
+            state.waiters.remove(index);
+            state.granted -= 1;
+            *key = None;
+            return Poll::Ready(Ok(()));
+        }
+        state.waiters[index].waker.clone_from(cx.waker());
+        Poll::Pending
+    }
+
+    /// Waits no longer; a promise that was made meanwhile goes to the next one.
+    pub(crate) fn forget(&self, key: &mut Option<u64>) {
+        let Some(mine) = key.take() else { return };
+        let mut state = lock(&self.state);
+        let Ok(index) = state.waiters.binary_search_by_key(&mine, |waiter| waiter.key) else {
+            return;
+        };
+        state.waiters.remove(index);
+        if index < state.granted {
+            state.granted -= 1;
+            state.reserved -= 1;
+            let wake = self.grant(&mut state);
+            drop(state);
+            wake_all(wake);
+        }
+    }
+
+    /// Gives back places that were promised.
+    pub(crate) fn unreserve(&self, places: usize) {
+        if places == 0 {
+            return;
+        }
+        let mut state = lock(&self.state);
+        state.reserved -= places;
+        let wake = self.grant(&mut state);
+        drop(state);
+        wake_all(wake);
+    }
+
+    /// Fills promised places, as many as `jobs` holds, and tells how many workers to start for
+    /// them: they are in the book already. After closing the jobs stay where they are.
+    pub(crate) fn push(&self, now: Instant, jobs: &mut Vec<J>) -> Result<usize, Closed> {
+        let mut state = lock(&self.state);
+        state.reserved -= jobs.len();
+        if state.closed {
+            return Err(Closed);
+        }
+        let mut start = 0;
+        let mut wake = Vec::new();
+        for job in jobs.drain(..) {
+            state.jobs.push_back(job);
+            if let Some((_, waker)) = state.idle.pop() {
+                wake.push(waker);
+            } else if self.limits.decide(now, &sample(&state, None)) == Scale::Grow {
+                state.book.grown += u64::from(state.book.workers >= self.limits.min);
+                state.book.workers += 1;
+                start += 1;
+            }
+        }
+        drop(state);
+        wake_all(wake);
+        Ok(start)
+    }
+
+    /// Enters as many workers as are missing to the minimum into the book.
+    pub(crate) fn start_ahead(&self) -> usize {
+        let mut state = lock(&self.state);
+        let missing = self.limits.min.saturating_sub(state.book.workers);
+        state.book.workers += missing;
+        missing
+    }
+
+    /// Takes the next job for a worker; `None` when the queue is closed and empty.
+    ///
+    /// `active` tells, in the book, whether the worker is at work: it is the worker's own and is
+    /// changed here, in the same section.
+    pub(crate) fn poll_pop(
+        &self,
+        worker: u64,
+        active: &mut bool,
+        cx: &Context<'_>,
+    ) -> Poll<Option<J>> {
+        let mut state = lock(&self.state);
+        if let Some(job) = state.jobs.pop_front() {
+            state.book.active += usize::from(!*active);
+            *active = true;
+            let wake = self.grant(&mut state);
+            drop(state);
+            wake_all(wake);
+            return Poll::Ready(Some(job));
+        }
+        state.book.active -= usize::from(*active);
+        *active = false;
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        match state.idle.iter_mut().find(|(id, _)| *id == worker) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => state.idle.push((worker, cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+
+    /// Lets an idle worker go if there are enough others and nothing waits. It is out of the book
+    /// when this is true.
+    pub(crate) fn retire(&self, worker: u64, now: Instant, idle_since: Instant) -> bool {
+        let mut state = lock(&self.state);
+        if self.limits.decide(now, &sample(&state, Some(idle_since))) != Scale::Shrink {
+            return false;
+        }
+        state.idle.retain(|(id, _)| *id != worker);
+        state.book.workers -= 1;
+        state.book.shrunk += 1;
+        true
+    }
+
+    /// Takes a worker that ends for whatever reason out of the book.
+    pub(crate) fn leave(&self, worker: u64, active: bool) {
+        let mut state = lock(&self.state);
+        state.book.workers -= 1;
+        state.book.active -= usize::from(active);
+        let listed = state.idle.len();
+        state.idle.retain(|(id, _)| *id != worker);
+        // It may have been woken for a job that it will not take now.
+        let heir = if listed == state.idle.len() && !state.jobs.is_empty() {
+            state.idle.pop()
+        } else {
+            None
+        };
+        drop(state);
+        if let Some((_, waker)) = heir {
+            waker.wake();
+        }
+    }
+
+    /// Takes no more jobs; what waits is still done. Who waits for a place is turned away.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        let wake = state.close();
+        drop(state);
+        wake_all(wake);
+    }
+
+    /// Closes, and hands back what waits.
+    pub(crate) fn abort(&self) -> VecDeque<J> {
+        let mut state = lock(&self.state);
+        let wake = state.close();
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        wake_all(wake);
+        jobs
+    }
+
+    fn room(&self, state: &State<J>) -> usize {
+        self.capacity - state.jobs.len() - state.reserved
+    }
+
+    /// Promises free places to those who wait.
+    fn grant(&self, state: &mut State<J>) -> Vec<Waker> {
+        // Most often nobody waits: an empty Vec allocates nothing.
+        let mut wake = Vec::new();
+        while state.granted < state.waiters.len() && self.room(state) > 0 {
+            wake.push(state.waiters[state.granted].waker.clone());
+            state.granted += 1;
+            state.reserved += 1;
+        }
+        wake
+    }
+}
+
+// === impl State ===
+
+impl<J> State<J> {
+    fn close(&mut self) -> Vec<Waker> {
+        self.closed = true;
+        self.reserved -= self.granted;
+        self.granted = 0;
+        let waiters = self.waiters.drain(..).map(|waiter| waiter.waker);
+        waiters.chain(self.idle.drain(..).map(|(_, waker)| waker)).collect()
+    }
+}
+
+fn sample<J>(state: &State<J>, idle_since: Option<Instant>) -> ScaleSample {
+    ScaleSample {
+        workers: state.book.workers,
+        active: state.book.active,
+        queued: state.jobs.len(),
+        idle_since,
+    }
+}
+
+fn wake_all(wakers: Vec<Waker>) {
+    wakers.into_iter().for_each(Waker::wake);
+}
