@@ -7,6 +7,8 @@ use teleflow_benches::report::Report;
 
 #[path = "concurrency/limits.rs"]
 mod limits;
+#[path = "concurrency/work.rs"]
+mod work;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -14,5 +16,6 @@ static ALLOCATOR: Counting = Counting;
 fn main() -> io::Result<()> {
     let mut report = Report::new("concurrency");
     limits::run(&mut report);
+    work::run(&mut report);
     report.publish().map(drop)
 }

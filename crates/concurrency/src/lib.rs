@@ -20,6 +20,7 @@ mod scale;
 mod semaphore;
 mod sharded;
 mod shutdown;
+mod stages;
 mod sync;
 mod worker_pool;
 
@@ -46,6 +47,7 @@ pub use self::semaphore::{
     OwnedSemaphorePermit, Permit as AnySemaphorePermit, Semaphore, SemaphorePermit, SemaphoreStats,
 };
 pub use self::shutdown::{Shutdown, ShutdownPhase, ShutdownReport};
+pub use self::stages::{Line, Running, StageConfig, StageOrder, StagePanicked, StageStats, Stages};
 pub use self::worker_pool::{
     Overflow, Rejected, Results, TaskError, TaskHandle, WorkerPool, WorkerPoolConfig,
     WorkerPoolConfigError, WorkerPoolStats,

@@ -13,4 +13,5 @@ mod rate_limiter;
 mod runtime;
 mod semaphore;
 mod shutdown;
+mod stages;
 mod worker_pool;

@@ -332,11 +332,8 @@ async fn c3_handles_and_pools_that_are_dropped_lose_no_task() {
 fn c3_the_end_of_a_runtime_is_the_end_of_its_tasks() {
     let pool = pool(1, 4, Overflow::Block);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let handle = runtime.block_on(async {
-        let handle = pool.submit(pending::<()>()).await.unwrap();
-        settle().await;
-        handle
-    });
+    let handle = runtime.block_on(pool.submit(pending::<()>())).unwrap();
+    runtime.block_on(settle());
     drop(runtime);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert_eq!(runtime.block_on(handle), Err(TaskError::Cancelled));
