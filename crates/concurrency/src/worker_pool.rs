@@ -152,8 +152,14 @@ pub struct WorkerPoolStats {
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// When the last clone is dropped the pool is closed: what was taken is still done, and its workers
+/// end.
 #[derive(Clone)]
-pub struct WorkerPool(Arc<Inner>);
+pub struct WorkerPool(
+    Arc<Inner>,
+    #[expect(dead_code, reason = "what counts is when the last one is dropped")] Arc<Closes>,
+);
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 type PanicHandler = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
@@ -162,16 +168,25 @@ struct Inner {
     config: WorkerPoolConfig,
     queue: Queue<Job>,
     limits: ScaleLimits,
+    tracker: TaskTracker,
+    next_worker: AtomicU64,
+    beside: AtomicUsize,
+    core: Arc<Core>,
+}
+
+/// What tasks know of their pool. Not the queue: tasks wait in it, and would keep it for ever.
+struct Core {
+    name: &'static str,
     /// The pool's own, below the parent's.
     cancelled: CancellationToken,
-    tracker: TaskTracker,
     on_panic: Option<PanicHandler>,
-    next_worker: AtomicU64,
     next_task: AtomicU64,
-    beside: AtomicUsize,
     tally: Tally,
     latency: Latency,
 }
+
+/// Closes the queue when nobody can submit any more; workers hold the pool as well.
+struct Closes(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -259,19 +274,24 @@ impl WorkerPool {
             return Err(WorkerPoolConfigError::NoQueue);
         }
         let limits = ScaleLimits { min, max, idle_after: config.idle_after };
-        Ok(Self(Arc::new(Inner {
-            queue: Queue::new(places, limits),
-            limits,
+        let core = Core {
+            name: config.name,
             cancelled: config.parent.child_token(),
-            config,
-            tracker: TaskTracker::new(),
             on_panic,
-            next_worker: AtomicU64::new(0),
             next_task: AtomicU64::new(0),
-            beside: AtomicUsize::new(0),
             tally: Tally::default(),
             latency: Latency::new(),
-        })))
+        };
+        let inner = Arc::new(Inner {
+            queue: Queue::new(places, limits),
+            limits,
+            config,
+            tracker: TaskTracker::new(),
+            next_worker: AtomicU64::new(0),
+            beside: AtomicUsize::new(0),
+            core: Arc::new(core),
+        });
+        Ok(Self(Arc::clone(&inner), Arc::new(Closes(inner))))
     }
 
     /// Starts the workers that are always there, before there is anything to do.
@@ -335,7 +355,7 @@ impl WorkerPool {
                 Overflow::Reject => return Err(self.reject(Rejected::Full)),
                 Overflow::Block => self.wait().await?,
                 Overflow::RunInCaller => {
-                    self.0.tally.ran_in_caller.fetch_add(1, Ordering::Relaxed);
+                    self.0.core.tally.ran_in_caller.fetch_add(1, Ordering::Relaxed);
                     let (job, handle) = self.task(submitted, deadline, task);
                     job.await;
                     return Ok(handle);
@@ -407,13 +427,14 @@ impl WorkerPool {
 
     /// Closes, and cancels every task at its next await, waiting ones too.
     pub fn cancel(&self) {
-        self.0.cancelled.cancel();
+        self.0.core.cancelled.cancel();
         drop(self.0.queue.abort());
     }
 
     /// What the pool did and has.
     pub fn stats(&self) -> WorkerPoolStats {
-        let Inner { config, queue, tally, beside, latency, .. } = &*self.0;
+        let Inner { config, queue, beside, core, .. } = &*self.0;
+        let Core { tally, latency, .. } = &**core;
         let book = queue.book();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         WorkerPoolStats {
@@ -438,7 +459,7 @@ impl WorkerPool {
     }
 
     fn reject(&self, rejected: Rejected) -> Rejected {
-        self.0.tally.rejected.fetch_add(1, Ordering::Relaxed);
+        self.0.core.tally.rejected.fetch_add(1, Ordering::Relaxed);
         rejected
     }
 
@@ -455,7 +476,7 @@ impl WorkerPool {
         let more = |beside: usize| (beside < most).then_some(beside + 1);
         let taken = self.0.beside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map_err(|_| self.reject(Rejected::Full))?;
-        self.0.tally.ran_beside.fetch_add(1, Ordering::Relaxed);
+        self.0.core.tally.ran_beside.fetch_add(1, Ordering::Relaxed);
         Ok(Beside(Arc::clone(&self.0)))
     }
 
@@ -468,9 +489,9 @@ impl WorkerPool {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.0.tally.submitted.fetch_add(1, Ordering::Relaxed);
-        let number = self.0.next_task.fetch_add(1, Ordering::Relaxed);
-        Task::new(Arc::clone(&self.0), number, submitted, deadline).run(future)
+        self.0.core.tally.submitted.fetch_add(1, Ordering::Relaxed);
+        let number = self.0.core.next_task.fetch_add(1, Ordering::Relaxed);
+        Task::new(Arc::clone(&self.0.core), number, submitted, deadline).run(future)
     }
 
     fn start(&self, workers: usize) {
@@ -489,15 +510,23 @@ impl fmt::Debug for WorkerPool {
     }
 }
 
-// === impl Inner ===
+// === impl Core ===
 
-impl Inner {
+impl Core {
     /// Tells the handler of a panic.
     fn report(&self, panic: &(dyn Any + Send)) {
         if let Some(on_panic) = &self.on_panic {
             // What the handler panics with has nobody to go to.
             drop(catch_unwind(AssertUnwindSafe(|| on_panic(panic))));
         }
+    }
+}
+
+// === impl Closes ===
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.queue.close();
     }
 }
 

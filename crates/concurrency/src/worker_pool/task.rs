@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Inner, Rejected};
+use super::{Core, Rejected};
 
 /// Why a task gave no result.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -44,7 +44,7 @@ pub struct Results<T>(mpsc::Receiver<Result<T, TaskError>>);
 
 /// Counts a task's end, whatever it is.
 pub(super) struct Task {
-    pool: Arc<Inner>,
+    pool: Arc<Core>,
     number: u64,
     submitted: Instant,
     deadline: Duration,
@@ -55,7 +55,7 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(
-        pool: Arc<Inner>,
+        pool: Arc<Core>,
         number: u64,
         submitted: Instant,
         deadline: Duration,
@@ -86,7 +86,7 @@ impl Task {
         #[cfg(feature = "tracing")]
         let run = {
             use tracing::Instrument as _;
-            let (pool, task) = (self.pool.config.name, self.number);
+            let (pool, task) = (self.pool.name, self.number);
             run.instrument(tracing::debug_span!("task", pool, task))
         };
         #[cfg(not(feature = "tracing"))]

@@ -334,9 +334,30 @@ fn c3_the_end_of_a_runtime_is_the_end_of_its_tasks() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let handle = runtime.block_on(pool.submit(pending::<()>())).unwrap();
     runtime.block_on(settle());
+    let waits = runtime.block_on(pool.submit(async { 1 })).unwrap();
     drop(runtime);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert_eq!(runtime.block_on(handle), Err(TaskError::Cancelled));
     assert_eq!((pool.stats().workers, pool.stats().cancelled), (0, 1));
     balances(&pool);
+    // What waits could still be done by a worker of another runtime, as long as there is the pool.
+    drop(pool);
+    assert_eq!(runtime.block_on(waits), Err(TaskError::Cancelled));
+}
+
+#[tokio::test]
+async fn c3_a_pool_that_is_dropped_does_what_it_took_and_its_workers_end() {
+    let pool = pool(2, 10, Overflow::Block);
+    let mut handles = Vec::new();
+    for n in 0..10 {
+        handles.push(pool.submit(async move { n }).await.unwrap());
+    }
+    let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!(before, 2, "the workers");
+    drop(pool);
+    for (n, handle) in handles.into_iter().enumerate() {
+        assert_eq!(handle.await, Ok(n));
+    }
+    settle().await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
