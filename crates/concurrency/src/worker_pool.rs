@@ -38,7 +38,8 @@ pub struct WorkerPoolConfig {
     /// How many workers there may be. `None`: always as many as `workers`. Less than `workers` is an
     /// error.
     pub max_workers: Option<usize>,
-    /// How many tasks wait at most; `None` is twice `workers`, zero an error.
+    /// How many tasks wait at most; `None` is twice the most workers. Zero is an error, and so is a
+    /// queue too short for the pool ever to grow: it grows while more wait than twice its workers.
     pub queue: Option<usize>,
     /// How long a task may take from when it was submitted, waiting included, unless its caller says
     /// otherwise: 5 s.
@@ -79,6 +80,14 @@ pub enum WorkerPoolConfigError {
     /// No task may wait.
     #[error("a queue of no place takes no task")]
     NoQueue,
+    /// There may be more workers, and there never would be.
+    #[error("with {places} places in the queue the pool never grows: give more than {least}")]
+    QueueTooShort {
+        /// The queue's places.
+        places: usize,
+        /// Twice the least workers.
+        least: usize,
+    },
 }
 
 /// Why a task was not taken. It was dropped, and has not begun.
@@ -269,9 +278,13 @@ impl WorkerPool {
         if max < min {
             return Err(WorkerPoolConfigError::MaxBelowMin { min, max });
         }
-        let places = config.queue.unwrap_or_else(|| min.saturating_mul(2));
+        let places = config.queue.unwrap_or_else(|| max.saturating_mul(2));
         if places == 0 {
             return Err(WorkerPoolConfigError::NoQueue);
+        }
+        let least = min.saturating_mul(2);
+        if max > min && places <= least {
+            return Err(WorkerPoolConfigError::QueueTooShort { places, least });
         }
         let limits = ScaleLimits { min, max, idle_after: config.idle_after };
         let core = Core {

@@ -90,6 +90,26 @@ async fn c3_sizes_have_defaults_or_are_refused() {
     assert_eq!(of(small), WorkerPoolConfigError::MaxBelowMin { min: 5, max: 4 });
     let none = WorkerPoolConfig { queue: Some(0), ..Default::default() };
     assert_eq!(of(none), WorkerPoolConfigError::NoQueue);
+    let short =
+        WorkerPoolConfig { workers: 3, max_workers: Some(4), queue: Some(6), ..Default::default() };
+    let never = WorkerPoolConfigError::QueueTooShort { places: 6, least: 6 };
+    assert_eq!(of(short), never, "it would never grow");
+}
+
+#[tokio::test]
+async fn c4_with_its_default_queue_a_pool_grows_to_the_most() {
+    let config = WorkerPoolConfig { workers: 1, max_workers: Some(4), ..Default::default() };
+    let pool = WorkerPool::new(config).unwrap();
+    let gate = Arc::new(Semaphore::new(0));
+    for _ in 0..12 {
+        drop(pool.submit(held(&gate)).await.unwrap());
+        settle().await;
+    }
+    assert_eq!((pool.stats().workers, pool.stats().grown, pool.stats().queued), (4, 3, 8));
+    gate.add_permits(12);
+    pool.shut_down().await;
+    assert_eq!(pool.stats().completed, 12);
+    balances(&pool);
 }
 
 #[tokio::test(start_paused = true)]
