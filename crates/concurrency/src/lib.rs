@@ -13,6 +13,7 @@ mod budget;
 mod fan_out;
 mod latency;
 mod leaks;
+mod panic;
 mod rate_limiter;
 #[cfg(feature = "runtime")]
 mod runtime;

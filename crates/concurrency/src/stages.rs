@@ -14,6 +14,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::panic;
+
 /// In which order a stage hands on what it made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StageOrder {
@@ -239,9 +241,7 @@ where
 fn panicked(stage: &'static str, error: JoinError) -> Result<(), StagePanicked> {
     // Else the runtime ended, and this task with it.
     let Ok(panic) = error.try_into_panic() else { return Ok(()) };
-    let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-    Err(StagePanicked { stage, said: said.unwrap_or_else(|| "not with a text".into()) })
+    Err(StagePanicked { stage, said: panic::text(&*panic) })
 }
 
 // === impl Running ===

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -165,10 +166,7 @@ pub struct WorkerPoolStats {
 /// When the last clone is dropped the pool is closed: what was taken is still done, and its workers
 /// end.
 #[derive(Clone)]
-pub struct WorkerPool(
-    Arc<Inner>,
-    #[expect(dead_code, reason = "what counts is when the last one is dropped")] Arc<Closes>,
-);
+pub struct WorkerPool(Arc<Handle>);
 
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 type PanicHandler = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
@@ -194,8 +192,9 @@ struct Core {
     latency: Latency,
 }
 
-/// Closes the queue when nobody can submit any more; workers hold the pool as well.
-struct Closes(Arc<Inner>);
+/// The pool for those who submit: closes the queue when none of them is left. Workers hold the
+/// pool without it.
+struct Handle(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -295,7 +294,7 @@ impl WorkerPool {
             tally: Tally::default(),
             latency: Latency::new(),
         };
-        let inner = Arc::new(Inner {
+        let inner = Inner {
             queue: Queue::new(places, limits),
             limits,
             config,
@@ -303,8 +302,8 @@ impl WorkerPool {
             next_worker: AtomicU64::new(0),
             beside: AtomicUsize::new(0),
             core: Arc::new(core),
-        });
-        Ok(Self(Arc::clone(&inner), Arc::new(Closes(inner))))
+        };
+        Ok(Self(Arc::new(Handle(Arc::new(inner)))))
     }
 
     /// Starts the workers that are always there, before there is anything to do.
@@ -446,7 +445,7 @@ impl WorkerPool {
 
     /// What the pool did and has.
     pub fn stats(&self) -> WorkerPoolStats {
-        let Inner { config, queue, beside, core, .. } = &*self.0;
+        let Inner { config, queue, beside, core, .. } = &***self.0;
         let Core { tally, latency, .. } = &**core;
         let book = queue.book();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -490,7 +489,7 @@ impl WorkerPool {
         let taken = self.0.beside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map_err(|_| self.reject(Rejected::Full))?;
         self.0.core.tally.ran_beside.fetch_add(1, Ordering::Relaxed);
-        Ok(Beside(Arc::clone(&self.0)))
+        Ok(Beside(Arc::clone(&**self.0)))
     }
 
     fn task<F>(
@@ -510,7 +509,7 @@ impl WorkerPool {
     fn start(&self, workers: usize) {
         for _ in 0..workers {
             let worker = self.0.next_worker.fetch_add(1, Ordering::Relaxed);
-            let pool = Arc::clone(&self.0);
+            let pool = Arc::clone(&**self.0);
             let seat = Seat { pool, worker, is_active: false, has_left: false };
             self.0.tracker.spawn(seat.work());
         }
@@ -535,9 +534,17 @@ impl Core {
     }
 }
 
-// === impl Closes ===
+// === impl Handle ===
 
-impl Drop for Closes {
+impl Deref for Handle {
+    type Target = Arc<Inner>;
+
+    fn deref(&self) -> &Arc<Inner> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
     fn drop(&mut self) {
         self.0.queue.close();
     }

@@ -67,13 +67,13 @@ impl Lane {
     /// A panic ends it too. That is a bug of ours, and still nothing is lost unseen: what it held is
     /// entered as dropped, and receivers refuse what would come after.
     pub(crate) async fn run(self, mut intake: mpsc::Receiver<Taken>) {
-        if AssertUnwindSafe(self.work(&mut intake)).catch_unwind().await.is_err() {
+        if AssertUnwindSafe(self.carry(&mut intake)).catch_unwind().await.is_err() {
             self.has_failed.store(true, Ordering::Release);
             self.abandon(&mut intake, FAILED).await;
         }
     }
 
-    async fn work(&self, intake: &mut mpsc::Receiver<Taken>) {
+    async fn carry(&self, intake: &mut mpsc::Receiver<Taken>) {
         let mut received = Vec::with_capacity(AT_ONCE);
         let mut batches = Vec::new();
         let mut out = Output::default();

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Core, Rejected};
+use crate::panic;
 
 /// Why a task gave no result.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -100,9 +101,7 @@ impl Task {
         };
         ended.ok_or(TaskError::Cancelled)?.map_err(|panic| {
             self.pool.report(&*panic);
-            let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            TaskError::Panicked(said.unwrap_or_else(|| "not with a text".into()))
+            TaskError::Panicked(panic::text(&*panic))
         })
     }
 

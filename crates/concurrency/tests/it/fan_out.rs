@@ -10,24 +10,10 @@ use futures_util::FutureExt as _;
 use teleflow_concurrency::{Errors, FanOut, Order};
 use tokio::sync::Barrier;
 
+use crate::alive::Alive;
+
 fn fan_out(at_once: usize, order: Order) -> FanOut {
     FanOut::new(NonZeroUsize::new(at_once).unwrap(), order)
-}
-
-/// Counts itself as alive.
-struct Alive(Arc<AtomicUsize>);
-
-impl Alive {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

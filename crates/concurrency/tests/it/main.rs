@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod adaptive_buffer;
+mod alive;
 mod breaker;
 mod budget;
 mod cancel;

@@ -10,30 +10,10 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
+use crate::alive::{Alive, settle};
+
 fn stage(name: &'static str, at_once: usize) -> StageConfig {
     StageConfig::new(name, NonZeroUsize::new(at_once).unwrap())
-}
-
-async fn settle() {
-    for _ in 0..200 {
-        yield_now().await;
-    }
-}
-
-/// Counts what is under way.
-struct Alive(Arc<AtomicUsize>);
-
-impl Alive {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,8 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::alive::settle;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn pool(workers: usize, queue: usize, overflow: Overflow) -> WorkerPool {
@@ -27,13 +29,6 @@ fn pool(workers: usize, queue: usize, overflow: Overflow) -> WorkerPool {
 fn held(gate: &Arc<Semaphore>) -> impl Future<Output = ()> + Send + use<> {
     let gate = Arc::clone(gate);
     async move { gate.acquire().await.unwrap().forget() }
-}
-
-/// Lets everyone who can go on do so.
-async fn settle() {
-    for _ in 0..100 {
-        yield_now().await;
-    }
 }
 
 /// What was taken has ended one way, or is there.
