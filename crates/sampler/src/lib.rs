@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod decided;
+mod kept;
 mod policy;
 mod table;
 mod tail;

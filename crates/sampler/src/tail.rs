@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Assembler, Payload, Signal, tree};
+use teleflow_otlp::{Payload, Signal, tree};
 use thiserror::Error;
 
 use crate::decided::Decided;
+use crate::kept::Kept;
 use crate::policy::{Rule, TraceSummary};
 use crate::table::{self, SpanRef, Table, Taken};
 
@@ -150,25 +151,6 @@ pub struct TailSampler {
     kept: Kept,
     last_poll: Option<Instant>,
     stats: Stats,
-}
-
-/// Kept spans that are not written yet; their chunks are still counted as used.
-#[derive(Debug, Default)]
-struct Kept {
-    runs: Vec<Run>,
-    /// What the spans take, and the envelopes that will be written with them.
-    bytes: usize,
-    envelopes: usize,
-    /// How many times spans were written before.
-    writing: u64,
-}
-
-/// Spans that stand in a row in their request.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct Run {
-    /// As if they were one.
-    place: SpanRef,
-    spans: u32,
 }
 
 // === impl Config ===
@@ -331,7 +313,7 @@ impl TailSampler {
                         Place::Trace(trace) => self.table.add_span(trace, span, &fields),
                         Place::Kept => {
                             self.table.retain(chunk);
-                            self.keep(span);
+                            self.kept.push(&mut self.table, span);
                         }
                         Place::Dropped => out.sampled_out += 1,
                     }
@@ -433,22 +415,6 @@ impl TailSampler {
         done
     }
 
-    /// Counts a kept span as to be written.
-    #[inline]
-    fn keep(&mut self, span: SpanRef) {
-        self.kept.bytes += span.len as usize;
-        if let Some(run) = self.kept.runs.last_mut()
-            && (run.place.chunk, run.place.scope, run.place.at + run.place.len)
-                == (span.chunk, span.scope, span.at)
-        {
-            run.place.len += span.len;
-            run.spans += 1;
-            return;
-        }
-        self.kept.envelopes += self.table.count_envelopes(self.kept.writing + 1, span.chunk);
-        self.kept.runs.push(Run { place: span, spans: 1 });
-    }
-
     fn decide_oldest(&mut self, trigger: Trigger, out: &mut Output) -> bool {
         let Some(trace) = self.table.take_oldest() else { return false };
         self.stats.decisions[trigger as usize] += 1;
@@ -469,11 +435,22 @@ impl TailSampler {
         while let Some((span, after)) = self.table.take_span(next) {
             next = after;
             if keep {
-                self.keep(span);
+                self.kept.push(&mut self.table, span);
             } else {
                 self.table.release(span.chunk, 1);
             }
         }
+    }
+
+    /// Writes the kept spans once they are worth it.
+    fn write_if_worth(&mut self, out: &mut Output) {
+        if self.kept.is_worth_writing(self.config.payload_bytes) {
+            self.write_kept(out);
+        }
+    }
+
+    fn write_kept(&mut self, out: &mut Output) {
+        self.kept.write(&mut self.table, self.config.payload_bytes, &mut out.kept);
     }
 
     fn decide(&mut self, id: &[u8; 16], summary: &TraceSummary) -> bool {
@@ -485,78 +462,6 @@ impl TailSampler {
             }
         }
         false
-    }
-
-    /// Writes the kept spans once they fill a payload and weigh as much as the envelopes that go
-    /// with them: else a request of many spans below a huge resource would become many huge ones.
-    fn write_if_worth(&mut self, out: &mut Output) {
-        if self.kept.bytes >= self.config.payload_bytes.max(self.kept.envelopes).max(1) {
-            self.write_kept(out);
-        }
-    }
-
-    /// Writes the kept spans into payloads, spans of one scope together.
-    fn write_kept(&mut self, out: &mut Output) {
-        if self.kept.runs.is_empty() {
-            return;
-        }
-        let mut kept = std::mem::take(&mut self.kept);
-        kept.runs.sort_unstable();
-        let mut rest = &kept.runs[..];
-        while !rest.is_empty() {
-            let most = self.config.payload_bytes.max(kept.envelopes);
-            let mut bytes = 0;
-            let take = rest
-                .iter()
-                .take_while(|run| {
-                    let fits = bytes < most;
-                    bytes += run.place.len as usize;
-                    fits
-                })
-                .count();
-            let (now, later) = rest.split_at(take.max(1));
-            let spans = now.iter().map(|run| u64::from(run.spans)).sum();
-            out.kept.push(Payload::trusted(Signal::Traces, self.write(now), spans));
-            rest = later;
-        }
-        for run in &kept.runs {
-            self.table.release(run.place.chunk, run.spans);
-        }
-        kept.runs.clear();
-        // The vector's memory serves again, unless a flood made it huge.
-        kept.runs.shrink_to(16 * 1024);
-        self.kept = Kept { runs: kept.runs, writing: kept.writing + 1, ..Kept::default() };
-    }
-
-    fn write(&self, runs: &[Run]) -> Bytes {
-        let mut assembler = Assembler::new();
-        let mut open: Option<(u32, u32, (u32, u32))> = None;
-        let mut runs = runs.iter().map(|run| run.place).peekable();
-        while let Some(mut run) = runs.next() {
-            let chunk = self.table.chunk(run.chunk);
-            let scope = chunk.scopes[run.scope as usize];
-            if open
-                .is_none_or(|(index, _, resource)| (index, resource) != (run.chunk, scope.resource))
-            {
-                assembler.resource(chunk.envelope(scope.resource));
-                open = None;
-            }
-            if open.is_none_or(|(_, index, _)| index != run.scope) {
-                assembler.scope(chunk.envelope(scope.scope));
-            }
-            open = Some((run.chunk, run.scope, scope.resource));
-            // Neighbours are copied in one go.
-            while let Some(next) = runs.next_if(|next| {
-                (next.chunk, next.scope, next.at) == (run.chunk, run.scope, run.at + run.len)
-            }) {
-                run.len += next.len;
-            }
-            let start = run.at as usize;
-            assembler.items(&chunk.bytes[start..start + run.len as usize]);
-        }
-        let mut request = Vec::new();
-        assembler.finish(&mut request);
-        request.into()
     }
 }
 
