@@ -11,7 +11,7 @@ use crate::scale::ScaleLimits;
 /// How many workers there are where nobody says, or says zero.
 const DEFAULT_WORKERS: usize = 10;
 
-/// How a [`WorkerPool`] works.
+/// How a [`WorkerPool`](crate::WorkerPool) works.
 #[derive(Clone, Debug)]
 pub struct WorkerPoolConfig {
     /// What statistics and spans call it: `"workers"`.
