@@ -41,6 +41,9 @@ pub(crate) struct Lane {
     pub(crate) stages: Arc<Stages>,
     pub(crate) ledger: Ledger,
     pub(crate) queues: Vec<Arc<Queue>>,
+    /// Cancelled when nothing new is taken in any more. Where senders wait for results the lane then
+    /// holds nothing back: they are to be answered before they are cut off.
+    pub(crate) hurry: Option<CancellationToken>,
     /// Cancelled when the time to shut down has passed.
     pub(crate) give_up: CancellationToken,
     /// Set where a panic ended the lane.
@@ -78,6 +81,7 @@ impl Lane {
         let mut batches = Vec::new();
         let mut out = Output::default();
         let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
+        let mut in_hurry = false;
         loop {
             let deadline = self.stages.lock().next_deadline();
             if let Some(deadline) = deadline.map(Instant::from_std)
@@ -88,6 +92,7 @@ impl Lane {
             tokio::select! {
                 biased;
                 () = self.give_up.cancelled() => return self.abandon(intake, SHUTDOWN).await,
+                () = self.hurried(), if !in_hurry => in_hurry = true,
                 () = &mut timer, if deadline.is_some() => {}
                 taken = intake.recv_many(&mut received, AT_ONCE) => if taken == 0 { break },
             }
@@ -98,20 +103,35 @@ impl Lane {
                 &mut batches,
             );
             self.ledger.step(step);
-            if !self.dispatch(&mut batches).await {
+            let goes_on = self.dispatch(&mut batches).await;
+            if !goes_on || (in_hurry && !self.empty(&mut out, &mut batches).await) {
                 return self.abandon(intake, SHUTDOWN).await;
             }
         }
+        if !self.empty(&mut out, &mut batches).await {
+            self.abandon(intake, SHUTDOWN).await;
+        }
+    }
+
+    /// Hands on everything that is held; `false` where the time ran out before all was.
+    async fn empty(&self, out: &mut Output, batches: &mut Vec<Payload>) -> bool {
         loop {
             let now = Instant::now().into_std();
-            let (step, is_all) = self.stages.lock().close(now, &mut out, &mut batches);
+            let (step, is_all) = self.stages.lock().close(now, out, batches);
             self.ledger.step(step);
-            if !self.dispatch(&mut batches).await {
-                return self.abandon(intake, SHUTDOWN).await;
+            if !self.dispatch(batches).await {
+                return false;
             }
             if is_all {
-                return;
+                return true;
             }
+        }
+    }
+
+    async fn hurried(&self) {
+        match &self.hurry {
+            Some(hurry) => hurry.cancelled().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -120,11 +140,12 @@ impl Lane {
         for batch in batches.drain(..) {
             let items = batch.items();
             self.ledger.dispatch(items);
-            for (destination, queue) in self.queues.iter().enumerate() {
+            let ways = batch.fan_out(self.queues.len());
+            for ((destination, queue), batch) in self.queues.iter().enumerate().zip(ways) {
                 // Room at once is the usual case.
                 let pushed = tokio::select! {
                     biased;
-                    pushed = queue.push(batch.clone()) => Some(pushed),
+                    pushed = queue.push(batch) => Some(pushed),
                     () = self.give_up.cancelled() => None,
                 };
                 let reason = match pushed {
@@ -241,6 +262,7 @@ mod tests {
             stages: Arc::new(Stages::new(None, batcher)),
             ledger: Ledger::new("lane", Signal::Traces, &destinations),
             queues: Vec::new(),
+            hurry: None,
             give_up: CancellationToken::new(),
             has_failed: Arc::default(),
         }

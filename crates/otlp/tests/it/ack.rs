@@ -47,7 +47,7 @@ fn what_is_dropped_was_lost() {
     let heard = Heard::default();
     let payload = payload(Signal::Logs, 5);
     let items = payload.items();
-    drop(payload.clone().with_ack(heard.ack(items)));
+    drop(payload.with_ack(heard.ack(items)));
     assert_eq!(heard.answer(), Some(Answer::dropped(items)));
 }
 

@@ -53,7 +53,7 @@ fn what_we_do_not_know_goes_along_at_every_level() {
     let request = [stray, &resource].concat();
     let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
     let one = Limits { items: 1, bytes: usize::MAX };
-    let pieces = split(payload.clone(), one, one);
+    let pieces = split(payload, one, one);
     assert_eq!(pieces.len(), 2);
     let count = |bytes: &[u8]| bytes.windows(stray.len()).filter(|w| *w == stray).count();
     // The request's own goes with the first piece, the others with every piece.
@@ -67,7 +67,7 @@ fn one_item_over_the_limit_goes_alone() {
     let request = field(0x0a, &field(0x12, &[&span[..], &span, &span].concat()));
     let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
     let limits = Limits { items: 10, bytes: 500 };
-    let pieces = split(payload.clone(), limits, limits);
+    let pieces = split(payload, limits, limits);
     assert_eq!(pieces.iter().map(Payload::items).collect::<Vec<_>>(), [1, 1, 1]);
 }
 

@@ -14,7 +14,7 @@ fn hand_on(out: &mut Output, count: &mut u64) -> Answer {
     for mut payload in out.kept.drain(..) {
         *count += 1;
         let items = payload.items();
-        if *count % 2 == 0 {
+        if count.is_multiple_of(2) {
             told.dropped += items;
             drop(payload);
         } else {

@@ -24,6 +24,7 @@ use crate::lane::{Lane, Stages};
 #[derive(Debug, Default)]
 pub struct Builder {
     receivers: Vec<(String, teleflow_receiver::Config)>,
+    waiting: Vec<String>,
     exporters: Vec<(String, AnyExporter, QueueConfig)>,
     lanes: Vec<LaneConfig>,
 }
@@ -105,6 +106,9 @@ pub enum StartError {
         /// What is wrong.
         source: teleflow_batcher::ConfigError,
     },
+    /// A receiver that is to wait for results does not exist.
+    #[error("there is no receiver `{0}` to wait for results")]
+    NoReceiver(String),
     /// A receiver cannot listen.
     #[error("receiver `{receiver}` cannot listen")]
     Bind {
@@ -169,6 +173,18 @@ impl Builder {
         self
     }
 
+    /// Has a receiver answer a request only when every item of it has come to its end: delivered to
+    /// every exporter, sampled out, refused for good, or lost. If any was lost the sender is told
+    /// to send the request again; what had arrived arrives twice then.
+    ///
+    /// Without this a receiver answers as soon as the request is in its lanes. With a tail sampler
+    /// the answer takes as long as the sampler waits: senders need the patience for that.
+    #[must_use]
+    pub fn wait_for_result(mut self, receiver: impl Into<String>) -> Self {
+        self.waiting.push(receiver.into());
+        self
+    }
+
     /// Adds an exporter and says how much may wait for it. Each lane that leads to it has a queue
     /// of its own.
     #[must_use]
@@ -198,6 +214,10 @@ impl Builder {
         unique("receiver", self.receivers.iter().map(|(name, _)| name))?;
         unique("exporter", self.exporters.iter().map(|(name, ..)| name))?;
         unique("lane", self.lanes.iter().map(|lane| &lane.name))?;
+        let unknown = |name: &&String| !self.receivers.iter().any(|(known, _)| known == *name);
+        if let Some(name) = self.waiting.iter().find(unknown) {
+            return Err(StartError::NoReceiver(name.clone()));
+        }
         for lane in &self.lanes {
             for (kind, names, known) in [
                 ("receiver", &lane.receivers, names(self.receivers.iter().map(|(name, _)| name))),
@@ -248,7 +268,7 @@ impl Builder {
             }
         }
 
-        let give_up = CancellationToken::new();
+        let (stop_intake, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks { receivers: JoinSet::new(), lanes: JoinSet::new() };
         let mut lanes = Vec::new();
         let mut entrances: BTreeMap<String, [Vec<Entrance>; 3]> = BTreeMap::new();
@@ -269,6 +289,7 @@ impl Builder {
                 .collect();
             let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
             let entrance = Entrance::new(sender, ledger.clone());
+            let is_waited_for = config.receivers.iter().any(|name| self.waiting.contains(name));
             for receiver in config.receivers {
                 let by_signal = entrances.entry(receiver).or_default();
                 by_signal[config.signal.index()].push(entrance.clone());
@@ -278,6 +299,7 @@ impl Builder {
                 stages: Arc::clone(&stages),
                 ledger: ledger.clone(),
                 queues: queues.iter().map(|(_, queue)| Arc::clone(queue)).collect(),
+                hurry: is_waited_for.then(|| stop_intake.clone()),
                 give_up: give_up.clone(),
                 has_failed: Arc::clone(&has_failed),
             };
@@ -286,7 +308,6 @@ impl Builder {
             lanes.push(RunningLane { name, signal, ledger, stages, queues, has_failed });
         }
 
-        let stop_intake = CancellationToken::new();
         let mut receivers = Vec::new();
         for (name, receiver) in bound {
             receivers.push(RunningReceiver {
@@ -295,7 +316,10 @@ impl Builder {
                 stats: receiver.stats(),
                 name: name.clone(),
             });
-            let intake = Intake { lanes: Arc::new(entrances.remove(&name).unwrap_or_default()) };
+            let intake = Intake {
+                lanes: Arc::new(entrances.remove(&name).unwrap_or_default()),
+                waits_for_result: self.waiting.contains(&name),
+            };
             let stop = stop_intake.clone();
             tasks.receivers.spawn(async move {
                 let stopped = receiver.serve(intake, stop, INTAKE_GRACE).await;
