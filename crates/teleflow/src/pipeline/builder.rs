@@ -25,8 +25,18 @@ use crate::lane::{Lane, Stages};
 pub struct Builder {
     receivers: Vec<(String, teleflow_receiver::Config)>,
     waiting: Vec<String>,
-    exporters: Vec<(String, AnyExporter, QueueConfig)>,
+    exporters: Vec<(String, AnyExporter, Sending)>,
     lanes: Vec<LaneConfig>,
+}
+
+/// What stands between a lane and an exporter.
+#[derive(Clone, Debug, Default)]
+pub struct Sending {
+    /// How much may wait for the exporter, and what happens to more.
+    pub queue: QueueConfig,
+    /// Makes larger requests of smaller ones, for this exporter alone. `None`: requests go as the
+    /// lane hands them on.
+    pub batch: Option<teleflow_batcher::Config>,
 }
 
 /// A way through the pipeline for one signal: from receivers, through a sampler and a batcher where
@@ -106,6 +116,14 @@ pub enum StartError {
         /// What is wrong.
         source: teleflow_batcher::ConfigError,
     },
+    /// The batcher of an exporter cannot work.
+    #[error("the batcher of exporter `{exporter}` cannot work")]
+    Sending {
+        /// The exporter.
+        exporter: String,
+        /// What is wrong.
+        source: teleflow_batcher::ConfigError,
+    },
     /// A receiver that is to wait for results does not exist.
     #[error("there is no receiver `{0}` to wait for results")]
     NoReceiver(String),
@@ -117,6 +135,14 @@ pub enum StartError {
         /// What is wrong.
         source: BindError,
     },
+}
+
+// === impl Sending ===
+
+impl From<QueueConfig> for Sending {
+    fn from(queue: QueueConfig) -> Self {
+        Self { queue, batch: None }
+    }
 }
 
 // === impl LaneConfig ===
@@ -185,16 +211,16 @@ impl Builder {
         self
     }
 
-    /// Adds an exporter and says how much may wait for it. Each lane that leads to it has a queue
-    /// of its own.
+    /// Adds an exporter and says how much may wait for it, and whether it is sent batches of its
+    /// own. Each lane that leads to it has a queue and a batcher of its own.
     #[must_use]
     pub fn exporter(
         mut self,
         name: impl Into<String>,
         exporter: impl Exporter,
-        queue: QueueConfig,
+        sending: impl Into<Sending>,
     ) -> Self {
-        self.exporters.push((name.into(), AnyExporter::new(exporter), queue));
+        self.exporters.push((name.into(), AnyExporter::new(exporter), sending.into()));
         self
     }
 
@@ -238,7 +264,7 @@ impl Builder {
             if lane.sampler.is_some() && lane.signal != Signal::Traces {
                 return Err(StartError::NotTraces(lane.name.clone()));
             }
-            lane.stages()?;
+            Stages::of(lane, &self.exporters)?;
         }
         Ok(())
     }
@@ -274,16 +300,16 @@ impl Builder {
         let mut entrances: BTreeMap<String, [Vec<Entrance>; 3]> = BTreeMap::new();
         for config in self.lanes {
             let ledger = Ledger::new(&config.name, config.signal, &config.exporters);
-            let stages = Arc::new(config.stages()?);
+            let stages = Arc::new(Stages::of(&config, &self.exporters)?);
             let queues: Vec<_> = config
                 .exporters
                 .iter()
                 .enumerate()
                 .filter_map(|(destination, wanted)| {
-                    let (name, exporter, queue) =
+                    let (name, exporter, sending) =
                         self.exporters.iter().find(|(name, ..)| name == wanted)?;
-                    let entries = Entries { ledger: ledger.clone(), destination };
-                    let queue = Queue::spawn(exporter.clone(), queue.clone(), Arc::new(entries));
+                    let entries = Arc::new(Entries { ledger: ledger.clone(), destination });
+                    let queue = Queue::spawn(exporter.clone(), sending.queue.clone(), entries);
                     Some((name.clone(), Arc::new(queue)))
                 })
                 .collect();
@@ -347,22 +373,30 @@ impl Builder {
 /// How long requests that had begun may go on once nothing new is taken in.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
-impl LaneConfig {
-    fn stages(&self) -> Result<Stages, StartError> {
-        let lane = || self.name.clone();
-        let sampler = self
+impl Stages {
+    fn of(
+        lane: &LaneConfig,
+        exporters: &[(String, AnyExporter, Sending)],
+    ) -> Result<Self, StartError> {
+        let sampler = lane
             .sampler
             .clone()
             .map(TailSampler::new)
             .transpose()
-            .map_err(|source| StartError::Sampler { lane: lane(), source })?;
-        let batcher = self
-            .batcher
-            .clone()
-            .map(|config| Batcher::new(self.signal, config))
-            .transpose()
-            .map_err(|source| StartError::Batcher { lane: lane(), source })?;
-        Ok(Stages::new(sampler, batcher))
+            .map_err(|source| StartError::Sampler { lane: lane.name.clone(), source })?;
+        let batcher = |config: &Option<teleflow_batcher::Config>| {
+            config.clone().map(|config| Batcher::new(lane.signal, config)).transpose()
+        };
+        let of_lane = batcher(&lane.batcher)
+            .map_err(|source| StartError::Batcher { lane: lane.name.clone(), source })?;
+        let sending = |wanted| exporters.iter().find(|(name, ..)| name == wanted);
+        let outlets = lane.exporters.iter().filter_map(sending).map(|(exporter, _, sending)| {
+            batcher(&sending.batch).map_err(|source| {
+                let exporter = exporter.clone();
+                StartError::Sending { exporter, source }
+            })
+        });
+        Ok(Self::new(sampler, of_lane, outlets.collect::<Result<_, _>>()?))
     }
 }
 

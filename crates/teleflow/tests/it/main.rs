@@ -4,3 +4,4 @@
 
 mod pipeline;
 mod results;
+mod sending;
