@@ -15,6 +15,8 @@ pub struct Config {
     /// No batch has more items; a payload that would make it larger is cut. `None` sets no limit.
     /// Below an envelope of over 64 KiB there may be more: [`Limits::items`] says when.
     pub max_items: Option<NonZeroU64>,
+    /// A batch of so many bytes goes at once: `max_bytes`.
+    pub min_bytes: usize,
     /// No batch is longer, in bytes, unless a single item or its envelope is. The default is under
     /// the 4 MiB that a gRPC server takes where nobody raised its limit.
     pub max_bytes: usize,
@@ -73,6 +75,7 @@ impl Default for Config {
         Self {
             min_items: 8192,
             max_items: None,
+            min_bytes: 4_000_000,
             max_bytes: 4_000_000,
             timeout: Duration::from_millis(200),
         }
@@ -175,7 +178,7 @@ impl Batcher {
         self.pending.append(payload);
         self.since.get_or_insert(now);
         let enough = self.pending.items() >= self.config.min_items
-            || self.pending.bytes() >= self.limits.bytes;
+            || self.pending.bytes() >= self.config.min_bytes.min(self.limits.bytes);
         if enough || self.config.timeout.is_zero() {
             self.flush(full);
         }

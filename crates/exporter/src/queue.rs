@@ -7,7 +7,7 @@
 mod shared;
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use teleflow_otlp::{Answer, Payload, Signal};
@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::shared::{NoRoom, Shared, consume};
+use self::shared::{NoRoom, Shared, Size, consume};
 use crate::{AnyExporter, Delivered, ExportError};
 
 /// How much a queue holds. The defaults are the Collector's, and a byte limit that it does not have.
@@ -29,6 +29,8 @@ pub struct QueueConfig {
     /// A larger payload than this is never taken. Set it by the memory that an outage of the
     /// destination may cost.
     pub max_bytes: NonZeroUsize,
+    /// The most items held, those in flight included: no limit. A payload with more is never taken.
+    pub max_items: Option<NonZeroU64>,
     /// How many payloads are exported at a time: 10. With 1, they leave in the order in which they
     /// came.
     pub num_consumers: NonZeroUsize,
@@ -53,7 +55,7 @@ pub enum Refused {
     #[error("the queue is full")]
     Full(Payload),
     /// It will never fit.
-    #[error("the payload takes {} bytes, more than the queue holds", .0.bytes())]
+    #[error("the payload, {} items of {} bytes, is more than the queue holds", .0.items(), .0.bytes())]
     TooLarge(Payload),
     /// The queue takes nothing any more.
     #[error("the queue is closed")]
@@ -104,9 +106,9 @@ pub struct Queue {
 pub struct Permit<'a> {
     shared: &'a Shared,
     /// What was reserved.
-    bytes: usize,
+    size: Size,
     /// What a pushed payload holds on to.
-    kept: Option<usize>,
+    kept: Option<Size>,
 }
 
 /// What a queue holds at one moment.
@@ -145,6 +147,7 @@ impl Default for QueueConfig {
         Self {
             max_requests: nonzero(1000),
             max_bytes: nonzero(256 * 1024 * 1024),
+            max_items: None,
             num_consumers: nonzero(10),
             on_full: OnFull::Reject,
         }
@@ -212,10 +215,9 @@ impl Queue {
     ///
     /// [`Refused`] gives the payload back.
     pub fn try_push(&self, payload: Payload) -> Result<(), Refused> {
-        match self.shared.take(payload.bytes()) {
-            Ok(()) => {
-                Permit { shared: &self.shared, bytes: payload.bytes(), kept: None }.push(payload)
-            }
+        let size = Size::of(&payload);
+        match self.shared.take(size) {
+            Ok(()) => Permit { shared: &self.shared, size, kept: None }.push(payload),
             Err(no_room) => Err(no_room.refuse(payload)),
         }
     }
@@ -237,7 +239,7 @@ impl Queue {
         if self.on_full == OnFull::Reject {
             return self.try_push(payload);
         }
-        match self.reserve_bytes(payload.bytes()).await {
+        match self.reserve_size(Size::of(&payload)).await {
             Ok(permit) => permit.push(payload),
             Err(no_room) => Err(no_room.refuse(payload)),
         }
@@ -253,15 +255,16 @@ impl Queue {
     ///
     /// Dropping the future loses the place in line and nothing else.
     pub async fn reserve(&self, payload: &Payload) -> Result<Permit<'_>, Refused> {
-        self.reserve_bytes(payload.bytes()).await.map_err(|no_room| no_room.refuse(payload.clone()))
+        let reserved = self.reserve_size(Size::of(payload)).await;
+        reserved.map_err(|no_room| no_room.refuse(payload.clone()))
     }
 
-    async fn reserve_bytes(&self, bytes: usize) -> Result<Permit<'_>, NoRoom> {
+    async fn reserve_size(&self, size: Size) -> Result<Permit<'_>, NoRoom> {
         let shared = &self.shared;
         let Ok(_turn) = shared.turn.acquire().await else { return Err(NoRoom::Closed) };
         loop {
-            match shared.take(bytes) {
-                Ok(()) => return Ok(Permit { shared, bytes, kept: None }),
+            match shared.take(size) {
+                Ok(()) => return Ok(Permit { shared, size, kept: None }),
                 // Room that came free before the wait begins leaves its word here.
                 Err(NoRoom::Full) => shared.room.notified().await,
                 Err(no_room) => return Err(no_room),
@@ -352,7 +355,8 @@ impl Permit<'_> {
     ///
     /// If `payload` is larger than the one that the room was reserved for.
     pub fn push(mut self, payload: Payload) -> Result<(), Refused> {
-        assert!(payload.bytes() <= self.bytes, "the room was reserved for another payload");
+        let size = Size::of(&payload);
+        assert!(size.fits(self.size), "the room was reserved for another payload");
         if payload.is_empty() {
             return Ok(());
         }
@@ -362,7 +366,7 @@ impl Permit<'_> {
             return Err(Refused::Closed(payload));
         }
         // The payload keeps what it needs; dropping the permit gives back the rest.
-        self.kept = Some(payload.bytes());
+        self.kept = Some(size);
         state.items += payload.items();
         state.bytes += payload.bytes();
         state.queued.push_back(payload);
@@ -374,11 +378,13 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.kept == Some(self.bytes) {
+        if self.kept == Some(self.size) {
             return;
         }
+        let kept = self.kept.unwrap_or_default();
         let mut state = self.shared.lock();
-        state.held_bytes -= self.bytes - self.kept.unwrap_or(0);
+        state.held.bytes -= self.size.bytes - kept.bytes;
+        state.held.items -= self.size.items - kept.items;
         state.held_requests -= usize::from(self.kept.is_none());
         drop(state);
         self.shared.room.notify_one();

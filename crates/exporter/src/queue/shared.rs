@@ -1,6 +1,7 @@
 //! What a queue's two ends share, and the consumers at the far one.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,7 +25,14 @@ pub(super) struct Shared {
     reporting: watch::Sender<usize>,
     observer: Arc<dyn Observer>,
     max_requests: usize,
-    max_bytes: usize,
+    max: Size,
+}
+
+/// How large a payload is, or all that is held.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Size {
+    pub(super) items: u64,
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -37,7 +45,7 @@ pub(super) struct State {
     pub(super) in_flight: Box<[Option<Flight>]>,
     /// Against the bounds: queued, in flight, and permits.
     pub(super) held_requests: usize,
-    pub(super) held_bytes: usize,
+    pub(super) held: Size,
     pub(super) closed: bool,
 }
 
@@ -79,6 +87,18 @@ impl NoRoom {
     }
 }
 
+// === impl Size ===
+
+impl Size {
+    pub(super) const fn of(payload: &Payload) -> Self {
+        Self { items: payload.items(), bytes: payload.bytes() }
+    }
+
+    pub(super) const fn fits(self, room: Self) -> bool {
+        self.items <= room.items && self.bytes <= room.bytes
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -90,7 +110,7 @@ impl Shared {
                 bytes: 0,
                 in_flight: vec![None; config.num_consumers.get()].into(),
                 held_requests: 0,
-                held_bytes: 0,
+                held: Size::default(),
                 closed: false,
             }),
             ready: Semaphore::new(0),
@@ -99,7 +119,10 @@ impl Shared {
             reporting: watch::Sender::new(0),
             observer,
             max_requests: config.max_requests.get(),
-            max_bytes: config.max_bytes.get(),
+            max: Size {
+                items: config.max_items.map_or(u64::MAX, NonZeroU64::get),
+                bytes: config.max_bytes.get(),
+            },
         }
     }
 
@@ -108,21 +131,25 @@ impl Shared {
     }
 
     /// Takes room for one payload.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), NoRoom> {
+    pub(super) fn take(&self, size: Size) -> Result<(), NoRoom> {
         let mut state = self.lock();
         if state.closed {
-            Err(NoRoom::Closed)
-        } else if bytes > self.max_bytes {
-            Err(NoRoom::TooLarge)
-        } else if state.held_requests >= self.max_requests
-            || state.held_bytes > self.max_bytes - bytes
-        {
-            Err(NoRoom::Full)
-        } else {
-            state.held_requests += 1;
-            state.held_bytes += bytes;
-            Ok(())
+            return Err(NoRoom::Closed);
         }
+        if !size.fits(self.max) {
+            return Err(NoRoom::TooLarge);
+        }
+        let room = Size {
+            items: self.max.items - state.held.items,
+            bytes: self.max.bytes - state.held.bytes,
+        };
+        if state.held_requests >= self.max_requests || !size.fits(room) {
+            return Err(NoRoom::Full);
+        }
+        state.held_requests += 1;
+        state.held.items += size.items;
+        state.held.bytes += size.bytes;
+        Ok(())
     }
 
     /// Takes the oldest payload out, for a consumer to export.
@@ -144,7 +171,8 @@ impl Shared {
         let mut state = self.lock();
         let flight = state.in_flight[consumer].take()?;
         state.held_requests -= 1;
-        state.held_bytes -= flight.bytes;
+        state.held.items -= flight.items;
+        state.held.bytes -= flight.bytes;
         // Before the lock is given back: a drain that finds no flight knows of the report.
         let _reporting = Reporting::begin(self);
         drop(state);
