@@ -142,7 +142,9 @@ impl Base {
     fn find(sh: &Shell, workspace: &Workspace, name: &str) -> Result<Self> {
         match Revision::find(sh, name) {
             Some(revision) => Ok(Self::Revision(revision)),
-            None => Saved::open(workspace, name).map(Self::Saved),
+            None => Saved::open(workspace, name)
+                .map(Self::Saved)
+                .with_context(|| format!("`{name}` is no revision of git")),
         }
     }
 }

@@ -22,6 +22,8 @@ struct Filled {
     now: Instant,
     resident: Vec<Key>,
     absent: Vec<Key>,
+    /// Sixteen times as many, and absent too.
+    fresh: Vec<Key>,
 }
 
 fn filled() -> Filled {
@@ -29,6 +31,7 @@ fn filled() -> Filled {
     let calls = CALLS as u64;
     let resident: Vec<Key> = (0..calls).map(key).collect();
     let absent = (CAPACITY..CAPACITY + calls).map(key).collect();
+    let fresh = (20 * CAPACITY..20 * CAPACITY + 16 * calls).map(key).collect();
     let cache = |_| {
         let (max_entries, ttl) = (CAPACITY as usize, Duration::from_secs(24 * 3600));
         let config = FirstLevelConfig { max_entries, ttl, ..FirstLevelConfig::default() };
@@ -38,7 +41,7 @@ fn filled() -> Filled {
         }
         cache
     };
-    Filled { caches: (0..CACHES).map(cache).collect(), now, resident, absent }
+    Filled { caches: (0..CACHES).map(cache).collect(), now, resident, absent, fresh }
 }
 
 fn key(number: u64) -> Key {
@@ -70,12 +73,12 @@ fn miss(filled: Filled) -> Filled {
     filled
 }
 
-// Each one pushes another out.
+// Each one pushes another out. So many of them, as now and then a table is written anew.
 #[library_benchmark]
-#[bench::calls_32000(filled())]
+#[bench::calls_512000(filled())]
 fn insert_evicting(filled: Filled) -> Filled {
     for cache in &filled.caches {
-        for key in &filled.absent {
+        for key in &filled.fresh {
             _ = black_box(cache.insert_at(filled.now, *black_box(key), 1));
         }
     }
