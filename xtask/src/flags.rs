@@ -31,9 +31,10 @@ xflags::xflags! {
             optional name: String
             /// Keeps the figures under this name.
             optional --save name: String
-            /// Compares the figures with those kept under this name.
-            optional --against name: String
-            /// How many percent worse than before is a failure; 15 by default.
+            /// A revision: counts instructions there and here, and compares only those. Else the
+            /// name of kept figures, with which this run's are compared.
+            optional --against revision_or_name: String
+            /// How many percent worse than before is a failure; by default 2 with a revision, else 15.
             optional --threshold percent: f64
         }
 
