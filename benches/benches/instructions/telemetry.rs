@@ -78,7 +78,7 @@ fn merge(payloads: Vec<Payload>) -> Payload {
 #[bench::spans_1024(merged())]
 fn otlp_split(merged: Payload) -> (Payload, Vec<Payload>) {
     let limits = Limits { items: 400, bytes: usize::MAX };
-    let pieces = split(black_box(&merged), limits, limits);
+    let pieces = split(black_box(merged.clone()), limits, limits);
     (merged, pieces)
 }
 
