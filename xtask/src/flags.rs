@@ -58,6 +58,17 @@ xflags::xflags! {
             optional --short
         }
 
+        /// Feeds the decoders with random bytes, by cargo-fuzz with the address sanitizer.
+        ///
+        /// Runs the targets of `fuzz/fuzz_targets`, one after the other; installs cargo-fuzz under
+        /// the target folder where it is missing.
+        cmd fuzz {
+            /// Only this one.
+            optional target: String
+            /// How many seconds each runs: 60.
+            optional --secs seconds: u32
+        }
+
         /// Runs the tests of the concurrent crates under the thread and the address sanitizer.
         ///
         /// Without the `rust-src` component the thread sanitizer runs the `lock_free` tests only.
