@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod cache;
+mod degraded;
 mod fake;
 mod first;
 mod flight;
+mod leaks;
 #[cfg(feature = "redis")]
 mod redis;
+mod removal;
 #[cfg(feature = "redis")]
 mod server;
+mod source;
 mod tasks;
+mod warm;
