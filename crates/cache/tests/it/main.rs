@@ -15,4 +15,6 @@ mod removal;
 mod server;
 mod source;
 mod tasks;
+#[cfg(feature = "redis-tls")]
+mod tls;
 mod warm;
