@@ -86,7 +86,8 @@ impl Server {
     #[cfg(feature = "redis-tls")]
     pub(crate) async fn start_cluster_with_tls(certificates: &Certificates) -> Self {
         let bus = free_port().to_string();
-        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+        let tls = ["--tls-cluster", "yes"];
+        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, tls[0], tls[1]];
         let server = Self::start_tls(certificates, &cluster).await;
         let () = server.ask("CLUSTER ADDSLOTSRANGE 0 16383");
         let patience = Instant::now() + PATIENCE;
