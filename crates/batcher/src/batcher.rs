@@ -119,7 +119,7 @@ impl Batcher {
             self.add(now, payload, full);
         } else {
             self.stats.split += 1;
-            for piece in split(&payload, room, self.limits) {
+            for piece in split(payload, room, self.limits) {
                 self.add(now, piece, full);
             }
         }

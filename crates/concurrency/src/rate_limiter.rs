@@ -1,22 +1,20 @@
 //! The rate limiter: governor's GCRA, with a name, a line of those who wait, and counters.
 
 mod keyed;
+mod time;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU32;
-use std::ops::Add;
 use std::time::Duration;
 
-use governor::clock::{Clock, Reference};
-use governor::middleware::NoOpMiddleware;
-use governor::nanos::Nanos;
+use governor::Quota;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{NotUntil, Quota};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 pub use self::keyed::{KeyedRateLimiter, OnManyKeys};
+use self::time::{Governor, at};
 use crate::Semaphore;
 use crate::latency::{Latency, LatencySnapshot};
 use crate::sharded::Sharded;
@@ -59,14 +57,6 @@ pub enum Limited {
 #[error("a unit takes less than a nanosecond, or the burst longer than 100 years")]
 pub struct RateError;
 
-/// Tokio's time, which a test can pause.
-#[derive(Clone, Copy, Debug, Default)]
-struct TokioClock;
-
-/// A moment of the [`TokioClock`].
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-struct TokioInstant(Instant);
-
 /// Lets units pass at a [`Rate`].
 ///
 /// ```
@@ -87,6 +77,26 @@ struct TokioInstant(Instant);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A decision takes the time as an argument, so that it can be tested, and asked for without
+/// reading the clock:
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use std::time::Duration;
+/// use teleflow_concurrency::{Limited, Rate, RateLimiter};
+/// use tokio::time::Instant;
+///
+/// let one = NonZeroU32::MIN;
+/// let rate = Rate { count: one, per: Duration::from_secs(60), burst: one };
+/// let limiter = RateLimiter::new("mails", rate)?;
+/// let now = Instant::now();
+/// assert_eq!(limiter.check_at(now), Ok(()));
+/// let retry_after = Duration::from_secs(45);
+/// assert_eq!(limiter.check_at(now + rate.per / 4), Err(Limited::NotYet { retry_after }));
+/// assert_eq!(limiter.check_at(now + rate.per), Ok(()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct RateLimiter {
     name: Cow<'static, str>,
     inner: Governor<NotKeyed, InMemoryState>,
@@ -105,9 +115,6 @@ pub struct RateLimiterStats {
     /// How long those waited who passed after a wait.
     pub wait: LatencySnapshot,
 }
-
-/// Governor's limiter on tokio's time.
-type Governor<K, S> = governor::RateLimiter<K, S, TokioClock, NoOpMiddleware<TokioInstant>>;
 
 struct Counters {
     passed: Sharded,
@@ -131,34 +138,6 @@ impl Rate {
     }
 }
 
-// === impl TokioClock ===
-
-impl Clock for TokioClock {
-    type Instant = TokioInstant;
-
-    fn now(&self) -> TokioInstant {
-        TokioInstant(Instant::now())
-    }
-}
-
-impl Reference for TokioInstant {
-    fn duration_since(&self, earlier: Self) -> Nanos {
-        self.0.saturating_duration_since(earlier.0).into()
-    }
-
-    fn saturating_sub(&self, duration: Nanos) -> Self {
-        Self(self.0.checked_sub(duration.into()).unwrap_or(self.0))
-    }
-}
-
-impl Add<Nanos> for TokioInstant {
-    type Output = Self;
-
-    fn add(self, nanos: Nanos) -> Self {
-        Self(self.0 + Duration::from(nanos))
-    }
-}
-
 // === impl RateLimiter ===
 
 impl RateLimiter {
@@ -170,7 +149,7 @@ impl RateLimiter {
     pub fn new(name: impl Into<Cow<'static, str>>, rate: Rate) -> Result<Self, RateError> {
         Ok(Self {
             name: name.into(),
-            inner: governor::RateLimiter::new(rate.quota()?, InMemoryState::default(), TokioClock),
+            inner: time::governor(rate.quota()?, InMemoryState::default()),
             turn: Semaphore::new("turn", 1),
             counters: Counters::new(),
         })
@@ -187,8 +166,16 @@ impl RateLimiter {
     ///
     /// [`Limited::NotYet`].
     pub fn check(&self) -> Result<(), Limited> {
-        let checked = self.inner.check().map_err(not_yet);
-        self.counters.count(checked)
+        self.check_at(Instant::now())
+    }
+
+    /// Lets one unit pass at `now`, or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited::NotYet`].
+    pub fn check_at(&self, now: Instant) -> Result<(), Limited> {
+        self.counters.count(self.pass(now))
     }
 
     /// Waits until one unit may pass. Those who wait are served in the order of arrival.
@@ -205,7 +192,7 @@ impl RateLimiter {
     /// When it must wait outside of a tokio runtime that has time.
     pub async fn wait(&self) {
         // Without a deadline, and with a key that has its place, it has no way to fail.
-        let _ = self.counters.wait(&self.turn, None, || self.inner.check().map_err(not_yet)).await;
+        let _ = self.counters.wait(&self.turn, None, |now| self.pass(now)).await;
     }
 
     /// Waits until one unit may pass, but not beyond `deadline`.
@@ -222,13 +209,16 @@ impl RateLimiter {
     ///
     /// When it must wait outside of a tokio runtime that has time.
     pub async fn wait_until(&self, deadline: Instant) -> Result<(), Limited> {
-        let check = || self.inner.check().map_err(not_yet);
-        self.counters.wait(&self.turn, Some(deadline), check).await
+        self.counters.wait(&self.turn, Some(deadline), |now| self.pass(now)).await
     }
 
     /// What it did so far.
     pub fn stats(&self) -> RateLimiterStats {
         self.counters.stats()
+    }
+
+    fn pass(&self, now: Instant) -> Result<(), Limited> {
+        at(now, || self.inner.check())
     }
 }
 
@@ -262,7 +252,7 @@ impl Counters {
         &self,
         turn: &Semaphore,
         deadline: Option<Instant>,
-        check: impl Fn() -> Result<(), Limited>,
+        check: impl Fn(Instant) -> Result<(), Limited>,
     ) -> Result<(), Limited> {
         let start = Instant::now();
         let _turn = match deadline {
@@ -274,25 +264,21 @@ impl Counters {
             },
         };
         loop {
-            let retry_after = match check() {
+            let now = Instant::now();
+            let retry_after = match check(now) {
                 Err(Limited::NotYet { retry_after }) => retry_after,
                 done => {
-                    let now = Instant::now();
                     if done.is_ok() && now > start {
                         self.wait.record(now - start);
                     }
                     return self.count(done);
                 }
             };
-            let wake_up = Instant::now() + retry_after;
+            let wake_up = now + retry_after;
             if deadline.is_some_and(|deadline| wake_up > deadline) {
                 return self.count(Err(Limited::TimedOut));
             }
             sleep_until(wake_up).await;
         }
     }
-}
-
-fn not_yet(not_until: NotUntil<TokioInstant>) -> Limited {
-    Limited::NotYet { retry_after: not_until.wait_time_from(TokioClock.now()) }
 }

@@ -2,29 +2,34 @@
 
 mod config;
 mod queue;
+mod span;
+mod stats;
 mod task;
+mod worker;
 
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::config::{Overflow, WorkerPoolConfig, WorkerPoolConfigError};
 use self::queue::{NoPlace, Queue};
-use self::task::Task;
+pub use self::stats::WorkerPoolStats;
+use self::task::{Job, Run};
 pub use self::task::{Results, TaskError, TaskHandle};
-use crate::latency::{Latency, LatencySnapshot};
+use self::worker::Worker;
+use crate::latency::Latency;
+use crate::panic::{self, Payload, caught, drop_quietly};
 use crate::scale::ScaleLimits;
+use crate::sharded::Padded;
 
 /// Why a task was not taken. It was dropped, and has not begun.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -36,45 +41,6 @@ pub enum Rejected {
     /// The pool takes no more tasks.
     #[error("the pool is closed")]
     Closed,
-}
-
-/// What a [`WorkerPool`] did and has.
-#[derive(Clone, Debug)]
-pub struct WorkerPoolStats {
-    /// The pool's name.
-    pub name: &'static str,
-    /// Workers that are there.
-    pub workers: usize,
-    /// Those of them that run a task.
-    pub active: usize,
-    /// Tasks that wait for a worker.
-    pub queued: usize,
-    /// Callers that wait for a place in the queue.
-    pub waiting: usize,
-    /// Tasks that run beside the workers.
-    pub beside: usize,
-    /// Tasks that were taken.
-    pub submitted: u64,
-    /// Tasks that were refused.
-    pub rejected: u64,
-    /// Tasks that came to their end.
-    pub completed: u64,
-    /// Tasks that panicked.
-    pub panicked: u64,
-    /// Tasks whose deadline came first.
-    pub timed_out: u64,
-    /// Tasks that were cancelled with the pool, or whose runtime ended.
-    pub cancelled: u64,
-    /// Tasks that ran in their caller, of `submitted`.
-    pub ran_in_caller: u64,
-    /// Tasks that ran beside the workers, of `submitted`.
-    pub ran_beside: u64,
-    /// Workers that were added to those that are always there.
-    pub grown: u64,
-    /// Workers that went, as there was nothing to do.
-    pub shrunk: u64,
-    /// How long tasks took from when they were submitted.
-    pub latency: LatencySnapshot,
 }
 
 /// Runs tasks on a bounded number of workers, each with a deadline.
@@ -103,7 +69,6 @@ pub struct WorkerPoolStats {
 #[derive(Clone)]
 pub struct WorkerPool(Arc<Handle>);
 
-type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 type PanicHandler = Box<dyn Fn(&(dyn Any + Send)) + Send + Sync>;
 
 struct Inner {
@@ -116,14 +81,15 @@ struct Inner {
     core: Arc<Core>,
 }
 
-/// What tasks know of their pool. Not the queue: tasks wait in it, and would keep it for ever.
+/// What tasks need of their pool while they run.
 struct Core {
     name: &'static str,
     /// The pool's own, below the parent's.
     cancelled: CancellationToken,
     on_panic: Option<PanicHandler>,
-    next_task: AtomicU64,
-    tally: Tally,
+    /// Apart from each other: who submits and who works count at the same time.
+    intake: Padded<Intake>,
+    tally: Padded<Tally>,
     latency: Latency,
 }
 
@@ -132,23 +98,19 @@ struct Core {
 struct Handle(Arc<Inner>);
 
 #[derive(Debug, Default)]
-struct Tally {
+struct Intake {
     submitted: AtomicU64,
     rejected: AtomicU64,
-    completed: AtomicU64,
-    panicked: AtomicU64,
-    timed_out: AtomicU64,
-    cancelled: AtomicU64,
     ran_in_caller: AtomicU64,
     ran_beside: AtomicU64,
 }
 
-/// A worker's place in the book, given back however the worker ends.
-struct Seat {
-    pool: Arc<Inner>,
-    worker: u64,
-    is_active: bool,
-    has_left: bool,
+#[derive(Debug, Default)]
+struct Tally {
+    completed: AtomicU64,
+    panicked: AtomicU64,
+    timed_out: AtomicU64,
+    cancelled: AtomicU64,
 }
 
 /// A place in the queue that was promised, or the wish for one.
@@ -195,8 +157,8 @@ impl WorkerPool {
             name: config.name,
             cancelled: config.parent.child_token(),
             on_panic,
-            next_task: AtomicU64::new(0),
-            tally: Tally::default(),
+            intake: Padded::default(),
+            tally: Padded::default(),
             latency: Latency::new(),
         };
         let inner = Inner {
@@ -265,31 +227,32 @@ impl WorkerPool {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let submitted = Instant::now();
-        let place = match self.0.queue.try_reserve(1) {
-            Ok(_) => Place { queue: &self.0.queue, key: None, is_promised: true },
+        let place = match self.0.queue.try_reserve() {
+            Ok(()) => Place { queue: &self.0.queue, key: None, is_promised: true },
             Err(NoPlace::Closed) => return Err(self.reject(Rejected::Closed)),
             Err(NoPlace::Full) => match self.0.config.overflow {
                 Overflow::Reject => return Err(self.reject(Rejected::Full)),
                 Overflow::Block => self.wait().await?,
                 Overflow::RunInCaller => {
-                    self.0.core.tally.ran_in_caller.fetch_add(1, Ordering::Relaxed);
+                    self.0.core.intake.0.ran_in_caller.fetch_add(1, Ordering::Relaxed);
                     let (job, handle) = self.task(submitted, deadline, task);
-                    job.await;
+                    Run::new(&*self.0.core, job, None, submitted).await;
                     return Ok(handle);
                 }
                 Overflow::SpawnBeside(most) => {
                     let beside = self.beside(most.get())?;
                     let (job, handle) = self.task(submitted, deadline, task);
+                    let run = Run::new(Arc::clone(&self.0.core), job, None, submitted);
                     self.0.tracker.spawn(async move {
                         let _beside = beside;
-                        job.await;
+                        run.await;
                     });
                     return Ok(handle);
                 }
             },
         };
         let (job, handle) = self.task(submitted, deadline, task);
-        place.fill(self, submitted, Box::pin(job));
+        place.fill(self, submitted, job);
         Ok(handle)
     }
 
@@ -345,13 +308,13 @@ impl WorkerPool {
     /// Closes, and cancels every task at its next await, waiting ones too.
     pub fn cancel(&self) {
         self.0.core.cancelled.cancel();
-        drop(self.0.queue.abort());
+        self.0.discard();
     }
 
     /// What the pool did and has.
     pub fn stats(&self) -> WorkerPoolStats {
         let Inner { config, queue, beside, core, .. } = &***self.0;
-        let Core { tally, latency, .. } = &**core;
+        let Core { intake: Padded(intake), tally: Padded(tally), latency, .. } = &**core;
         let book = queue.book();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         WorkerPoolStats {
@@ -361,14 +324,14 @@ impl WorkerPool {
             queued: book.queued,
             waiting: book.waiting,
             beside: beside.load(Ordering::Relaxed),
-            submitted: read(&tally.submitted),
-            rejected: read(&tally.rejected),
+            submitted: read(&intake.submitted),
+            rejected: read(&intake.rejected),
             completed: read(&tally.completed),
             panicked: read(&tally.panicked),
             timed_out: read(&tally.timed_out),
             cancelled: read(&tally.cancelled),
-            ran_in_caller: read(&tally.ran_in_caller),
-            ran_beside: read(&tally.ran_beside),
+            ran_in_caller: read(&intake.ran_in_caller),
+            ran_beside: read(&intake.ran_beside),
             grown: book.grown,
             shrunk: book.shrunk,
             latency: latency.snapshot(),
@@ -376,7 +339,7 @@ impl WorkerPool {
     }
 
     fn reject(&self, rejected: Rejected) -> Rejected {
-        self.0.core.tally.rejected.fetch_add(1, Ordering::Relaxed);
+        self.0.core.intake.0.rejected.fetch_add(1, Ordering::Relaxed);
         rejected
     }
 
@@ -393,7 +356,7 @@ impl WorkerPool {
         let more = |beside: usize| (beside < most).then_some(beside + 1);
         let taken = self.0.beside.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.map_err(|_| self.reject(Rejected::Full))?;
-        self.0.core.tally.ran_beside.fetch_add(1, Ordering::Relaxed);
+        self.0.core.intake.0.ran_beside.fetch_add(1, Ordering::Relaxed);
         Ok(Beside(Arc::clone(&**self.0)))
     }
 
@@ -402,21 +365,19 @@ impl WorkerPool {
         submitted: Instant,
         deadline: Duration,
         future: F,
-    ) -> (impl Future<Output = ()> + Send + use<F>, TaskHandle<F::Output>)
+    ) -> (Job, TaskHandle<F::Output>)
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.0.core.tally.submitted.fetch_add(1, Ordering::Relaxed);
-        let number = self.0.core.next_task.fetch_add(1, Ordering::Relaxed);
-        Task::new(Arc::clone(&self.0.core), number, submitted, deadline).run(future)
+        let number = self.0.core.intake.0.submitted.fetch_add(1, Ordering::Relaxed);
+        task::task(number, submitted, deadline, future)
     }
 
     fn start(&self, workers: usize) {
         for _ in 0..workers {
             let worker = self.0.next_worker.fetch_add(1, Ordering::Relaxed);
             let pool = Arc::clone(&**self.0);
-            let seat = Seat { pool, worker, is_active: false, has_left: false };
-            self.0.tracker.spawn(seat.work());
+            self.0.tracker.spawn(Worker::new(pool, worker).work());
         }
     }
 }
@@ -430,12 +391,38 @@ impl fmt::Debug for WorkerPool {
 // === impl Core ===
 
 impl Core {
-    /// Tells the handler of a panic.
-    fn report(&self, panic: &(dyn Any + Send)) {
+    /// Tells the handler of a panic, and what is to be said of it.
+    fn panicked(&self, panic: Payload) -> TaskError {
+        let text = panic::text(&*panic);
         if let Some(on_panic) = &self.on_panic {
             // What the handler panics with has nobody to go to.
-            drop(catch_unwind(AssertUnwindSafe(|| on_panic(panic))));
+            drop_quietly(caught(|| on_panic(&*panic)));
         }
+        drop_quietly(panic);
+        TaskError::Panicked(text)
+    }
+
+    /// Lets go of a job that has not come to its end.
+    fn cancel(&self, job: Job) {
+        self.tally.0.cancelled.fetch_add(1, Ordering::Relaxed);
+        drop_quietly(job);
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Closes, and lets go of what waits.
+    fn discard(&self) {
+        for job in self.queue.abort() {
+            self.core.cancel(job);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.discard();
     }
 }
 
@@ -455,59 +442,15 @@ impl Drop for Handle {
     }
 }
 
-// === impl Seat ===
-
-impl Seat {
-    /// Does one task after the other.
-    async fn work(mut self) {
-        let Inner { queue, limits, .. } = &*Arc::clone(&self.pool);
-        loop {
-            let idle_since = Instant::now();
-            let mut look = idle_since;
-            let job = loop {
-                let (worker, is_active) = (self.worker, &mut self.is_active);
-                let pop = poll_fn(|cx| queue.poll_pop(worker, is_active, cx));
-                // A time that the clock cannot name never comes.
-                let popped = match look.checked_add(limits.idle_after) {
-                    Some(deadline) => timeout_at(deadline, pop).await,
-                    None => Ok(pop.await),
-                };
-                match popped {
-                    Ok(Some(job)) => break job,
-                    Ok(None) => return,
-                    Err(_) => {
-                        look = Instant::now();
-                        if queue.retire(self.worker, look, idle_since) {
-                            self.has_left = true;
-                            return;
-                        }
-                    }
-                }
-            };
-            job.await;
-            // A task that never waits would keep its thread from everyone else.
-            tokio::task::coop::consume_budget().await;
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        if !self.has_left {
-            self.pool.queue.leave(self.worker, self.is_active);
-        }
-    }
-}
-
 // === impl Place ===
 
 impl Place<'_> {
     fn fill(mut self, pool: &WorkerPool, now: Instant, job: Job) {
         self.is_promised = false;
-        let mut jobs = vec![job];
-        // Closed meanwhile: what is dropped here counts as cancelled.
-        if let Ok(start) = self.queue.push(now, &mut jobs) {
-            pool.start(start);
+        match self.queue.push(now, job) {
+            Ok(start) => pool.start(usize::from(start)),
+            // Closed meanwhile.
+            Err(job) => pool.0.core.cancel(job),
         }
     }
 }
@@ -515,7 +458,7 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if self.is_promised {
-            self.queue.unreserve(1);
+            self.queue.unreserve();
         }
         self.queue.forget(&mut self.key);
     }

@@ -1,7 +1,7 @@
 //! The sending queue: bounds what waits for an exporter and accounts for every payload.
 //!
 //! Payloads go in at one end; consumers take them out in order, export several at a time and tell
-//! an [`Observer`] what became of each. A payload counts against the bounds until its export is
+//! an [`Observer`] what became of each, and whoever waits for the payload too. A payload counts against the bounds until its export is
 //! over: the memory it takes is free only then.
 
 mod shared;
@@ -10,7 +10,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{Answer, Payload, Signal};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -160,6 +160,32 @@ impl Refused {
             Self::Full(payload) | Self::TooLarge(payload) | Self::Closed(payload) => payload,
         }
     }
+}
+
+// === impl Outcome ===
+
+impl Outcome<'_> {
+    /// What it means for `items`: those that a destination answered it will never take are rejected,
+    /// all that failed otherwise were lost.
+    pub fn answer(&self, items: u64) -> Answer {
+        match self {
+            Self::Delivered(delivered) => {
+                let rejected = delivered.rejected.min(items);
+                Answer { delivered: items - rejected, rejected, ..Answer::default() }
+            }
+            Self::Failed(error) if refused_for_good(error) => Answer::rejected(items),
+            Self::Failed(_) | Self::Abandoned => Answer::dropped(items),
+        }
+    }
+}
+
+/// Whether the destination itself has said that it will never take the items.
+fn refused_for_good(error: &ExportError) -> bool {
+    let answered = matches!(
+        error,
+        ExportError::Status(_) | ExportError::Http { .. } | ExportError::Permanent(_)
+    );
+    answered && !error.is_retryable()
 }
 
 // === impl Queue ===

@@ -46,7 +46,7 @@ mod lane;
 mod pipeline;
 
 pub use books::{Account, Books};
-pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, StartError, Stats};
+pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats};
 pub use teleflow_batcher as batcher;
 pub use teleflow_exporter as exporter;
 pub use teleflow_otlp as otlp;

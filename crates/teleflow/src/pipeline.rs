@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub use self::builder::{Builder, LaneConfig, StartError};
+pub use self::builder::{Builder, LaneConfig, Sending, StartError};
 use crate::books::{Books, Ledger};
 use crate::lane::Stages;
 
@@ -89,6 +89,9 @@ pub struct LaneStats {
     pub sampler: Option<(teleflow_sampler::Stats, teleflow_sampler::Held)>,
     /// The batcher's counters, and the items and bytes that it holds.
     pub batcher: Option<(teleflow_batcher::Stats, u64, usize)>,
+    /// Of each exporter that is sent batches of its own, by its name: its batcher's counters, and
+    /// the items and bytes that it holds.
+    pub batchers: Vec<(String, teleflow_batcher::Stats, u64, usize)>,
     /// By exporter.
     pub queues: Vec<(String, QueueStats)>,
 }
@@ -154,6 +157,12 @@ impl Pipeline {
                     .batcher
                     .as_ref()
                     .map(|stage| (stage.stats(), stage.items(), stage.bytes())),
+                batchers: std::iter::zip(&lane.queues, &stages.outlets)
+                    .filter_map(|((name, _), stage)| {
+                        let stage = stage.as_ref()?;
+                        Some((name.clone(), stage.stats(), stage.items(), stage.bytes()))
+                    })
+                    .collect(),
                 queues: lane
                     .queues
                     .iter()

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use tokio::time::Instant;
 
-use super::{Counters, Governor, Limited, Rate, RateError, RateLimiterStats, TokioClock, not_yet};
+use super::time::{self, Governor, at};
+use super::{Counters, Limited, Rate, RateError, RateLimiterStats};
 use crate::Semaphore;
 
 /// What happens with a key for which there is no room.
@@ -35,12 +36,19 @@ pub struct KeyedRateLimiter<K: Hash + Eq + Clone> {
     rest: Governor<NotKeyed, InMemoryState>,
     on_many_keys: OnManyKeys,
     keys: Keys<K>,
-    turn: Turns,
+    lines: Lines<K>,
     counters: Counters,
 }
 
-/// Lines of those who wait, shared by keys of the same hash: their number is bounded too.
-struct Turns(Vec<Semaphore>);
+/// The lines of those who wait, one a key. There are no more of them than there are who wait.
+struct Lines<K: Hash + Eq>(Mutex<HashMap<K, Weak<Semaphore>>>);
+
+/// A place in a line, or the turn.
+struct InLine<'a, K: Hash + Eq> {
+    lines: &'a Lines<K>,
+    key: &'a K,
+    turn: Arc<Semaphore>,
+}
 
 /// When each key's burst is whole again, counted from when the limiter was made.
 struct Keys<K>(Arc<Mutex<Known<K>>>);
@@ -70,11 +78,11 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
         let keys = Keys(Arc::new(Mutex::new(known)));
         Ok(Self {
             name: name.into(),
-            inner: governor::RateLimiter::new(quota, keys.clone(), TokioClock),
-            rest: governor::RateLimiter::new(quota, InMemoryState::default(), TokioClock),
+            inner: time::governor(quota, keys.clone()),
+            rest: time::governor(quota, InMemoryState::default()),
             on_many_keys,
             keys,
-            turn: Turns((0..16).map(|_| Semaphore::new("turn", 1)).collect()),
+            lines: Lines(Mutex::default()),
             counters: Counters::new(),
         })
     }
@@ -95,11 +103,37 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
     ///
     /// [`Limited::NotYet`] or [`Limited::TooManyKeys`].
     pub fn check(&self, key: &K) -> Result<(), Limited> {
-        self.counters.count(self.pass(key))
+        self.check_at(key, Instant::now())
     }
 
-    /// Waits until one unit of `key` may pass, but not beyond `deadline`. Keys whose hashes agree in
-    /// four bits wait in one line.
+    /// Lets one unit of `key` pass at `now`, or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited::NotYet`] or [`Limited::TooManyKeys`].
+    pub fn check_at(&self, key: &K, now: Instant) -> Result<(), Limited> {
+        self.counters.count(self.pass(key, now))
+    }
+
+    /// Waits until one unit of `key` may pass. Those who wait for the same key are served in the
+    /// order of arrival, and do not wait for those of another.
+    ///
+    /// # Errors
+    ///
+    /// [`Limited::TooManyKeys`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses the place in line and spends nothing.
+    ///
+    /// # Panics
+    ///
+    /// When it must wait outside of a tokio runtime that has time.
+    pub async fn wait(&self, key: &K) -> Result<(), Limited> {
+        self.wait_for(key, None).await
+    }
+
+    /// Waits until one unit of `key` may pass, but not beyond `deadline`.
     ///
     /// # Errors
     ///
@@ -113,8 +147,7 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
     ///
     /// When it must wait outside of a tokio runtime that has time.
     pub async fn wait_until(&self, key: &K, deadline: Instant) -> Result<(), Limited> {
-        let turn = self.turn.of(self.keys.hash(key));
-        self.counters.wait(turn, Some(deadline), || self.pass(key)).await
+        self.wait_for(key, Some(deadline)).await
     }
 
     /// What it did so far, for all keys together.
@@ -122,14 +155,19 @@ impl<K: Hash + Eq + Clone> KeyedRateLimiter<K> {
         self.counters.stats()
     }
 
-    fn pass(&self, key: &K) -> Result<(), Limited> {
+    async fn wait_for(&self, key: &K, deadline: Option<Instant>) -> Result<(), Limited> {
+        let line = self.lines.join(key);
+        self.counters.wait(&line.turn, deadline, |now| self.pass(key, now)).await
+    }
+
+    fn pass(&self, key: &K, now: Instant) -> Result<(), Limited> {
         // Between the two the place may be lost to another key; then this one starts anew, as it
         // would have done a moment earlier.
-        if self.keys.lock(|known| known.has_place(key)) {
-            return self.inner.check_key(key).map_err(not_yet);
+        if self.keys.lock(|known| known.has_place(key, now)) {
+            return at(now, || self.inner.check_key(key));
         }
         match self.on_many_keys {
-            OnManyKeys::ShareOne => self.rest.check().map_err(not_yet),
+            OnManyKeys::ShareOne => at(now, || self.rest.check()),
             OnManyKeys::Refuse => Err(Limited::TooManyKeys),
         }
     }
@@ -144,11 +182,38 @@ impl<K: Hash + Eq + Clone> fmt::Debug for KeyedRateLimiter<K> {
     }
 }
 
-// === impl Turns ===
+// === impl Lines ===
 
-impl Turns {
-    fn of(&self, hash: u64) -> &Semaphore {
-        &self.0[hash as usize % self.0.len()]
+impl<K: Hash + Eq + Clone> Lines<K> {
+    fn join<'a>(&'a self, key: &'a K) -> InLine<'a, K> {
+        let mut lines = self.lock();
+        let turn = lines.get(key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let turn = Arc::new(Semaphore::new("turn", 1));
+            lines.insert(key.clone(), Arc::downgrade(&turn));
+            turn
+        });
+        InLine { lines: self, key, turn }
+    }
+}
+
+impl<K: Hash + Eq> Lines<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Weak<Semaphore>>> {
+        // A key whose `Hash` or `Eq` panics leaves the map as it was.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl InLine ===
+
+impl<K: Hash + Eq> Drop for InLine<'_, K> {
+    fn drop(&mut self) {
+        let mut lines = self.lines.lock();
+        // Nobody joins while the lines are locked.
+        let is_last = Arc::strong_count(&self.turn) == 1;
+        let line = if is_last { lines.remove_entry(self.key) } else { None };
+        drop(lines);
+        // The key is the user's.
+        drop(line);
     }
 }
 
@@ -158,10 +223,6 @@ impl<K: Hash + Eq> Keys<K> {
     fn lock<T>(&self, work: impl FnOnce(&mut Known<K>) -> T) -> T {
         // A key whose `Hash` or `Eq` panics leaves the map as it was.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn hash(&self, key: &K) -> u64 {
-        self.lock(|known| std::hash::BuildHasher::hash_one(known.times.hasher(), key))
     }
 }
 
@@ -194,11 +255,11 @@ impl<K: Hash + Eq + Clone> StateStore for Keys<K> {
 
 impl<K: Hash + Eq> Known<K> {
     /// Whether `key` is known, or there is room for it. Forgets keys if that makes room.
-    fn has_place(&mut self, key: &K) -> bool {
+    fn has_place(&mut self, key: &K, now: Instant) -> bool {
         if self.times.contains_key(key) || self.times.len() < self.max {
             return true;
         }
-        let now = self.start.elapsed();
+        let now = now.saturating_duration_since(self.start);
         // One whose burst is whole again is as one that was never seen.
         self.times.retain(|_, time| now < (*time).into());
         self.times.len() < self.max

@@ -32,6 +32,10 @@ struct State<J> {
     /// Workers that found nothing; the one that has waited the shortest is last, and is woken first,
     /// so that those who are not needed stay idle.
     idle: Vec<(u64, Waker)>,
+    /// Workers that were woken for a job and have not come for one yet. While anyone is idle there
+    /// are as many as there are jobs: a job that comes while all of these have one of their own
+    /// wakes one more.
+    called: Vec<u64>,
     book: Book,
     closed: bool,
 }
@@ -75,6 +79,7 @@ impl<J> Queue<J> {
             granted: 0,
             next_key: 0,
             idle: Vec::new(),
+            called: Vec::new(),
             book: Book::default(),
             closed: false,
         };
@@ -90,19 +95,17 @@ impl<J> Queue<J> {
         self.capacity
     }
 
-    /// Promises up to `wanted` places, at least one. Whoever waits goes first.
-    pub(crate) fn try_reserve(&self, wanted: usize) -> Result<usize, NoPlace> {
+    /// Promises a place. Whoever waits goes first.
+    pub(crate) fn try_reserve(&self) -> Result<(), NoPlace> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(NoPlace::Closed);
         }
-        let room = self.room(&state);
-        if room == 0 || !state.waiters.is_empty() {
+        if self.room(&state) == 0 || !state.waiters.is_empty() {
             return Err(NoPlace::Full);
         }
-        let promised = wanted.min(room);
-        state.reserved += promised;
-        Ok(promised)
+        state.reserved += 1;
+        Ok(())
     }
 
     /// Promises one place, or has `cx` woken when there is one: first come, first served.
@@ -163,40 +166,34 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Gives back places that were promised.
-    pub(crate) fn unreserve(&self, places: usize) {
-        if places == 0 {
-            return;
-        }
+    /// Gives back a place that was promised.
+    pub(crate) fn unreserve(&self) {
         let mut state = lock(&self.state);
-        state.reserved -= places;
+        state.reserved -= 1;
         let wake = self.grant(&mut state);
         drop(state);
         wake_all(wake);
     }
 
-    /// Fills promised places, as many as `jobs` holds, and tells how many workers to start for
-    /// them: they are in the book already. After closing the jobs stay where they are.
-    pub(crate) fn push(&self, now: Instant, jobs: &mut Vec<J>) -> Result<usize, Closed> {
+    /// Fills a promised place, and tells whether to start a worker for it: it is in the book
+    /// already. After closing the job comes back.
+    pub(crate) fn push(&self, now: Instant, job: J) -> Result<bool, J> {
         let mut state = lock(&self.state);
-        state.reserved -= jobs.len();
+        state.reserved -= 1;
         if state.closed {
-            return Err(Closed);
+            return Err(job);
         }
-        let mut start = 0;
-        let mut wake = Vec::new();
-        for job in jobs.drain(..) {
-            state.jobs.push_back(job);
-            if let Some((_, waker)) = state.idle.pop() {
-                wake.push(waker);
-            } else if self.limits.decide(now, &sample(&state, None)) == Scale::Grow {
-                state.book.grown += u64::from(state.book.workers >= self.limits.min);
-                state.book.workers += 1;
-                start += 1;
-            }
+        state.jobs.push_back(job);
+        let wake = state.call();
+        let start = wake.is_none()
+            && state.called.len() < state.jobs.len()
+            && self.limits.decide(now, &sample(&state, None)) == Scale::Grow;
+        if start {
+            state.book.grown += u64::from(state.book.workers >= self.limits.min);
+            state.book.workers += 1;
         }
         drop(state);
-        wake_all(wake);
+        wake.into_iter().for_each(Waker::wake);
         Ok(start)
     }
 
@@ -219,6 +216,7 @@ impl<J> Queue<J> {
         cx: &Context<'_>,
     ) -> Poll<Option<J>> {
         let mut state = lock(&self.state);
+        state.came(worker);
         if let Some(job) = state.jobs.pop_front() {
             state.book.active += usize::from(!*active);
             *active = true;
@@ -247,6 +245,7 @@ impl<J> Queue<J> {
             return false;
         }
         state.idle.retain(|(id, _)| *id != worker);
+        state.came(worker);
         state.book.workers -= 1;
         state.book.shrunk += 1;
         true
@@ -257,18 +256,12 @@ impl<J> Queue<J> {
         let mut state = lock(&self.state);
         state.book.workers -= 1;
         state.book.active -= usize::from(active);
-        let listed = state.idle.len();
         state.idle.retain(|(id, _)| *id != worker);
-        // It may have been woken for a job that it will not take now.
-        let heir = if listed == state.idle.len() && !state.jobs.is_empty() {
-            state.idle.pop()
-        } else {
-            None
-        };
+        // It may have been called for a job that it will not take now.
+        state.came(worker);
+        let heir = state.call();
         drop(state);
-        if let Some((_, waker)) = heir {
-            waker.wake();
-        }
+        heir.into_iter().for_each(Waker::wake);
     }
 
     /// Takes no more jobs; what waits is still done. Who waits for a place is turned away.
@@ -309,6 +302,23 @@ impl<J> Queue<J> {
 // === impl State ===
 
 impl<J> State<J> {
+    /// Whom to wake, if there are more jobs than workers on their way.
+    fn call(&mut self) -> Option<Waker> {
+        if self.called.len() >= self.jobs.len() {
+            return None;
+        }
+        let (worker, waker) = self.idle.pop()?;
+        self.called.push(worker);
+        Some(waker)
+    }
+
+    /// Somebody who may have been called is here.
+    fn came(&mut self, worker: u64) {
+        if let Some(index) = self.called.iter().position(|&called| called == worker) {
+            self.called.swap_remove(index);
+        }
+    }
+
     fn close(&mut self) -> Vec<Waker> {
         self.closed = true;
         self.reserved -= self.granted;

@@ -2,21 +2,23 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::Stream;
+use pin_project_lite::pin_project;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
+use super::span::Span;
 use super::{Core, Rejected};
-use crate::panic;
+use crate::panic::{caught, drop_quietly};
 
 /// Why a task gave no result.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -43,87 +45,198 @@ pub struct TaskHandle<T>(oneshot::Receiver<Result<T, TaskError>>);
 /// Results as they come; a [`Stream`]. Dropped, tasks that were handed in go on and no other is.
 pub struct Results<T>(mpsc::Receiver<Result<T, TaskError>>);
 
-/// Counts a task's end, whatever it is.
-pub(super) struct Task {
-    pool: Arc<Core>,
+/// A task whose result has somebody to go to.
+pub(super) trait Work: Send {
+    /// Goes on with it: the first time it begins, unless it should have ended by `now`.
+    ///
+    /// When it has ended it is counted, its future is gone, and the time is told.
+    fn poll_run(
+        self: Pin<&mut Self>,
+        core: &Core,
+        worker: Option<u64>,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Instant>;
+}
+
+pub(super) type Job = Pin<Box<dyn Work>>;
+
+/// One job from its beginning to its end; dropped before that, it counts as cancelled.
+pub(super) struct Run<C: Deref<Target = Core>> {
+    core: C,
+    /// `None` once it has ended.
+    job: Option<Job>,
+    /// `None` beside the workers and in the caller.
+    worker: Option<u64>,
+    now: Instant,
+}
+
+pin_project! {
+    struct Task<F: Future> {
+        // None: it has ended.
+        #[pin]
+        future: Option<F>,
+        number: u64,
+        submitted: Instant,
+        // None: a time that the clock cannot name never comes.
+        deadline: Option<Instant>,
+        begun: Option<Instant>,
+        sender: Option<oneshot::Sender<Result<F::Output, TaskError>>>,
+        interruption: Option<Pin<Box<dyn Future<Output = TaskError> + Send>>>,
+        span: Span,
+    }
+}
+
+/// The future as a job, and the handle to its result. `number` is what its span says.
+pub(super) fn task<F>(
     number: u64,
     submitted: Instant,
     deadline: Duration,
-    has_ended: bool,
+    future: F,
+) -> (Job, TaskHandle<F::Output>)
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let job = Box::pin(Task {
+        future: Some(future),
+        number,
+        submitted,
+        deadline: submitted.checked_add(deadline),
+        begun: None,
+        sender: Some(sender),
+        interruption: None,
+        span: Span::none(),
+    });
+    (job, TaskHandle(receiver))
 }
 
 // === impl Task ===
 
-impl Task {
-    pub(super) fn new(
-        pool: Arc<Core>,
-        number: u64,
-        submitted: Instant,
-        deadline: Duration,
-    ) -> Self {
-        Self { pool, number, submitted, deadline, has_ended: false }
+impl<F> Work for Task<F>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn poll_run(
+        mut self: Pin<&mut Self>,
+        core: &Core,
+        worker: Option<u64>,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Instant> {
+        let result = if self.begun.is_none() && self.as_mut().begin(core, worker, now) {
+            Err(TaskError::TimedOut)
+        } else {
+            ready!(self.as_mut().poll_result(core, cx))
+        };
+        Poll::Ready(self.end(core, result))
+    }
+}
+
+impl<F: Future> Task<F> {
+    /// Begins, and tells whether it is too late for that.
+    fn begin(self: Pin<&mut Self>, core: &Core, worker: Option<u64>, now: Instant) -> bool {
+        let this = self.project();
+        *this.begun = Some(now);
+        this.span.begin(core.name, *this.number, worker);
+        this.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// The future as a task that ends by itself, and the handle to its result.
-    pub(super) fn run<F>(
-        mut self,
-        future: F,
-    ) -> (impl Future<Output = ()> + Send + use<F>, TaskHandle<F::Output>)
-    where
-        F: Future<Output: Send + 'static> + Send + 'static,
-    {
-        let (sender, receiver) = oneshot::channel();
-        let job = async move {
-            let result = self.guarded(future).await;
-            self.end(&result);
-            // Nobody may want it any more.
-            drop(sender.send(result));
+    fn poll_result(
+        self: Pin<&mut Self>,
+        core: &Core,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<F::Output, TaskError>> {
+        let mut this = self.project();
+        if core.cancelled.is_cancelled() {
+            return Poll::Ready(Err(TaskError::Cancelled));
+        }
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            debug_assert!(false, "who runs it lets go of it when it has ended");
+            return Poll::Ready(Err(TaskError::Cancelled));
         };
-        (job, TaskHandle(receiver))
+        match caught(|| this.span.in_scope(|| future.poll(cx))) {
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Ok(Poll::Pending) => {
+                // Most tasks of most pools never wait: only those that do need a timer.
+                let interruption = this.interruption.get_or_insert_with(|| {
+                    let interrupted = interrupted(core.cancelled.clone(), *this.deadline);
+                    // The task's own appetite must not keep its end from being seen.
+                    Box::pin(unconstrained(interrupted))
+                });
+                interruption.as_mut().poll(cx).map(Err)
+            }
+            Err(panic) => Poll::Ready(Err(core.panicked(panic))),
+        }
     }
 
-    async fn guarded<F: Future>(&self, future: F) -> Result<F::Output, TaskError> {
-        let run = AssertUnwindSafe(future).catch_unwind();
-        #[cfg(feature = "tracing")]
-        let run = {
-            use tracing::Instrument as _;
-            let (pool, task) = (self.pool.name, self.number);
-            run.instrument(tracing::debug_span!("task", pool, task))
-        };
-        #[cfg(not(feature = "tracing"))]
-        let _ = self.number;
-        let run = self.pool.cancelled.run_until_cancelled(run);
-        // A time that the clock cannot name never comes.
-        let ended = match self.submitted.checked_add(self.deadline) {
-            Some(deadline) if deadline <= Instant::now() => return Err(TaskError::TimedOut),
-            Some(deadline) => timeout_at(deadline, run).await.map_err(|_| TaskError::TimedOut)?,
-            None => run.await,
-        };
-        ended.ok_or(TaskError::Cancelled)?.map_err(|panic| {
-            self.pool.report(&*panic);
-            TaskError::Panicked(panic::text(&*panic))
-        })
-    }
-
-    fn end<T>(&mut self, result: &Result<T, TaskError>) {
-        self.has_ended = true;
-        let tally = &self.pool.tally;
-        let counter = match result {
+    /// Drops the future, counts, and hands the result on.
+    fn end(self: Pin<&mut Self>, core: &Core, mut result: Result<F::Output, TaskError>) -> Instant {
+        let mut this = self.project();
+        if let Err(panic) = caught(|| this.future.set(None)) {
+            // The place is empty all the same.
+            let panicked = core.panicked(panic);
+            drop_quietly(std::mem::replace(&mut result, Err(panicked)));
+        }
+        *this.interruption = None;
+        let tally = &core.tally.0;
+        let counter = match &result {
             Ok(_) => &tally.completed,
             Err(TaskError::TimedOut) => &tally.timed_out,
             Err(TaskError::Panicked(_)) => &tally.panicked,
             Err(TaskError::Cancelled | TaskError::Rejected(_)) => &tally.cancelled,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.pool.latency.record(self.submitted.elapsed());
+        let now = Instant::now();
+        core.latency.record(now.saturating_duration_since(*this.submitted));
+        this.span.end(now.saturating_duration_since(this.begun.unwrap_or(now)));
+        if let Some(sender) = this.sender.take() {
+            // Nobody may want it any more, and what wakes those who do is theirs.
+            drop_quietly(caught(|| sender.send(result)));
+        }
+        now
     }
 }
 
-impl Drop for Task {
-    /// Dropped before its end, or before it began: by the pool, or by the runtime's end.
+/// Why a task that waits ends all the same.
+async fn interrupted(cancelled: CancellationToken, deadline: Option<Instant>) -> TaskError {
+    let late = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    match cancelled.run_until_cancelled_owned(late).await {
+        Some(()) => TaskError::TimedOut,
+        None => TaskError::Cancelled,
+    }
+}
+
+// === impl Run ===
+
+impl<C: Deref<Target = Core>> Run<C> {
+    pub(super) const fn new(core: C, job: Job, worker: Option<u64>, now: Instant) -> Self {
+        Self { core, job: Some(job), worker, now }
+    }
+}
+
+impl<C: Deref<Target = Core> + Unpin> Future for Run<C> {
+    /// When it ended.
+    type Output = Instant;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
+        let Self { core, job, worker, now } = &mut *self;
+        let Some(running) = job else { return Poll::Ready(*now) };
+        let ended = ready!(running.as_mut().poll_run(core, *worker, *now, cx));
+        *job = None;
+        Poll::Ready(ended)
+    }
+}
+
+impl<C: Deref<Target = Core>> Drop for Run<C> {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.pool.tally.cancelled.fetch_add(1, Ordering::Relaxed);
+        if let Some(job) = self.job.take() {
+            self.core.cancel(job);
         }
     }
 }

@@ -14,5 +14,7 @@ mod rate_limiter;
 mod runtime;
 mod semaphore;
 mod shutdown;
+#[cfg(feature = "tracing")]
+mod spans;
 mod stages;
 mod worker_pool;

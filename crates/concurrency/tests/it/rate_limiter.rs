@@ -78,3 +78,58 @@ fn c2_what_is_no_rate_is_refused() {
     assert!(RateLimiter::new("none", rate(2, Duration::from_nanos(1), 1)).is_err());
     assert!(RateLimiter::new("none", rate(1, Duration::MAX, u32::MAX)).is_err());
 }
+
+#[test]
+fn c2_the_time_is_an_argument() {
+    let (start, second) = (Instant::now(), Duration::from_secs(1));
+    let limiter = RateLimiter::new("answers", rate(1, second, 2)).unwrap();
+    let late = start + Duration::from_secs(3600);
+    let not_yet = |retry_after| Err(Limited::NotYet { retry_after });
+    assert_eq!((limiter.check_at(late), limiter.check_at(late)), (Ok(()), Ok(())));
+    assert_eq!(limiter.check_at(late), not_yet(second));
+    assert_eq!(limiter.check_at(late + second / 4), not_yet(second * 3 / 4));
+    assert_eq!(limiter.check_at(late + second), Ok(()));
+    assert_eq!(limiter.check_at(start), not_yet(Duration::from_secs(3602)), "time that went back");
+
+    let one = NonZeroUsize::MIN;
+    let rate = rate(1, second, 1);
+    let keyed = KeyedRateLimiter::new("tenants", rate, one, OnManyKeys::Refuse).unwrap();
+    assert_eq!(keyed.check_at(&"a", late), Ok(()));
+    assert_eq!(keyed.check_at(&"b", late + second / 2), Err(Limited::TooManyKeys));
+    assert_eq!(keyed.check_at(&"b", late + second), Ok(()), "a is as good as new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_those_who_wait_for_a_key_do_not_wait_for_those_of_another() {
+    let rate = rate(1, Duration::from_secs(1), 1);
+    let many = NonZeroUsize::new(1000).unwrap();
+    let limiter = KeyedRateLimiter::new("tenants", rate, many, OnManyKeys::Refuse).unwrap();
+    let start = Instant::now();
+    // A hundred units of one key take 99 s; every other key has its one at once.
+    let busy = async {
+        for _ in 0..100 {
+            limiter.wait(&0).await.unwrap();
+        }
+        start.elapsed()
+    };
+    let others = async {
+        tokio::task::yield_now().await;
+        for key in 1..200 {
+            limiter.wait(&key).await.unwrap();
+        }
+        start.elapsed()
+    };
+    let (busy, others) = tokio::join!(busy, others);
+    assert_eq!((busy, others), (Duration::from_secs(99), Duration::ZERO));
+    // In the order of arrival, and one that gives up holds nobody back.
+    let mut first = Box::pin(limiter.wait(&0));
+    let gives_up = timeout(Duration::from_millis(1), limiter.wait(&0));
+    assert!(futures_util::poll!(first.as_mut()).is_pending());
+    assert!(gives_up.await.is_err());
+    first.await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(100));
+    let full =
+        KeyedRateLimiter::new("tenants", rate, NonZeroUsize::MIN, OnManyKeys::Refuse).unwrap();
+    full.wait(&"a").await.unwrap();
+    assert_eq!(full.wait(&"b").await, Err(Limited::TooManyKeys));
+}

@@ -376,3 +376,49 @@ async fn c3_a_pool_that_is_dropped_does_what_it_took_and_its_workers_end() {
     settle().await;
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("in being dropped");
+    }
+}
+
+#[tokio::test]
+async fn c5_what_panics_while_it_is_dropped_ends_no_worker_and_leaves_the_books_right() {
+    let pool = pool(1, 4, Overflow::Block);
+    // The future, with a result of its own.
+    let bomb = Bomb;
+    let armed = pool.submit(async move {
+        let _bomb = bomb;
+        std::future::ready(1).await
+    });
+    let handle = armed.await.unwrap();
+    let panicked = || TaskError::Panicked("in being dropped".into());
+    assert_eq!(handle.await, Err(panicked()));
+    // A future that keeps it until it is dropped.
+    let mut bomb = Some(Bomb);
+    let kept = std::future::poll_fn(move |_| {
+        assert!(bomb.is_some());
+        std::task::Poll::Ready(bomb.as_mut().map(|_| 2))
+    });
+    assert_eq!(pool.submit(kept).await.unwrap().await, Err(panicked()));
+    // A result that nobody wants.
+    drop(pool.submit(async { Bomb }).await.unwrap());
+    settle().await;
+    assert_eq!((pool.stats().panicked, pool.stats().completed, pool.stats().workers), (2, 1, 1));
+
+    // What waits and is let go of.
+    let gate = Arc::new(Semaphore::new(0));
+    drop(pool.submit(held(&gate)).await.unwrap());
+    settle().await;
+    for bomb in [Bomb, Bomb, Bomb] {
+        drop(pool.submit(async move { drop(bomb) }).await.unwrap());
+    }
+    pool.cancel();
+    pool.shut_down().await;
+    balances(&pool);
+    assert_eq!((pool.stats().cancelled, pool.stats().failed(), pool.stats().workers), (4, 6, 0));
+}

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::FutureExt as _;
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{Ack, Payload, Signal};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{Drained, Observer, Outcome, QueueConfig, Refused};
@@ -53,6 +53,8 @@ pub(super) struct Flight {
 struct Landing<'a> {
     shared: &'a Shared,
     consumer: usize,
+    /// Dropped with it, it says that the items were lost.
+    ack: Ack,
 }
 
 /// Counts a report as long as it lasts, also when the observer panics.
@@ -137,10 +139,10 @@ impl Shared {
         Some(payload)
     }
 
-    /// Ends a flight, unless a drain has ended it already.
-    fn end(&self, consumer: usize, outcome: Outcome<'_>) {
+    /// Ends a flight, unless a drain has ended it already, and says which it was.
+    fn end(&self, consumer: usize, outcome: Outcome<'_>) -> Option<Flight> {
         let mut state = self.lock();
-        let Some(flight) = state.in_flight[consumer].take() else { return };
+        let flight = state.in_flight[consumer].take()?;
         state.held_requests -= 1;
         state.held_bytes -= flight.bytes;
         // Before the lock is given back: a drain that finds no flight knows of the report.
@@ -148,6 +150,7 @@ impl Shared {
         drop(state);
         self.room.notify_one();
         self.observer.outcome(flight.signal, flight.items, outcome);
+        Some(flight)
     }
 
     /// Waits until no observer is being told of an outcome.
@@ -185,8 +188,10 @@ impl Shared {
 // === impl Landing ===
 
 impl Landing<'_> {
-    fn land(self, outcome: Outcome<'_>) {
-        self.shared.end(self.consumer, outcome);
+    fn land(mut self, outcome: Outcome<'_>) {
+        if let Some(flight) = self.shared.end(self.consumer, outcome) {
+            std::mem::take(&mut self.ack).settle(outcome.answer(flight.items));
+        }
     }
 }
 
@@ -219,13 +224,13 @@ pub(super) async fn consume(shared: Arc<Shared>, exporter: AnyExporter, consumer
         if let Ok(permit) = shared.ready.acquire().await {
             permit.forget();
         }
-        let Some(payload) = shared.start(consumer) else {
+        let Some(mut payload) = shared.start(consumer) else {
             if shared.lock().closed {
                 return;
             }
             continue;
         };
-        let landing = Landing { shared: &shared, consumer };
+        let landing = Landing { shared: &shared, consumer, ack: payload.take_ack() };
         shared.observer.started(payload.signal(), payload.items());
         // Inside of the block, so that a panic before the first await is caught too.
         let export = AssertUnwindSafe(async { exporter.export(payload).await });
