@@ -264,6 +264,19 @@ where
     /// # Cancel safety
     ///
     /// When the future is dropped, the first level has the value; the second one may have the older.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use teleflow_cache::{Cache, CacheConfig, Removed};
+    /// let load = |n: u32| async move { Ok::<_, std::io::Error>(Some(n)) };
+    /// let cache = Cache::new(CacheConfig::default(), |_: &u32, _| 0, load)?;
+    /// let now = std::time::Instant::now();
+    /// cache.insert_at(now, 1, 100).await;
+    /// assert_eq!(cache.get_at(now, &1).await?, Some(100));
+    /// assert_eq!(cache.remove_at(now, &1).await, Removed::Everywhere);
+    /// assert_eq!(cache.get_at(now, &1).await?, Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+    /// ```
     pub async fn insert_at(&self, now: Instant, key: K, value: V) {
         let weighed = self.first.weighed(now, key.clone(), Some(value.clone()), self.first.ttl());
         let change = || (self.first.put(weighed), self.claim_change(&key));

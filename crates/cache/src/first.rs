@@ -284,6 +284,18 @@ impl<K: Eq + Hash, V: Clone> FirstLevel<K, V> {
     ///
     /// It visits every entry, one shard at a time under its lock: call it now and then where expired
     /// values should not occupy memory until they are evicted.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # use teleflow_cache::{FirstLevel, FirstLevelConfig};
+    /// let cache = FirstLevel::new(FirstLevelConfig::default(), |_: &u32, _: &u32| 0)?;
+    /// let now = Instant::now();
+    /// cache.insert_for_at(now, 1, 1, Duration::from_secs(1))?;
+    /// cache.insert_at(now, 2, 2)?;
+    /// assert_eq!(cache.purge_expired(now + Duration::from_secs(1)), 1);
+    /// assert_eq!(cache.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn purge_expired(&self, now: Instant) -> usize {
         self.retain(|entry| now < entry.expires)
     }

@@ -25,6 +25,24 @@ use crate::counters::Counters;
 ///
 /// A load that is cancelled is not among this: its caller went away, which is nobody else's
 /// business, so the next in line loads for itself and for the rest.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use teleflow_cache::{Flight, OnFailure};
+///
+/// let load = |outcome: Result<u32, &'static str>| async move {
+///     tokio::task::yield_now().await;
+///     outcome
+/// };
+/// let flight = Flight::new(OnFailure::TakeOver);
+/// let (first, second) = tokio::join!(
+///     flight.run(&"key", || load(Err("broken"))),
+///     flight.run(&"key", || load(Ok(2))),
+/// );
+/// assert!(first.is_err());
+/// assert_eq!(second.unwrap(), 2);
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// All get the same error: a source that is down is asked once for the whole crowd. The default.

@@ -31,6 +31,19 @@ use self::word::{CLOSED, QUEUED, Word};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// Why a [`Semaphore`](crate::Semaphore) or a [`Budget`](crate::Budget) gave nothing.
+///
+/// ```
+/// use teleflow_concurrency::{Denied, Semaphore};
+///
+/// let semaphore = Semaphore::new("uploads", 4);
+/// let most = semaphore.try_acquire(3)?;
+/// assert_eq!(semaphore.try_acquire(2).unwrap_err(), Denied::Full);
+/// assert_eq!(semaphore.try_acquire(5).unwrap_err(), Denied::TooLarge { asked: 5, whole: 4 });
+/// semaphore.close();
+/// assert_eq!(semaphore.try_acquire(1).unwrap_err(), Denied::Closed);
+/// # drop(most);
+/// # Ok::<(), Denied>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Denied {

@@ -21,6 +21,14 @@ use crate::sync::{Mutex, MutexGuard, lock};
 const CALLS_A_LOOK: u32 = 64;
 
 /// How large an [`AdaptiveBuffer`] may be, and how often it asks itself.
+///
+/// ```
+/// use teleflow_concurrency::{AdaptiveBuffer, AdaptiveBufferConfig, AdaptiveBufferConfigError};
+///
+/// let config = AdaptiveBufferConfig { min: 64, max: 8, ..Default::default() };
+/// let error = AdaptiveBuffer::<u32>::new(config).unwrap_err();
+/// assert_eq!(error, AdaptiveBufferConfigError::Sizes);
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdaptiveBufferConfig {
     /// Items it has room for at least, and at first: 64.
@@ -142,6 +150,12 @@ impl Default for AdaptiveBufferConfig {
 
 impl<T> SendError<T> {
     /// The item.
+    ///
+    /// ```
+    /// use teleflow_concurrency::SendError;
+    ///
+    /// assert_eq!(SendError::Full("item").into_item(), "item");
+    /// ```
     pub fn into_item(self) -> T {
         match self {
             Self::Full(item) | Self::Closed(item) => item,
@@ -295,6 +309,23 @@ impl<T> AdaptiveBuffer<T> {
 
     /// Looks how full it is and adjusts its size, if its time has come: the first look after the
     /// interval counts from the first call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use teleflow_concurrency::{AdaptiveBuffer, AdaptiveBufferConfig, Resized};
+    /// use tokio::time::Instant;
+    ///
+    /// let buffer = AdaptiveBuffer::new(AdaptiveBufferConfig { min: 4, ..Default::default() })?;
+    /// let start = Instant::now();
+    /// assert_eq!(buffer.look(start), None, "the interval begins");
+    /// for item in 0..4 {
+    ///     buffer.try_send(item)?;
+    /// }
+    /// let later = start + Duration::from_secs(5);
+    /// assert_eq!(buffer.look(later), Some(Resized::Grown { from: 4, to: 8 }));
+    /// assert_eq!(buffer.stats().utilisation, 0.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look(&self, now: Instant) -> Option<Resized> {
         let mut state = self.lock();
         let (resized, wakers) = self.look_if_due(&mut state, now)?;

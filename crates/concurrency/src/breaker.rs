@@ -65,6 +65,18 @@ pub struct Breaker {
 /// A moment, as a [`Breaker`] is told it: an [`Instant`], or, where each nanosecond counts, the
 /// [`Duration`] since a moment of the caller's choice. One breaker must be told all its moments in
 /// the same way.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use teleflow_concurrency::{Breaker, BreakerConfig};
+///
+/// let breaker = Breaker::new(BreakerConfig::default())?;
+/// let start = Instant::now();
+/// // A caller who has the time already, as a number, spares the conversion.
+/// let now: Duration = start.elapsed();
+/// breaker.check(now)?.success(now);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BreakerTime: Copy {
     /// Nanoseconds since `base`, or since the caller's own; zero for what comes before it.
     fn since(self, base: Instant) -> u64;
@@ -222,6 +234,19 @@ impl Breaker {
     /// # Cancel safety
     ///
     /// Dropped, or in a panic of `future`, the call counts as [`BreakerConfig::unfinished`] says.
+    ///
+    /// ```
+    /// use teleflow_concurrency::{Breaker, BreakerConfig, CallError};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+    /// let breaker = Breaker::new(BreakerConfig { failures: Some(1), ..BreakerConfig::default() })?;
+    /// let fails = || async { Err::<(), _>("connection reset") };
+    /// assert_eq!(breaker.call(fails()).await, Err(CallError::Failed("connection reset")));
+    /// assert!(matches!(breaker.call(fails()).await, Err(CallError::Refused(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn call<T, E>(
         &self,
         future: impl Future<Output = Result<T, E>>,

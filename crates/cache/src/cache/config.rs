@@ -10,6 +10,19 @@ use crate::second::GuardConfig;
 use super::Cache;
 
 /// How a [`Cache`] behaves.
+///
+/// ```
+/// use std::time::Duration;
+/// use teleflow_cache::{CacheConfig, FirstLevelConfig, OnFailure};
+///
+/// let config = CacheConfig {
+///     first: FirstLevelConfig { max_entries: 10_000, ..FirstLevelConfig::default() },
+///     negative_ttl: Duration::from_secs(5),
+///     on_failure: OnFailure::TakeOver,
+///     ..CacheConfig::default()
+/// };
+/// assert_eq!((config.batch, config.load_concurrency), (100, 16));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheConfig {
     /// The first level.

@@ -10,6 +10,19 @@ use crate::second::SecondLevel;
 use crate::warm::MissWatch;
 
 /// What a warm-up found.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use teleflow_cache::{Cache, CacheConfig};
+///
+/// let load = |n: u32| async move { if n == 13 { Err("unlucky") } else { Ok(Some(n)) } };
+/// let cache = Cache::new(CacheConfig::default(), |_: &u32, _| 0, load)?;
+/// let now = std::time::Instant::now();
+/// let warm = cache.warm_at(now, [1, 2, 13]).await;
+/// assert_eq!((warm.loaded, warm.failed), (2, 1));
+/// assert_eq!(cache.warm_at(now, [1, 2]).await.held, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WarmUp {
     /// Keys that the first level had already.

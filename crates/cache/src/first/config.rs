@@ -6,6 +6,15 @@ use std::time::Duration;
 use super::{FirstLevel, FirstLevelStats};
 
 /// What a [`FirstLevel`] may hold, and for how long.
+///
+/// ```
+/// use std::time::Duration;
+/// use teleflow_cache::{ConfigError, FirstLevel, FirstLevelConfig};
+///
+/// let config = FirstLevelConfig { ttl: Duration::ZERO, ..FirstLevelConfig::default() };
+/// let error = FirstLevel::<u32, u32>::new(config, |_, _| 0).unwrap_err();
+/// assert_eq!(error, ConfigError::NoTime);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstLevelConfig {
     /// The most entries held. Default 100 000; at least 1.

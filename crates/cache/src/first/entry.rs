@@ -9,6 +9,17 @@ use quick_cache::{Lifecycle, Weighter};
 /// The entry is larger than a part of the cache; nothing was kept.
 ///
 /// An older value of the same key is gone, so that it is not served in place of this one.
+///
+/// ```
+/// use teleflow_cache::{FirstLevel, FirstLevelConfig};
+///
+/// let config = FirstLevelConfig { max_bytes: 1000, ..FirstLevelConfig::default() };
+/// let cache = FirstLevel::new(config, |_: &u32, value: &Vec<u8>| value.capacity())?;
+/// let refused = cache.insert(1, vec![0; 5000]).unwrap_err();
+/// assert_eq!((refused.key, refused.value.len()), (1, 5000));
+/// assert!(refused.max_bytes <= 1000 && 5000 <= refused.bytes);
+/// # Ok::<(), teleflow_cache::ConfigError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an entry of {bytes} bytes in a cache whose parts hold {max_bytes}")]
 pub struct TooLarge<K, V> {

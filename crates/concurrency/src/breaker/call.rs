@@ -7,6 +7,25 @@ use super::state::{CLOSED, HALF_OPEN, State};
 use super::{Breaker, BreakerTime, Unfinished};
 
 /// A call that was admitted, until its outcome is told.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use teleflow_concurrency::{Breaker, BreakerConfig};
+///
+/// let breaker = Breaker::new(BreakerConfig { failures: Some(1), ..BreakerConfig::default() })?;
+/// let now = Instant::now();
+/// let call = breaker.check(now)?;
+/// assert!(!call.is_probe());
+/// call.failure(now);
+///
+/// let later = now + Duration::from_secs(31);
+/// let call = breaker.check(later)?;
+/// assert!(call.is_probe());
+/// assert!(breaker.check(later).is_err(), "one probe at a time");
+/// call.success(later);
+/// assert_eq!(breaker.stats().closed, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "dropped, it counts as Unfinished says"]
 pub struct Call<'a> {
     pub(super) breaker: &'a Breaker,

@@ -9,6 +9,29 @@ use thiserror::Error;
 use super::{Breaker, Call};
 
 /// When a [`Breaker`] opens and how it closes again.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use teleflow_concurrency::{Breaker, BreakerConfig, BreakerState, FailureRate};
+///
+/// // Only by the share: half of ten calls.
+/// let config = BreakerConfig {
+///     failures: None,
+///     failure_rate: Some(FailureRate { share: 0.5, min_calls: 10 }),
+///     open_for: Duration::from_secs(5),
+///     ..BreakerConfig::default()
+/// };
+/// let breaker = Breaker::new(config)?;
+/// let now = Instant::now();
+/// for call in 0..9 {
+///     let admitted = breaker.check(now)?;
+///     if call < 5 { admitted.success(now) } else { admitted.failure(now) }
+/// }
+/// assert_eq!(breaker.state(), BreakerState::Closed);
+/// breaker.check(now)?.failure(now);
+/// assert_eq!(breaker.state(), BreakerState::Open);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct BreakerConfig {
     /// So many failures within [`window`](Self::window) open it: 5. `None`: their number alone does
@@ -42,6 +65,20 @@ pub struct FailureRate {
 
 /// What a [`Call`] counts as that was dropped without an outcome: its future was cancelled, or it
 /// panicked.
+///
+/// ```
+/// use std::time::Instant;
+/// use teleflow_concurrency::{Breaker, BreakerConfig, BreakerState, Unfinished};
+///
+/// let state_after_a_drop = |unfinished| {
+///     let config = BreakerConfig { failures: Some(1), unfinished, ..BreakerConfig::default() };
+///     let breaker = Breaker::new(config).unwrap();
+///     drop(breaker.check(Instant::now()));
+///     breaker.state()
+/// };
+/// assert_eq!(state_after_a_drop(Unfinished::Failure), BreakerState::Open);
+/// assert_eq!(state_after_a_drop(Unfinished::Ignore), BreakerState::Closed);
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Unfinished {
     /// A failure at the time at which the call was admitted. The safe choice where a caller gives up
