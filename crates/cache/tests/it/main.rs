@@ -4,6 +4,7 @@
 
 mod cache;
 mod degraded;
+mod every;
 mod fake;
 mod first;
 mod flight;
