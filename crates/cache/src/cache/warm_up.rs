@@ -49,8 +49,8 @@ where
 {
     /// Fetches all these keys into the first level: at start, or when many lookups miss.
     ///
-    /// It takes [`batch`](CacheConfig::batch) keys at a time, asks the second level for them in one
-    /// round trip, and loads the rest, [`load_concurrency`](CacheConfig::load_concurrency) at a
+    /// It takes [`batch`](crate::CacheConfig::batch) keys at a time, asks the second level for them in one
+    /// round trip, and loads the rest, [`load_concurrency`](crate::CacheConfig::load_concurrency) at a
     /// time. Keys that fail are counted and left out. Its lookups are not counted as hits or
     /// misses of the first level.
     ///
