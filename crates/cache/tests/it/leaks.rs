@@ -220,3 +220,53 @@ async fn r6_a_key_that_panics_spoils_no_other_key_of_a_batch() {
     assert_eq!(cache.get(&key("b")).await.unwrap().as_deref(), Some("b!"));
     assert_eq!(cache.stats().flight.in_flight, 0);
 }
+
+/// A value that looks at the cache when it is dropped, and a weigher that does: neither runs under a
+/// lock of the cache, so neither can wait for itself.
+#[tokio::test]
+async fn a_value_and_a_weigher_may_use_the_cache_themselves() {
+    type Look = Arc<std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>>;
+    #[derive(Clone)]
+    struct Looks(Look);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(look) = self.0.get() {
+                look();
+            }
+        }
+    }
+    let look = Look::default();
+    let load = {
+        let look = look.clone();
+        move |_: u32| {
+            let value = Looks(look.clone());
+            async move { Ok::<_, std::io::Error>(Some(value)) }
+        }
+    };
+    let weigh = {
+        let look = look.clone();
+        move |_: &u32, _: Option<&Looks>| {
+            if let Some(look) = look.get() {
+                look();
+            }
+            0
+        }
+    };
+    let cache = Arc::new(Cache::new(CacheConfig::default(), weigh, load).unwrap());
+    let (looks, weak) = (Arc::new(std::sync::atomic::AtomicU64::new(0)), Arc::downgrade(&cache));
+    let counted = looks.clone();
+    let look_at = move || {
+        // Takes every lock there is, one after the other.
+        if let Some(cache) = weak.upgrade() {
+            cache.stats();
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    assert!(look.set(Box::new(look_at)).is_ok());
+    for _ in 0..2 {
+        assert!(cache.get(&1).await.unwrap().is_some());
+        cache.insert(1, Looks(look.clone())).await;
+        cache.remove(&1).await;
+    }
+    assert!(10 < looks.load(Ordering::Relaxed));
+}
