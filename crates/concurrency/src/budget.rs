@@ -180,6 +180,23 @@ impl Budget {
     /// # Panics
     ///
     /// When it must wait outside of a tokio runtime that has time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use teleflow_concurrency::{Budget, Denied};
+    /// use tokio::time::Instant;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+    /// let budget = Budget::new("memory", 100);
+    /// let all = budget.take(100).await?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(budget.take_until(1, deadline).await.unwrap_err(), Denied::TimedOut);
+    /// drop(all);
+    /// assert_eq!(budget.take_until(1, deadline).await?.bytes(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn take_until(&self, bytes: u64, deadline: Instant) -> Result<Permit, Denied> {
         self.take_by(bytes, Some(deadline)).await
     }
