@@ -364,6 +364,11 @@ service:
     }
 
     #[test]
+    fn the_least_that_a_file_may_give_the_sampler_is_what_that_works_with() {
+        assert_eq!(config::MIN_MAX_BYTES, sampler::MIN_BYTES as u64);
+    }
+
+    #[test]
     fn a_sending_queue_becomes_a_queue_and_a_batcher() {
         let of = |yaml: &str| {
             let config = parse(&format!(
