@@ -25,6 +25,7 @@ use std::task::{Context, Poll, Waker};
 use thiserror::Error;
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::wake::wake_all;
 
 /// Somebody waits for this part.
 const QUEUED: u64 = 1;
@@ -248,7 +249,7 @@ impl Account {
             wakers.extend(hopeless.filter_map(|waiter| waiter.waker.take()));
         }
         drop(line);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         Ok(Share { own, guaranteed, lane: index })
     }
 
@@ -276,7 +277,7 @@ impl Account {
             wakers.extend(lane.waiters.values_mut().filter_map(|waiter| waiter.waker.take()));
         }
         drop(line);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -289,8 +290,7 @@ impl Account {
         let mut line = lock(&self.line);
         self.serve(&mut line, &mut wakers);
         drop(line);
-        // Outside of the lock: a waker may poll at once.
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Serves everyone whose turn it is, and adjusts the flags.
@@ -388,7 +388,7 @@ impl Take<'_> {
         self.account.serve(&mut line, &mut wakers);
         let taken = line.served.remove(&ticket);
         drop(line);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         match taken {
             Some(taken) => Poll::Ready(Ok(taken)),
             None => {
@@ -440,8 +440,9 @@ impl Take<'_> {
         // The next may need less.
         self.account.serve(&mut line, &mut wakers);
         drop(line);
+        wake_all(wakers);
+        // Last, as a waker's drop is code of the executor.
         drop(waiter);
-        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

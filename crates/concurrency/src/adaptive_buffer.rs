@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wake::wake_all;
 
 /// Calls that do not wait read the clock once in so many.
 const CALLS_A_LOOK: u32 = 64;
@@ -324,7 +325,7 @@ impl<T> AdaptiveBuffer<T> {
         let mut wakers: Vec<_> = std::mem::take(&mut state.senders.waiting).into_values().collect();
         wakers.extend(std::mem::take(&mut state.receivers.waiting).into_values());
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Looks how full it is and adjusts its size, if its time has come: the first look after the
@@ -333,7 +334,7 @@ impl<T> AdaptiveBuffer<T> {
         let mut state = self.lock();
         let (resized, wakers) = self.look_if_due(&mut state, now)?;
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         resized
     }
 
@@ -474,10 +475,9 @@ fn decide(len: usize, capacity: usize, min: usize, max: usize) -> usize {
     }
 }
 
-/// Outside of the lock: a waker may poll at once.
 fn wake(waker: Option<Waker>, looked: Option<(Option<Resized>, Vec<Waker>)>) {
     let more = looked.map(|(_, wakers)| wakers).unwrap_or_default();
-    waker.into_iter().chain(more).for_each(Waker::wake);
+    wake_all(waker.into_iter().chain(more));
 }
 
 // === impl State ===
@@ -536,18 +536,16 @@ impl Line {
 // === impl Turn ===
 
 impl<T> Turn<'_, T> {
-    /// Ends the wait: the caller, who holds the lock, takes what was promised. Tells whether
-    /// something was.
+    /// Ends a wait that is over: the caller, who holds the lock, takes what was promised. Tells
+    /// whether something was.
     fn redeem(&mut self, state: &mut State<T>) -> bool {
-        let Some(ticket) = self.ticket.take() else { return true };
+        if self.ticket.take().is_none() {
+            return true;
+        }
         if state.closed {
             return false;
         }
-        let line = state.line(self.side);
-        if line.waiting.remove(&ticket).is_some() {
-            return false;
-        }
-        line.promised -= 1;
+        state.line(self.side).promised -= 1;
         true
     }
 }
@@ -594,17 +592,18 @@ impl<T> Future for Turn<'_, T> {
 
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
-        if self.ticket.is_none() {
-            return;
-        }
+        let Some(ticket) = self.ticket else { return };
         let buffer = self.buffer;
         let mut state = buffer.lock();
-        let mut waker = None;
-        if self.redeem(&mut state) && state.is_there_any(self.side) {
+        let left = state.line(self.side).waiting.remove(&ticket);
+        let mut next = None;
+        if left.is_none() && self.redeem(&mut state) && state.is_there_any(self.side) {
             // What was promised goes to the next.
-            waker = state.line(self.side).promise();
+            next = state.line(self.side).promise();
         }
         drop(state);
-        wake(waker, None);
+        wake(next, None);
+        // Not under the lock: a waker's drop may run code of the executor.
+        drop(left);
     }
 }
