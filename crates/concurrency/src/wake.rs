@@ -1,7 +1,8 @@
 //! Wakes those who wait.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
+
+use crate::panic::{caught, drop_quietly};
 
 /// Wakes all, outside of every lock: a waker may poll at once.
 ///
@@ -9,6 +10,6 @@ use std::task::Waker;
 /// whoever gives back goes on, perhaps while it panics itself: the panic stops here.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     for waker in wakers {
-        drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        drop_quietly(caught(|| waker.wake()));
     }
 }

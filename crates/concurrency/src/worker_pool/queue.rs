@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::scale::{Scale, ScaleLimits, ScaleSample};
 use crate::sync::{Mutex, lock};
+use crate::wake::wake_all;
 
 /// A bounded queue of jobs and the book of its workers.
 #[derive(Debug)]
@@ -193,7 +194,7 @@ impl<J> Queue<J> {
             state.book.workers += 1;
         }
         drop(state);
-        wake.into_iter().for_each(Waker::wake);
+        wake_all(wake);
         Ok(start)
     }
 
@@ -261,7 +262,7 @@ impl<J> Queue<J> {
         state.came(worker);
         let heir = state.call();
         drop(state);
-        heir.into_iter().for_each(Waker::wake);
+        wake_all(heir);
     }
 
     /// Takes no more jobs; what waits is still done. Who waits for a place is turned away.
@@ -335,8 +336,4 @@ fn sample<J>(state: &State<J>, idle_since: Option<Instant>) -> ScaleSample {
         queued: state.jobs.len(),
         idle_since,
     }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
 }
