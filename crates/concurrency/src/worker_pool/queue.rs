@@ -4,6 +4,11 @@
 //! worker goes in the same section in which it sees that nothing waits. It knows no runtime and
 //! runs under shuttle as it is.
 
+#[cfg(all(test, not(any(teleflow_loom, teleflow_shuttle))))]
+mod model;
+#[cfg(all(test, teleflow_shuttle))]
+mod scenes;
+
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
@@ -102,7 +107,8 @@ impl<J> Queue<J> {
         if state.closed {
             return Err(NoPlace::Closed);
         }
-        if self.room(&state) == 0 || !state.waiters.is_empty() {
+        // A free place is promised to nobody: whoever waits for one longer has been promised theirs.
+        if self.room(&state) == 0 {
             return Err(NoPlace::Full);
         }
         state.reserved += 1;
@@ -125,7 +131,7 @@ impl<J> Queue<J> {
             return Poll::Ready(Err(Closed));
         }
         let Some(mine) = *key else {
-            if self.room(&state) > 0 && state.waiters.is_empty() {
+            if self.room(&state) > 0 {
                 state.reserved += 1;
                 return Poll::Ready(Ok(()));
             }
