@@ -225,8 +225,12 @@ impl<J> Queue<J> {
         let mut state = lock(&self.state);
         state.came(worker);
         if let Some(job) = state.jobs.pop_front() {
-            state.book.active += usize::from(!*active);
-            *active = true;
+            if !*active {
+                // It may look without having been called, and must not be called while at work.
+                state.idle.retain(|(id, _)| *id != worker);
+                state.book.active += 1;
+                *active = true;
+            }
             let wake = self.grant(&mut state);
             drop(state);
             wake_all(wake);
