@@ -52,7 +52,10 @@ const ROWS: &[Row] = &[
     ("adaptive_buffer.rs", "recv", |alive| adaptive(alive, false)),
     ("rate_limiter.rs", "wait", |_| limiter(async |l| l.wait().await)),
     ("rate_limiter.rs", "wait_until", |_| limiter(async |l| _ = l.wait_until(soon()).await)),
-    ("rate_limiter/keyed.rs", "wait_until", |_| keyed()),
+    ("rate_limiter/keyed.rs", "wait", |_| keyed(async |l| _ = l.wait(&'k').await)),
+    ("rate_limiter/keyed.rs", "wait_until", |_| {
+        keyed(async |l| _ = l.wait_until(&'k', soon()).await)
+    }),
     ("breaker.rs", "call", breaker),
     ("worker_pool.rs", "submit", |alive| submit(alive, Overflow::Block)),
     ("worker_pool.rs", "submit", |alive| submit(alive, Overflow::Reject)),
@@ -218,14 +221,14 @@ fn limiter(call: impl AsyncFnOnce(Arc<RateLimiter>) + 'static) -> Scene {
     Scene::new(async move { call(other).await }, || {}, check)
 }
 
-fn keyed() -> Scene {
+fn keyed(call: impl AsyncFnOnce(Arc<KeyedRateLimiter<char>>) + 'static) -> Scene {
     let one = NonZeroUsize::MIN;
     let limiter = KeyedRateLimiter::new("l", RATE, one, OnManyKeys::Refuse).unwrap();
     let limiter = Arc::new(limiter);
     limiter.check(&'k').unwrap();
     let other = Arc::clone(&limiter);
     let check = async move { limiter.wait_until(&'k', Instant::now() + SECOND).await.unwrap() };
-    Scene::new(async move { _ = other.wait_until(&'k', soon()).await }, || {}, check)
+    Scene::new(async move { call(other).await }, || {}, check)
 }
 
 fn breaker(alive: &Count) -> Scene {

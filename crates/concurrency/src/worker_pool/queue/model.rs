@@ -11,13 +11,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: ScaleLimits = ScaleLimits { min: 1, max: 3, idle_after: Duration::ZERO };
+const LIMITS: ScaleLimits = ScaleLimits { min: 3, max: 5, idle_after: Duration::ZERO };
 
 #[derive(Clone, Debug)]
 enum Step {
-    Reserve(usize),
-    Unreserve(usize),
-    Push(usize),
+    Reserve,
+    Unreserve,
+    Push,
     /// A new caller waits for a place.
     Wait,
     /// One of those who wait looks again.
@@ -34,9 +34,9 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => (1..4_usize).prop_map(Step::Reserve),
-        1 => (1..3_usize).prop_map(Step::Unreserve),
-        6 => (1..4_usize).prop_map(Step::Push),
+        4 => Just(Step::Reserve),
+        1 => Just(Step::Unreserve),
+        8 => Just(Step::Push),
         4 => Just(Step::Wait),
         4 => any::<usize>().prop_map(Step::Look),
         2 => any::<usize>().prop_map(Step::GiveUp),
@@ -147,23 +147,22 @@ impl Model {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Reserve(wanted) => {
+            Step::Reserve => {
                 let free = self.free();
                 let expected = match () {
                     () if self.is_closed => Err(NoPlace::Closed),
                     // Those who came earlier have the first places.
                     () if free <= self.callers.len() => Err(NoPlace::Full),
-                    () => Ok(wanted.min(free - self.callers.len())),
+                    () => Ok(()),
                 };
-                assert_eq!(self.queue.try_reserve(wanted), expected);
-                self.held += expected.unwrap_or_default();
+                assert_eq!(self.queue.try_reserve(), expected);
+                self.held += usize::from(expected.is_ok());
             }
-            Step::Unreserve(places) => {
-                let places = places.min(self.held);
-                self.queue.unreserve(places);
-                self.held -= places;
+            Step::Unreserve if self.held > 0 => {
+                self.queue.unreserve();
+                self.held -= 1;
             }
-            Step::Push(jobs) => self.push(jobs),
+            Step::Push if self.held > 0 => self.push(),
             Step::Wait => {
                 self.callers.push(Sleeper::default());
                 self.look(self.callers.len() - 1);
@@ -207,27 +206,25 @@ impl Model {
                 self.is_closed = true;
             }
             // There is nobody who could.
-            Step::Look(_) | Step::GiveUp(_) | Step::Pop(_) | Step::Retire(_) | Step::Leave(_) => {}
+            _ => {}
         }
     }
 
-    fn push(&mut self, jobs: usize) {
-        let count = jobs.min(self.held);
-        let mut jobs: Vec<_> = (self.next_job..self.next_job + count).collect();
-        let given = jobs.clone();
-        self.next_job += count;
-        self.held -= count;
-        match self.queue.push(self.now, &mut jobs) {
+    fn push(&mut self) {
+        let job = self.next_job;
+        self.next_job += 1;
+        self.held -= 1;
+        match self.queue.push(self.now, job) {
             Ok(start) => {
-                assert!(!self.is_closed && jobs.is_empty());
-                self.jobs.extend(given);
-                self.start(start);
+                assert!(!self.is_closed);
+                self.jobs.push_back(job);
+                self.start(usize::from(start));
                 assert!(self.workers.len() <= LIMITS.max);
-                assert!(count == 0 || !self.workers.is_empty(), "nobody will do it");
+                assert!(!self.workers.is_empty(), "nobody will do it");
             }
-            Err(Closed) => {
+            Err(back) => {
                 assert!(self.is_closed);
-                assert_eq!(jobs, given);
+                assert_eq!(back, job);
             }
         }
     }

@@ -116,14 +116,13 @@ impl Pool {
         if block_on(poll_fn(|cx| self.queue.poll_reserve(&mut key, cx))).is_err() {
             return false;
         }
-        let mut jobs = vec![job];
-        match self.queue.push(self.now, &mut jobs) {
+        match self.queue.push(self.now, job) {
             Ok(start) => {
-                self.start(start, patient);
+                self.start(usize::from(start), patient);
                 true
             }
-            Err(Closed) => {
-                assert_eq!(jobs, [job], "after closing the jobs stay where they are");
+            Err(back) => {
+                assert_eq!(back, job);
                 false
             }
         }
@@ -139,7 +138,7 @@ impl Pool {
         };
         thread::yield_now();
         if matches!(polled, Poll::Ready(Ok(()))) {
-            self.queue.unreserve(1);
+            self.queue.unreserve();
         }
         self.queue.forget(&mut key);
     }
@@ -193,11 +192,12 @@ fn scale(patient: bool) {
         thread::yield_now();
     }
     let book = pool.queue.book();
-    assert!(book.workers <= LIMITS.max && (1..=LIMITS.max).contains(&book.workers), "{book:?}");
+    assert!((1..=LIMITS.max).contains(&book.workers), "{book:?}");
     assert_eq!((book.queued, book.waiting), (0, 0));
     // Every place is back.
-    assert_eq!(pool.queue.try_reserve(CAPACITY + 1), Ok(CAPACITY));
-    pool.queue.unreserve(CAPACITY);
+    assert!((0..CAPACITY).all(|_| pool.queue.try_reserve() == Ok(())));
+    assert_eq!(pool.queue.try_reserve(), Err(NoPlace::Full));
+    (0..CAPACITY).for_each(|_| pool.queue.unreserve());
     pool.queue.close();
     pool.join();
     assert!(pool.done.iter().all(|done| done.load(SeqCst) == 1), "a job was done twice");
@@ -265,7 +265,7 @@ fn c3_closed_at_any_moment_what_was_taken_is_done() {
         let (taken, _) = end(&pool, false);
         assert_eq!(pool.done(), taken);
         pool.expect_empty();
-        assert_eq!(pool.queue.try_reserve(1), Err(NoPlace::Closed));
+        assert_eq!(pool.queue.try_reserve(), Err(NoPlace::Closed));
     });
 }
 
