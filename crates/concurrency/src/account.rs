@@ -24,6 +24,7 @@ use std::task::{Context, Poll, Waker};
 
 use thiserror::Error;
 
+use crate::panic::drop_quietly;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::wake::wake_all;
 
@@ -404,7 +405,10 @@ impl Take<'_> {
         let mut waker = Some(waker.clone());
         let mut line = lock(&self.account.line);
         if let Some(taken) = line.served.remove(&ticket) {
+            drop(line);
             self.ticket = None;
+            // Where it panics, the units would be lost.
+            drop_quietly(waker);
             return Poll::Ready(Ok(taken));
         }
         let whole = self.account.whole(self.share);

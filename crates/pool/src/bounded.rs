@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crate::stats::Stats;
-use crate::sync::{Mutex, MutexGuard, lock, wake};
+use crate::sync::{Mutex, MutexGuard, let_go, lock, wake};
 
 /// Why a lease always has its object: only its end takes it out.
 const HELD: &str = "the object is there until the lease ends";
@@ -372,12 +372,17 @@ impl<T> Future for Turn<'_, T> {
                     self.number = Some(turn);
                     Poll::Pending
                 }
-                taken => Poll::Ready(taken),
+                taken => {
+                    drop(state);
+                    let_go(waker);
+                    Poll::Ready(taken)
+                }
             };
         };
         if let Some(grant) = state.granted.remove(&turn) {
             drop(state);
             self.number = None;
+            let_go(waker);
             return Poll::Ready(Ok(grant));
         }
         if state.closed {

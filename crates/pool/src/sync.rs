@@ -42,6 +42,11 @@ pub(crate) fn wake(waker: Waker) {
     drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
 }
 
+/// Drops the waker of one who need not wait: where that panics, he would lose what he was given.
+pub(crate) fn let_go(waker: Waker) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(waker))));
+}
+
 #[cfg(not(teleflow_loom))]
 mod plain {
     /// The standard library's cell behind loom's way to ask for it.

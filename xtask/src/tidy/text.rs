@@ -11,6 +11,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("crates/pool/src/slot.rs", "a lock that is only tried, at half the cost of a mutex"),
     ("crates/pool/src/ring/spsc.rs", "two threads use parts of one buffer"),
     ("crates/pool/src/text.rs", "text that was checked once"),
+    ("crates/pool/tests/it/endings.rs", "a waker that panics where it is cloned"),
     ("crates/pool/tests/loom.rs", "loom watches the access"),
 ];
 

@@ -82,10 +82,7 @@ pub(crate) fn waker() -> Waker {
             pass(Fault::WakerCloned);
             RAW
         },
-        |_| {
-            let _dropped = Dropped(Fault::WakerDropped);
-            pass(Fault::WakerWoken);
-        },
+        |_| pass(Fault::WakerWoken),
         |_| pass(Fault::WakerWoken),
         |_| pass(Fault::WakerDropped),
     );
