@@ -63,7 +63,7 @@ impl<S> Slot<S> {
         if self.model == Model::Closing {
             let order = (Ordering::Acquire, Ordering::Relaxed);
             let opened = self.taken.compare_exchange(false, true, order.0, order.1);
-            return opened.is_ok().then_some(Open(self));
+            return opened.is_ok().then(|| Open(self));
         }
         let opened = !self.taken.swap(true, Ordering::Acquire);
         if opened { Some(Open(self)) } else { None }
