@@ -413,7 +413,8 @@ fn every_async_function_has_its_row() {
         let text = fs::read_to_string(&path).unwrap();
         let mut function = "";
         for line in text.lines().map(str::trim_start) {
-            if let Some(rest) = line.strip_prefix("pub fn ").or(line.strip_prefix("pub async fn "))
+            if let Some(rest) =
+                ["pub fn ", "pub async fn "].iter().find_map(|head| line.strip_prefix(head))
             {
                 function = rest.split(['(', '<']).next().unwrap();
             }
