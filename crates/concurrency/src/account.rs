@@ -29,6 +29,7 @@ pub(crate) use self::take::Take;
 pub(crate) use self::word::MAX_UNITS;
 use self::word::{CLOSED, QUEUED, Word};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::wake::wake_all;
 
 /// Why a [`Semaphore`](crate::Semaphore) or a [`Budget`](crate::Budget) gave nothing.
 ///
@@ -103,7 +104,6 @@ struct Line {
 #[derive(Default)]
 struct Lane {
     own: Option<Arc<Word>>,
-    guaranteed: u64,
     waiters: BTreeMap<u64, Waiter>,
     /// Its share was dropped.
     vacant: bool,
@@ -113,7 +113,7 @@ struct Lane {
 
 struct Waiter {
     units: u64,
-    /// Taken when it is woken to hear that it waits in vain.
+    /// Taken when it is woken.
     waker: Option<Waker>,
 }
 
@@ -213,9 +213,8 @@ impl Account {
         }
     }
 
-    /// Sets `guaranteed` units aside, which must be free in the common part.
-    ///
-    /// A waiter who would need more than remains is woken, to find that out.
+    /// Sets `guaranteed` units aside, which must be free in the common part and wanted by nobody: so
+    /// it keeps nobody waiting in vain.
     pub(crate) fn share(&self, guaranteed: u64) -> Result<Share, Denied> {
         let mut line = lock(&self.line);
         if let Err(denied) = self.common.try_take(guaranteed) {
@@ -224,7 +223,7 @@ impl Account {
         let before = self.common_total();
         self.common_total.store(before - guaranteed, Ordering::Relaxed);
         let own = Arc::new(Word::new(guaranteed));
-        let lane = Lane { own: Some(Arc::clone(&own)), guaranteed, ..Lane::default() };
+        let lane = Lane { own: Some(Arc::clone(&own)), ..Lane::default() };
         let index = match line.lanes.iter().position(|lane| lane.vacant) {
             Some(index) => {
                 line.lanes[index] = lane;
@@ -235,15 +234,6 @@ impl Account {
                 line.lanes.len() - 1
             }
         };
-        let mut wakers = Vec::new();
-        let remains = before - guaranteed;
-        for lane in &mut line.lanes {
-            let whole = remains + lane.guaranteed;
-            let hopeless = lane.waiters.values_mut().filter(|waiter| waiter.units > whole);
-            wakers.extend(hopeless.filter_map(|waiter| waiter.waker.take()));
-        }
-        drop(line);
-        wakers.into_iter().for_each(Waker::wake);
         Ok(Share { own, guaranteed, lane: index })
     }
 
@@ -271,7 +261,7 @@ impl Account {
             wakers.extend(lane.waiters.values_mut().filter_map(|waiter| waiter.waker.take()));
         }
         drop(line);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -284,8 +274,7 @@ impl Account {
         let mut line = lock(&self.line);
         self.serve(&mut line, &mut wakers);
         drop(line);
-        // Outside of the lock: a waker may poll at once.
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Serves everyone whose turn it is, and adjusts the flags.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use self::state::{Line, Side, State};
 use self::turn::Turn;
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wake::wake_all;
 
 /// Calls that do not wait read the clock once in so many.
 const CALLS_A_LOOK: u32 = 64;
@@ -304,7 +305,7 @@ impl<T> AdaptiveBuffer<T> {
         let mut wakers: Vec<_> = std::mem::take(&mut state.senders.waiting).into_values().collect();
         wakers.extend(std::mem::take(&mut state.receivers.waiting).into_values());
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Looks how full it is and adjusts its size, if its time has come: the first look after the
@@ -330,7 +331,7 @@ impl<T> AdaptiveBuffer<T> {
         let mut state = self.lock();
         let (resized, wakers) = self.look_if_due(&mut state, now)?;
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         resized
     }
 
@@ -471,8 +472,7 @@ fn decide(len: usize, capacity: usize, min: usize, max: usize) -> usize {
     }
 }
 
-/// Outside of the lock: a waker may poll at once.
 fn wake(waker: Option<Waker>, looked: Option<(Option<Resized>, Vec<Waker>)>) {
     let more = looked.map(|(_, wakers)| wakers).unwrap_or_default();
-    waker.into_iter().chain(more).for_each(Waker::wake);
+    wake_all(waker.into_iter().chain(more));
 }

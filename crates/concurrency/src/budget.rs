@@ -103,8 +103,7 @@ impl Budget {
     /// Sets `guaranteed` bytes aside for a child. They must be free in the common part now, and go
     /// back to it when the child, all its clones and permits are gone.
     ///
-    /// A child's child is its sibling: its bytes come out of the common part too. Who waits for more
-    /// than can still be had afterwards hears [`Denied::TooLarge`].
+    /// A child's child is its sibling: its bytes come out of the common part too.
     ///
     /// # Errors
     ///
@@ -157,8 +156,8 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// [`Denied::TooLarge`] for more than there are altogether: at once, or when a new child made it
-    /// so. [`Denied::Closed`], also in the middle of the wait.
+    /// [`Denied::TooLarge`] for more than there are altogether, at once. [`Denied::Closed`], also in
+    /// the middle of the wait.
     ///
     /// # Cancel safety
     ///

@@ -219,8 +219,12 @@ impl FanOut {
                     }
                 }
                 Ok(Err(panic)) => resume_unwind(panic),
-                // Aborted, as the run is over.
-                Err(_) => {}
+                // Else aborted, as the run is over.
+                Err(error) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        resume_unwind(panic);
+                    }
+                }
             }
         }
         all

@@ -6,7 +6,9 @@ use std::task::{Context, Poll, Waker};
 
 use super::word::QUEUED;
 use super::{Account, Denied, Share, Taken, Waiter};
+use crate::panic::drop_quietly;
 use crate::sync::lock;
+use crate::wake::wake_all;
 
 /// Waits for units. Dropped, it leaves the line and gives back what it was given meanwhile.
 #[must_use = "futures do nothing unless polled"]
@@ -42,7 +44,7 @@ impl Take<'_> {
         self.account.serve(&mut line, &mut wakers);
         let taken = line.served.remove(&ticket);
         drop(line);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         match taken {
             Some(taken) => Poll::Ready(Ok(taken)),
             None => {
@@ -58,25 +60,23 @@ impl Take<'_> {
         let mut waker = Some(waker.clone());
         let mut line = lock(&self.account.line);
         if let Some(taken) = line.served.remove(&ticket) {
+            drop(line);
             self.ticket = None;
+            // Where it panics, the units would be lost.
+            drop_quietly(waker);
             return Poll::Ready(Ok(taken));
         }
-        let whole = self.account.whole(self.share);
-        let denied = if line.closed {
-            Denied::Closed
-        } else if self.units > whole {
-            Denied::TooLarge { asked: self.units, whole }
-        } else {
-            let lane = &mut line.lanes[self.share.map_or(0, |share| share.lane)];
-            if let Some(waiter) = lane.waiters.get_mut(&ticket) {
-                std::mem::swap(&mut waiter.waker, &mut waker);
-            }
+        if line.closed {
             drop(line);
-            return Poll::Pending;
-        };
+            self.leave();
+            return Poll::Ready(Err(Denied::Closed));
+        }
+        let lane = &mut line.lanes[self.share.map_or(0, |share| share.lane)];
+        if let Some(waiter) = lane.waiters.get_mut(&ticket) {
+            std::mem::swap(&mut waiter.waker, &mut waker);
+        }
         drop(line);
-        self.leave();
-        Poll::Ready(Err(denied))
+        Poll::Pending
     }
 
     /// Leaves the line, if it still stands there.
@@ -94,8 +94,9 @@ impl Take<'_> {
         // The next may need less.
         self.account.serve(&mut line, &mut wakers);
         drop(line);
+        wake_all(wakers);
+        // Last, as a waker's drop is code of the executor.
         drop(waiter);
-        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -17,18 +17,16 @@ pub(super) struct Turn<'a, T> {
 // === impl Turn ===
 
 impl<T> Turn<'_, T> {
-    /// Ends the wait: the caller, who holds the lock, takes what was promised. Tells whether
-    /// something was.
+    /// Ends a wait that is over: the caller, who holds the lock, takes what was promised. Tells
+    /// whether something was.
     pub(super) fn redeem(&mut self, state: &mut State<T>) -> bool {
-        let Some(ticket) = self.ticket.take() else { return true };
+        if self.ticket.take().is_none() {
+            return true;
+        }
         if state.closed {
             return false;
         }
-        let line = state.line(self.side);
-        if line.waiting.remove(&ticket).is_some() {
-            return false;
-        }
-        line.promised -= 1;
+        state.line(self.side).promised -= 1;
         true
     }
 }
@@ -75,17 +73,18 @@ impl<T> Future for Turn<'_, T> {
 
 impl<T> Drop for Turn<'_, T> {
     fn drop(&mut self) {
-        if self.ticket.is_none() {
-            return;
-        }
+        let Some(ticket) = self.ticket else { return };
         let buffer = self.buffer;
         let mut state = buffer.lock();
-        let mut waker = None;
-        if self.redeem(&mut state) && state.is_there_any(self.side) {
+        let left = state.line(self.side).waiting.remove(&ticket);
+        let mut next = None;
+        if left.is_none() && self.redeem(&mut state) && state.is_there_any(self.side) {
             // What was promised goes to the next.
-            waker = state.line(self.side).promise();
+            next = state.line(self.side).promise();
         }
         drop(state);
-        wake(waker, None);
+        wake(next, None);
+        // Not under the lock: a waker's drop may run code of the executor.
+        drop(left);
     }
 }

@@ -4,6 +4,11 @@
 //! worker goes in the same section in which it sees that nothing waits. It knows no runtime and
 //! runs under shuttle as it is.
 
+#[cfg(all(test, not(any(teleflow_loom, teleflow_shuttle))))]
+mod model;
+#[cfg(all(test, teleflow_shuttle))]
+mod scenes;
+
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
@@ -11,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::scale::{Scale, ScaleLimits, ScaleSample};
 use crate::sync::{Mutex, lock};
+use crate::wake::wake_all;
 
 /// A bounded queue of jobs and the book of its workers.
 #[derive(Debug)]
@@ -101,7 +107,8 @@ impl<J> Queue<J> {
         if state.closed {
             return Err(NoPlace::Closed);
         }
-        if self.room(&state) == 0 || !state.waiters.is_empty() {
+        // A free place is promised to nobody: whoever waits for one longer has been promised theirs.
+        if self.room(&state) == 0 {
             return Err(NoPlace::Full);
         }
         state.reserved += 1;
@@ -124,7 +131,7 @@ impl<J> Queue<J> {
             return Poll::Ready(Err(Closed));
         }
         let Some(mine) = *key else {
-            if self.room(&state) > 0 && state.waiters.is_empty() {
+            if self.room(&state) > 0 {
                 state.reserved += 1;
                 return Poll::Ready(Ok(()));
             }
@@ -193,7 +200,7 @@ impl<J> Queue<J> {
             state.book.workers += 1;
         }
         drop(state);
-        wake.into_iter().for_each(Waker::wake);
+        wake_all(wake);
         Ok(start)
     }
 
@@ -218,8 +225,12 @@ impl<J> Queue<J> {
         let mut state = lock(&self.state);
         state.came(worker);
         if let Some(job) = state.jobs.pop_front() {
-            state.book.active += usize::from(!*active);
-            *active = true;
+            if !*active {
+                // It may look without having been called, and must not be called while at work.
+                state.idle.retain(|(id, _)| *id != worker);
+                state.book.active += 1;
+                *active = true;
+            }
             let wake = self.grant(&mut state);
             drop(state);
             wake_all(wake);
@@ -261,7 +272,7 @@ impl<J> Queue<J> {
         state.came(worker);
         let heir = state.call();
         drop(state);
-        heir.into_iter().for_each(Waker::wake);
+        wake_all(heir);
     }
 
     /// Takes no more jobs; what waits is still done. Who waits for a place is turned away.
@@ -335,8 +346,4 @@ fn sample<J>(state: &State<J>, idle_since: Option<Instant>) -> ScaleSample {
         queued: state.jobs.len(),
         idle_since,
     }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
 }
