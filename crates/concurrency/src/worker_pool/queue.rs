@@ -49,7 +49,8 @@ struct State<J> {
 #[derive(Debug)]
 struct Waiter {
     key: u64,
-    waker: Waker,
+    /// Taken when it is woken.
+    waker: Option<Waker>,
 }
 
 /// What the queue counts.
@@ -124,6 +125,8 @@ impl<J> Queue<J> {
         key: &mut Option<u64>,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Closed>> {
+        // Cloned and dropped outside of the lock: both may run code of the executor.
+        let mut waker = Some(cx.waker().clone());
         let mut state = lock(&self.state);
         if state.closed {
             // Closing cleared the waiters; a promise that was not taken up went with them.
@@ -137,7 +140,7 @@ impl<J> Queue<J> {
             }
             let mine = state.next_key;
             state.next_key += 1;
-            state.waiters.push_back(Waiter { key: mine, waker: cx.waker().clone() });
+            state.waiters.push_back(Waiter { key: mine, waker: waker.take() });
             *key = Some(mine);
             return Poll::Pending;
         };
@@ -152,7 +155,8 @@ impl<J> Queue<J> {
             *key = None;
             return Poll::Ready(Ok(()));
         }
-        state.waiters[index].waker.clone_from(cx.waker());
+        std::mem::swap(&mut state.waiters[index].waker, &mut waker);
+        drop(state);
         Poll::Pending
     }
 
@@ -163,14 +167,17 @@ impl<J> Queue<J> {
         let Ok(index) = state.waiters.binary_search_by_key(&mine, |waiter| waiter.key) else {
             return;
         };
-        state.waiters.remove(index);
+        let left = state.waiters.remove(index);
+        let mut wake = Vec::new();
         if index < state.granted {
             state.granted -= 1;
             state.reserved -= 1;
-            let wake = self.grant(&mut state);
-            drop(state);
-            wake_all(wake);
+            wake = self.grant(&mut state);
         }
+        drop(state);
+        wake_all(wake);
+        // Last, as a waker's drop is code of the executor.
+        drop(left);
     }
 
     /// Gives back a place that was promised.
@@ -302,7 +309,7 @@ impl<J> Queue<J> {
         // Most often nobody waits: an empty Vec allocates nothing.
         let mut wake = Vec::new();
         while state.granted < state.waiters.len() && self.room(state) > 0 {
-            wake.push(state.waiters[state.granted].waker.clone());
+            wake.extend(state.waiters[state.granted].waker.take());
             state.granted += 1;
             state.reserved += 1;
         }
@@ -334,7 +341,7 @@ impl<J> State<J> {
         self.closed = true;
         self.reserved -= self.granted;
         self.granted = 0;
-        let waiters = self.waiters.drain(..).map(|waiter| waiter.waker);
+        let waiters = self.waiters.drain(..).filter_map(|waiter| waiter.waker);
         waiters.chain(self.idle.drain(..).map(|(_, waker)| waker)).collect()
     }
 }
