@@ -64,9 +64,13 @@ impl Gateway {
             ..QueueConfig::default()
         };
         let retry = RetryConfig {
-            initial_interval: Duration::from_millis(rng.u64(10..2000)),
+            initial_interval: Duration::from_millis(rng.u64(10..1000)),
             max_interval: Duration::from_secs(10),
-            max_elapsed_time: Duration::from_secs(rng.u64(5..600)),
+            max_elapsed_time: Duration::from_secs(if rng.bool() {
+                rng.u64(1..10)
+            } else {
+                rng.u64(10..600)
+            }),
             ..RetryConfig::default()
         };
         let config = Config {

@@ -30,7 +30,11 @@ impl Link {
             rng: rng.fork(),
             lossy: rng.u32(..150),
             slowest: Duration::from_millis(rng.u64(1..200)),
-            patience: Duration::from_secs(rng.u64(2..10)),
+            patience: Duration::from_secs(if rng.bool() {
+                rng.u64(2..10)
+            } else {
+                rng.u64(10..300)
+            }),
             cut_until: Instant::now(),
             uncertain: 0,
         })))
