@@ -12,7 +12,8 @@ use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
 use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 fuzz_target!(|bytes: &[u8]| {
-    let rules = vec![Rule::new("errors", Policy::errors()), Rule::new("half", Policy::percent(50.0, ""))];
+    let rules =
+        vec![Rule::new("errors", Policy::errors()), Rule::new("half", Policy::percent(50.0, ""))];
     let config = Config { rules, max_bytes: 64 * 1024, payload_bytes: 1000, ..Config::default() };
     let mut sampler = TailSampler::new(config).expect("it is a good one");
     let (mut now, mut out) = (Instant::now(), Output::default());

@@ -14,7 +14,7 @@ xflags::xflags! {
         }
 
         /// Checks the format, the conventions, the lints and the documentation, runs every test, and the
-        /// short forms of `loom`, `shuttle` and `sanitize`.
+        /// short forms of `loom`, `shuttle`, `sanitize` and `fuzz`.
         cmd ci {}
 
         /// Checks the conventions that no compiler knows: floors, dependencies, documents, text.

@@ -18,8 +18,8 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// How long each target runs where nobody says.
 const SECONDS: u32 = 60;
 
-/// No input may take longer, nor more memory than this.
-const LIMITS: [&str; 2] = ["-timeout=10", "-rss_limit_mb=2048"];
+/// No input may take longer, nor more memory than this; and only what is found is printed.
+const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=2048", "-verbosity=0"];
 
 pub fn run(
     sh: &Shell,
