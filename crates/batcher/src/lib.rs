@@ -27,5 +27,15 @@
 #![forbid(unsafe_code)]
 
 mod batcher;
+mod config;
+mod guard;
+mod partitioned;
+mod pending;
+mod stats;
+mod wait;
 
-pub use batcher::{Batcher, Config, ConfigError, Stats};
+pub use batcher::Batcher;
+pub use config::{Config, ConfigError};
+pub use partitioned::{Batch, OnFull, PartitionConfig, PartitionStats, Partitioned};
+pub use stats::{Stats, Trigger};
+pub use wait::{AdaptiveWait, ExportTime, WaitRange};

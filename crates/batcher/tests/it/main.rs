@@ -17,7 +17,7 @@ fn payload(signal: Signal, telemetry: &mut Telemetry) -> Payload {
 #[test]
 fn items_in_are_items_out_and_every_limit_holds() {
     for signal in Signal::ALL {
-        for seed in 0..50 {
+        for seed in 0..20 {
             let mut telemetry = Telemetry::new(seed);
             let min_items = telemetry.rng().u64(1..50);
             let max_items = NonZeroU64::new(min_items + telemetry.rng().u64(..30));
@@ -26,6 +26,7 @@ fn items_in_are_items_out_and_every_limit_holds() {
                 max_items,
                 max_bytes: telemetry.rng().usize(40_000..90_000),
                 timeout: Duration::from_millis(telemetry.rng().u64(..50)),
+                ..Config::default()
             };
             let max_bytes = config.max_bytes;
             let mut batcher = Batcher::new(signal, config).unwrap();
