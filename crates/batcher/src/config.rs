@@ -48,7 +48,7 @@ pub struct Config {
     pub margin: Duration,
     /// No payload is cut into more pieces, about: 65 536. Where the limits of items and bytes ask for
     /// more they are exceeded, and that is counted: a small request must not become a huge one.
-    /// Less than 8 counts as 8.
+    /// Less than 64 counts as 64.
     pub max_pieces: u64,
     /// The most bytes that cutting one payload for the sake of `max_items` adds to it, as the
     /// resource and the scope are repeated in each piece: 8 MiB. Where it would be more, pieces have

@@ -11,6 +11,9 @@ use teleflow_otlp::{Limits, Payload, Signal, tree};
 /// From here on `split` itself sees to it that no envelope is repeated for less than it weighs.
 const LARGE_ENVELOPE: usize = 64 * 1024;
 
+/// So many pieces are always allowed: with fewer, the limits would give way by too much.
+const LEAST_PIECES: u64 = 64;
+
 /// What cutting one payload may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guard {
@@ -29,7 +32,7 @@ impl Guard {
         // Half of the pieces for either limit. A piece that ends for its bytes holds, together with
         // the item after it, more than the limit, and all pieces at most a little over twice the
         // payload: hence the factor.
-        let half = (self.pieces.max(8) - 4) / 2;
+        let half = (self.pieces.max(LEAST_PIECES) - 4) / 2;
         let least_bytes = bytes.saturating_mul(8).div_ceil(usize::try_from(half).unwrap_or(1));
         let mut least_items = items.div_ceil(half);
 

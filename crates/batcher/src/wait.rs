@@ -7,11 +7,15 @@ use crate::ConfigError;
 /// How much of a mean the newest sample makes.
 const ALPHA: f64 = 0.3;
 
+/// How much of it is forgotten when a sample lies closer to the mean than expected: a few calm exports
+/// must not make a deadline missed.
+const ALPHA_CALM: f64 = 0.05;
+
 /// What a timer may be late by.
 const SLACK: Duration = Duration::from_millis(5);
 
 /// How long exports take: the exponentially weighted mean (alpha 0.3) of what is recorded, and of
-/// how far that lies from the mean.
+/// how far that lies from the mean, which is quick to grow and slow to shrink.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,10 +46,10 @@ pub struct WaitRange {
 /// A wait that follows the export time.
 ///
 /// While the mean [`ExportTime`] is above half the wait, each sample doubles the wait: a slow backend
-/// gets fewer and larger requests. While it is at most a quarter, each sample halves the wait. In
-/// between the wait stays: halving it there would have the next sample double it again, for ever. So
-/// with a steady export time `t` the wait ends between `2 t` and `4 t`, within its range, and a mean
-/// that moves by less than a factor of two moves it once at most.
+/// gets fewer and larger requests. While it is at most a sixth, each sample halves the wait. In
+/// between the wait stays: if all below a half halved it, the next sample would double it again, for
+/// ever. So with a steady export time `t` the wait ends between `2 t` and `6 t`, within its range,
+/// and a mean that keeps within a factor of 1.5 moves it once at most.
 ///
 /// It reads no clock: the wait is a function of the samples.
 ///
@@ -57,7 +61,7 @@ pub struct WaitRange {
 /// let mut wait = AdaptiveWait::new(ms(200), WaitRange::default(), ms(100))?;
 /// assert_eq!(wait.record(ms(300)), ms(400));
 /// assert_eq!(wait.record(ms(300)), ms(800));
-/// assert_eq!(wait.record(ms(300)), ms(800), "between 2 and 4 times the export time");
+/// assert_eq!(wait.record(ms(300)), ms(800), "between 2 and 6 times the export time");
 /// # Ok::<(), teleflow_batcher::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +83,8 @@ impl ExportTime {
             // As of a first round trip (RFC 6298): half of it may be chance.
             None => (self.mean, self.deviation) = (Some(took), took / 2.0),
             Some(mean) => {
-                self.deviation += ALPHA * ((took - *mean).abs() - self.deviation);
+                let change = (took - *mean).abs() - self.deviation;
+                self.deviation += change * if change > 0.0 { ALPHA } else { ALPHA_CALM };
                 *mean += ALPHA * (took - *mean);
             }
         }
@@ -136,7 +141,7 @@ impl AdaptiveWait {
         let mean = self.export.mean().unwrap_or_default();
         if mean > self.wait / 2 {
             self.wait = self.wait.saturating_mul(2).min(most);
-        } else if mean <= self.wait / 4 {
+        } else if mean <= self.wait / 6 {
             self.wait = (self.wait / 2).max(least);
         }
         self.wait
