@@ -103,7 +103,7 @@ pub enum RequestError<E> {
 ///
 /// The closure takes the requests of a batch and returns as many answers, in their order. An answer
 /// may be a `Result` itself, where single requests of a batch can fail. A clone is another handle of
-/// the same batcher; once the last one is gone, what was handed in is still sent.
+/// the same batcher; once the last one is gone, nobody waits for an answer, and the driver ends.
 ///
 /// ```
 /// use std::convert::Infallible;

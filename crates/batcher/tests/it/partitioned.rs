@@ -26,7 +26,10 @@ fn at_most(partitions: usize, on_full: OnFull) -> PartitionConfig {
     PartitionConfig { max_partitions, on_full, ..PartitionConfig::default() }
 }
 
-fn of(batches: &[Batch<Arc<[u8]>>]) -> Vec<(Option<Arc<[u8]>>, Vec<u64>)> {
+/// Whose it is, and the numbers in it.
+type Sent = (Option<Arc<[u8]>>, Vec<u64>);
+
+fn of(batches: &[Batch<Arc<[u8]>>]) -> Vec<Sent> {
     batches.iter().map(|batch| (batch.key.clone(), numbers(&batch.payload))).collect()
 }
 

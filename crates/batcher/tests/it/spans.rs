@@ -3,10 +3,10 @@
 use teleflow_otlp::{Payload, Signal, tree};
 
 /// What a numbered span takes: key, length, and a name of eight bytes.
-pub const SPAN: usize = 12;
+pub(crate) const SPAN: usize = 12;
 
 /// A request of one resource with so large an envelope, one scope, and these spans.
-pub fn numbered(numbers: impl IntoIterator<Item = u64>, envelope: usize) -> Payload {
+pub(crate) fn numbered(numbers: impl IntoIterator<Item = u64>, envelope: usize) -> Payload {
     let mut scope = Vec::new();
     for number in numbers {
         // Span { name }: in letters, as a name is text; numbers of 32 bits.
@@ -20,7 +20,7 @@ pub fn numbered(numbers: impl IntoIterator<Item = u64>, envelope: usize) -> Payl
 }
 
 /// A request of one gauge with a name of so many bytes and so many points, each with a time alone.
-pub fn gauge(name: usize, points: usize) -> Payload {
+pub(crate) fn gauge(name: usize, points: usize) -> Payload {
     // NumberDataPoint { time_unix_nano }, field 3 as a fixed64.
     let point = [&[0x0a, 9, 0x19][..], &7u64.to_le_bytes()].concat();
     let mut metric = message(1, &vec![b'n'; name]);
@@ -30,7 +30,7 @@ pub fn gauge(name: usize, points: usize) -> Payload {
 }
 
 /// The numbers of all spans, in order.
-pub fn numbers(payload: &Payload) -> Vec<u64> {
+pub(crate) fn numbers(payload: &Payload) -> Vec<u64> {
     payload
         .segments()
         .iter()

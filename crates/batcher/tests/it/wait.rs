@@ -19,7 +19,9 @@ fn b2_a_steady_export_time_ends_in_a_steady_wait_of_two_to_six_times() {
         for start in [10 * MS, 200 * MS, 10_000 * MS] {
             let mut wait = adaptive(start);
             // From end to end of the range it takes ten doublings.
-            (0..10).for_each(|_| drop(wait.record(export)));
+            for _ in 0..10 {
+                wait.record(export);
+            }
             let settled = wait.wait();
             let range = WaitRange::default();
             assert!(settled >= range.least && settled <= range.most);
@@ -51,7 +53,9 @@ fn b2_noise_moves_the_wait_once_at_most() {
         let export = MS * rng.u32(10..2000);
         let mut wait = adaptive(200 * MS);
         let mut noisy = || export.mul_f64(0.8 + 0.4 * rng.f64());
-        (0..30).for_each(|_| drop(wait.record(noisy())));
+        for _ in 0..30 {
+            wait.record(noisy());
+        }
         let mut moves = 0;
         for _ in 0..2000 {
             let before = wait.wait();
@@ -64,7 +68,9 @@ fn b2_noise_moves_the_wait_once_at_most() {
 #[test]
 fn b2_it_follows_a_backend_that_slows_down_and_recovers() {
     let mut wait = adaptive(200 * MS);
-    (0..20).for_each(|_| drop(wait.record(20 * MS)));
+    for _ in 0..20 {
+        wait.record(20 * MS);
+    }
     assert_eq!(wait.wait(), 100 * MS);
     let up = (1..).find(|_| wait.record(2000 * MS) >= 4000 * MS).unwrap();
     assert!(up <= 10, "{up} samples up");
@@ -76,7 +82,9 @@ fn b2_it_follows_a_backend_that_slows_down_and_recovers() {
 fn b2_the_ends_of_the_range_hold() {
     let mut wait = adaptive(Duration::ZERO);
     assert_eq!(wait.wait(), 10 * MS);
-    (0..50).for_each(|_| drop(wait.record(Duration::MAX)));
+    for _ in 0..50 {
+        wait.record(Duration::MAX);
+    }
     assert_eq!(wait.wait(), Duration::from_secs(10));
     let range = WaitRange { least: Duration::ZERO, most: MS };
     let error = AdaptiveWait::new(MS, range, MARGIN).unwrap_err();
