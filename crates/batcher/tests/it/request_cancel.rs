@@ -25,12 +25,12 @@ enum Point {
     Unpolled,
     /// Waits for room in the queue.
     WaitsForRoom,
+    /// In the queue, and the driver has not run since.
+    HandedIn,
     /// In the queue, behind a batch that is full.
     Queued,
     /// In the batch that is being filled; or that one waits for a slot.
     Pending,
-    /// In flight, before the first poll of the call's future.
-    Begun,
     /// In flight, in the middle of it.
     InFlight,
     /// The answer was sent to it, and it was not polled since.
@@ -40,9 +40,9 @@ enum Point {
 const POINTS: [Point; 7] = [
     Point::Unpolled,
     Point::WaitsForRoom,
+    Point::HandedIn,
     Point::Queued,
     Point::Pending,
-    Point::Begun,
     Point::InFlight,
     Point::Answered,
 ];
@@ -86,7 +86,7 @@ async fn b4_a_caller_that_leaves_at_any_point_touches_nobody_else() {
 
         // Others take the places that make the victim wait where it should.
         let before = match point {
-            Point::Unpolled | Point::Begun | Point::InFlight | Point::Answered => 1,
+            Point::Unpolled | Point::HandedIn | Point::InFlight | Point::Answered => 1,
             // Two in flight, one pending.
             Point::Pending => 3,
             // And that batch is full.
@@ -103,7 +103,7 @@ async fn b4_a_caller_that_leaves_at_any_point_touches_nobody_else() {
         if point != Point::Unpolled {
             assert!(poll_once(&mut victim).is_none());
         }
-        if point != Point::Begun {
+        if point != Point::HandedIn {
             settle().await;
         }
         if point == Point::Answered {
@@ -115,7 +115,7 @@ async fn b4_a_caller_that_leaves_at_any_point_touches_nobody_else() {
 
         // As many more as make every batch full, and the way is free.
         let sent = matches!(point, Point::InFlight | Point::Answered);
-        let taken_out = matches!(point, Point::Begun | Point::Queued | Point::Pending);
+        let taken_out = matches!(point, Point::HandedIn | Point::Queued | Point::Pending);
         for n in before..before + 4 {
             others.push((n, spawn(n)));
         }
@@ -203,6 +203,101 @@ async fn b4_a_panic_at_any_point_of_a_call_is_told_to_its_callers() {
     }
     batcher.close().await;
     assert_eq!(batcher.stats().slots.available, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_call_that_hangs_holds_its_own_callers_and_its_slot_only() {
+    let config =
+        RequestConfig { min_requests: 1, max_requests: 1, in_flight: 2, ..Default::default() };
+    let batcher: RequestBatcher<u64, u64, String> =
+        RequestBatcher::new(config, |n: Vec<u64>| async move {
+            if n[0] == 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(n)
+        })
+        .unwrap();
+    let hangs = {
+        let batcher = batcher.clone();
+        tokio::spawn(async move { batcher.call(0).await })
+    };
+    settle().await;
+    for n in 1..100 {
+        assert_eq!(batcher.call(n).await.unwrap(), n);
+    }
+    let late = batcher.call_by(0, Instant::now() + 50 * MS).await.unwrap_err();
+    assert!(matches!(late, RequestError::DeadlinePassed), "a deadline ends the wait");
+    let stats = batcher.stats();
+    assert_eq!((stats.held, stats.slots.available), (2, 0));
+    assert!(!hangs.is_finished());
+}
+
+/// Where `close` and `flush` wait: for room in the queue, and for the end.
+#[tokio::test(start_paused = true)]
+async fn b4_close_and_flush_may_be_dropped_anywhere_and_called_again() {
+    for room in [false, true] {
+        let config = RequestConfig {
+            min_requests: 1,
+            max_requests: 1,
+            in_flight: 1,
+            max_waiting: 1,
+            ..Default::default()
+        };
+        let batcher: RequestBatcher<u64, u64, String> =
+            RequestBatcher::new(config, |n: Vec<u64>| async move {
+                sleep(10 * MS).await;
+                Ok(n)
+            })
+            .unwrap();
+        // One is in flight, one pending, and one fills the queue, where there is no room.
+        let mut calls = Vec::new();
+        for n in 0..if room { 1 } else { 3 } {
+            let batcher = batcher.clone();
+            calls.push(tokio::spawn(async move { batcher.call(n).await }));
+            settle().await;
+        }
+        let mut flush = Box::pin(batcher.flush());
+        assert_eq!(poll_once(&mut flush).is_some(), room);
+        drop(flush);
+        settle().await;
+        let mut close = Box::pin(batcher.close());
+        assert!(poll_once(&mut close).is_none(), "it waits for room, or for the end");
+        drop(close);
+        settle().await;
+        let closed =
+            matches!(poll_once(&mut Box::pin(batcher.call(9))), Some(Err(RequestError::Closed)));
+        assert_eq!(closed, room, "where it was handed in it goes on by itself");
+        batcher.close().await;
+        for (n, call) in (0..).zip(calls) {
+            assert_eq!(call.await.unwrap().unwrap(), n);
+        }
+        check_books(&batcher.stats(), 0);
+    }
+}
+
+/// Callers wait in the batch that is being filled, and in one that is in flight.
+#[test]
+fn b4_a_runtime_that_ends_tells_who_still_waits() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for (min_requests, in_flight) in [(2, 0), (1, 1)] {
+        let (one, other) = (runtime(), runtime());
+        let config =
+            RequestConfig { timeout: Duration::MAX, min_requests, ..RequestConfig::default() };
+        let batcher = one.block_on(async {
+            RequestBatcher::<u8, u8, String>::new(config, |_| std::future::pending()).unwrap()
+        });
+        let mut call = Box::pin(batcher.call(1));
+        assert!(poll_once(&mut call).is_none());
+        one.block_on(settle());
+        assert_eq!(batcher.stats().batches, in_flight);
+        drop(one);
+        let lost = other.block_on(call).unwrap_err();
+        assert!(matches!(lost, RequestError::Lost), "{lost}");
+        let closed = other.block_on(batcher.call(1)).unwrap_err();
+        assert!(matches!(closed, RequestError::Closed), "{closed}");
+        // The driver is gone: there is nothing to wait for.
+        other.block_on(batcher.close());
+    }
 }
 
 /// Counts itself while it lives, and panics in its drop where it should.
