@@ -378,7 +378,7 @@ fn partitions(report: &mut Report) {
         out.clear();
     }
     report.row("batcher/partitioned", "ns/payload", Better::Lower, median(samples), None);
-    report.note("`partitioned` has 1000 keys in turn; no rival keeps its count and bytes bounded");
+    report.note("`partitioned` has 1000 keys in turn; it has no rival here");
 }
 
 /// Items a second against a backend that takes 10 ms a call, on a simulated clock: the figures are

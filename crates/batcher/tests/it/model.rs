@@ -85,7 +85,8 @@ fn run(
 ) -> Vec<Payload> {
     let mut batcher = Batcher::new(Signal::Traces, config.clone()).unwrap();
     let (mut now, mut next, mut out) = (Instant::now() + Duration::from_secs(9), 0, Vec::new());
-    for _ in 0..300 {
+    let (mut sent, mut seen) = (0, 0);
+    for _ in 0..200 {
         if rng.u8(..4) == 0 {
             now += Duration::from_millis(rng.u64(..60));
             out.extend(batcher.poll(now));
@@ -100,8 +101,9 @@ fn run(
         let offered = Offered { numbers: all.collect(), bytes: payload.bytes(), deadline };
         batcher.offer_by(now, payload, deadline, &mut out);
         each(Step { now, offered: Some(&offered), batcher: &batcher });
-        let held = batcher.items() + out.iter().map(Payload::items).sum::<u64>();
-        assert_eq!(held, next, "every item is in a batch or pending");
+        sent += out[seen..].iter().map(Payload::items).sum::<u64>();
+        seen = out.len();
+        assert_eq!(sent + batcher.items(), next, "every item is in a batch or pending");
     }
     out.extend(batcher.close());
     assert_eq!(batcher.stats().items, next);
@@ -140,7 +142,7 @@ fn b1_batches_are_those_of_a_naive_model() {
 #[test]
 fn b1_whatever_is_cut_stays_whole_in_order_and_within_all_limits() {
     let mut cut = 0;
-    for seed in 0..200 {
+    for seed in 0..50 {
         let mut rng = Rng::with_seed(seed);
         let max_items = rng.u64(1..80);
         let min_items = if rng.bool() { rng.u64(..=max_items) } else { u64::MAX };

@@ -36,7 +36,7 @@ fn of(batches: &[Batch<Arc<[u8]>>]) -> Vec<Sent> {
 /// Where there is room for all keys it is a batcher a key.
 #[test]
 fn b1_partitions_are_batchers_side_by_side() {
-    for seed in 0..40 {
+    for seed in 0..20 {
         let mut rng = Rng::with_seed(seed);
         let each = Config {
             min_items: rng.u64(5..40),
@@ -94,7 +94,7 @@ fn b1_partitions_are_batchers_side_by_side() {
 /// With few places, few bytes and little time: nothing is lost, mixed up or out of bounds.
 #[test]
 fn b1_bounds_hold_and_nothing_is_lost_or_mixed_up() {
-    for seed in 0..60 {
+    for seed in 0..30 {
         let mut rng = Rng::with_seed(seed);
         let on_full = if seed % 2 == 0 { OnFull::Evict } else { OnFull::ShareRest };
         let most = rng.usize(1..20);
@@ -105,6 +105,7 @@ fn b1_bounds_hold_and_nothing_is_lost_or_mixed_up() {
         let mut ours = partitioned(each, config);
         let (mut now, mut number, mut batches) = (Instant::now(), 0u64, Vec::new());
         let mut offered: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let (mut sent, mut seen) = (0, 0);
         for _ in 0..2000 {
             now += MS * rng.u32(..10);
             if rng.bool() {
@@ -118,8 +119,9 @@ fn b1_bounds_hold_and_nothing_is_lost_or_mixed_up() {
             ours.offer(now, &key(name), numbered(all, 3), None, &mut batches);
             let stats = ours.stats();
             assert!(stats.partitions <= most && stats.bytes_held <= max_bytes, "seed {seed}");
-            let out: u64 = batches.iter().map(|batch| batch.payload.items()).sum();
-            assert_eq!(stats.items_held + out, number, "seed {seed}");
+            sent += batches[seen..].iter().map(|batch| batch.payload.items()).sum::<u64>();
+            seen = batches.len();
+            assert_eq!(stats.items_held + sent, number, "seed {seed}");
         }
         ours.close(&mut batches);
         let stats = ours.stats();
@@ -142,7 +144,7 @@ fn b1_bounds_hold_and_nothing_is_lost_or_mixed_up() {
                 for (its, numbers) in of(&batches) {
                     let own = its.map(|its| u32::from_le_bytes((*its).try_into().unwrap()));
                     for number in numbers {
-                        assert!(own.is_none_or(|own| offered[&own].contains(&number)));
+                        assert!(own.is_none_or(|own| offered[&own].binary_search(&number).is_ok()));
                         assert!(seen.insert(number), "{number} came twice");
                     }
                 }
