@@ -103,9 +103,8 @@ impl<K: Clone + Eq + Hash> Slots<K> {
         if slot == Self::REST {
             return;
         }
-        // The list is in the order of time even where a caller's clock steps back.
-        let last = self.slots.get(self.newest).and_then(|newest| newest.used);
-        self.slots[slot].used = Some(now).max(last);
+        // Where a caller's clock steps back, some live a little longer: only the oldest is looked at.
+        self.slots[slot].used = Some(now);
         if slot != self.newest {
             self.unlink(slot);
             self.link(slot);

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Instant;
 
 use teleflow_batcher::{Batcher, Config};
-use teleflow_otlp::Payload;
+use teleflow_otlp::{Payload, Signal};
 
 use crate::spans::{gauge, numbered, numbers};
 
@@ -32,6 +32,18 @@ fn b1_a_large_envelope_is_not_repeated_for_every_item() {
     assert!(bytes <= payload.bytes() + config.max_split_overhead + 60_100, "{bytes} bytes");
     assert!(bytes > MIB, "it was cut as far as it may");
     assert_eq!((all(&batches), loosened), ((0..10_000).collect(), 1));
+}
+
+#[test]
+fn b1_a_piece_that_may_have_more_items_takes_along_no_others() {
+    let config = Config { min_items: 6, max_items: NonZeroU64::new(6), ..Config::default() };
+    let mut batcher = Batcher::new(Signal::Traces, config).unwrap();
+    let (now, mut out) = (Instant::now(), Vec::new());
+    batcher.offer(now, numbered(0..5, 0), &mut out);
+    // Above 64 KiB of envelope, a piece may have as many items as weigh as much.
+    batcher.offer(now, numbered(5..105, 100_000), &mut out);
+    assert_eq!(out.iter().map(Payload::items).collect::<Vec<_>>(), [5, 100]);
+    assert_eq!(all(&out), (0..105).collect::<Vec<_>>());
 }
 
 #[test]

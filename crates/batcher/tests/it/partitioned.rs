@@ -213,3 +213,16 @@ fn b1_partitions_that_may_hold_less_than_one_of_them_are_refused() {
     let error = Partitioned::<u8>::new(Signal::Logs, Config::default(), config).unwrap_err();
     assert_eq!(error, ConfigError::PartitionBytes { one: 4_000_000, all: 10 });
 }
+
+#[test]
+fn b1_a_partition_that_goes_before_its_batch_is_due_sends_it() {
+    let config = PartitionConfig { idle: Some(50 * MS), ..PartitionConfig::default() };
+    let mut ours = partitioned(Config::default(), config);
+    let (now, mut batches) = (Instant::now(), Vec::new());
+    ours.offer(now, &key(1), numbered(0..1, 0), None, &mut batches);
+    assert_eq!(ours.next_deadline(), Some(now + 50 * MS));
+    ours.poll(now + 50 * MS, &mut batches);
+    assert_eq!(of(&batches), [(Some(key(1)), vec![0])]);
+    assert_eq!((ours.stats().expired, ours.stats().batches.for_pressure), (1, 1));
+    assert_eq!(ours.next_deadline(), None);
+}
