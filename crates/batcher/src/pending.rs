@@ -73,6 +73,9 @@ impl Pending {
             // Envelopes without items are not worth sending: the protocol forbids it.
             return;
         }
+        // Before anything is changed: who catches the panic finds all as it was.
+        let signal = self.payload.signal();
+        assert_eq!(signal, payload.signal(), "a batch is of one signal");
         stats.payloads += 1;
         stats.items += payload.items();
         // The byte limit is met by sending early: cutting would copy. The item limit is exact.

@@ -251,3 +251,11 @@ fn b5_merging_copies_no_telemetry() {
     assert_eq!(merged, [places(&payloads[0]), places(&payloads[1])]);
     assert_eq!(validate(Signal::Traces, &batch.to_bytes()), Ok(7));
 }
+
+#[test]
+fn b1_a_payload_of_another_signal_panics_and_changes_nothing() {
+    let mut batcher = Batcher::new(Signal::Logs, Config::default()).unwrap();
+    let offer = || batcher.offer(Instant::now(), spans(1), &mut Vec::new());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(offer)).is_err());
+    assert_eq!((batcher.items(), batcher.stats().items, batcher.next_deadline()), (0, 0, None));
+}
