@@ -195,8 +195,9 @@ fn merging(batch: &config::QueueBatch) -> batcher::Config {
             ..default
         },
         config::Sizer::Bytes => batcher::Config {
-            min_items: u64::MAX,
-            min_bytes: batch.min_size,
+            // Zero sends what comes.
+            min_items: if batch.min_size == 0 { 0 } else { u64::MAX },
+            min_bytes: NonZeroUsize::new(batch.min_size),
             max_bytes: max.map_or(least_max_bytes, NonZeroUsize::get),
             ..default
         },
@@ -401,6 +402,7 @@ service:
             of("{ queue_size: 7, sizer: bytes, batch: { min_size: 10, max_size: 20 } }");
         assert_eq!((bytes.max_bytes.get(), bytes.max_items), (7, None));
         let batch = batch.unwrap();
-        assert_eq!((batch.min_items, batch.min_bytes, batch.max_bytes), (u64::MAX, 10, 20));
+        let min_bytes = NonZeroUsize::new(10);
+        assert_eq!((batch.min_items, batch.min_bytes, batch.max_bytes), (u64::MAX, min_bytes, 20));
     }
 }
