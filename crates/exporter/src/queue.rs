@@ -9,6 +9,7 @@ mod shared;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use teleflow_otlp::{Answer, Payload, Signal};
 use thiserror::Error;
@@ -322,6 +323,12 @@ impl Queue {
             stats.in_flight_bytes += flight.bytes;
         }
         stats
+    }
+
+    /// How long the exports took that have ended since this was last asked, retries included: the
+    /// last 64 of them. Who makes batches can learn from it how long to collect.
+    pub fn take_export_times(&self) -> impl Iterator<Item = Duration> + use<> {
+        std::mem::take(&mut self.shared.lock().times).into_iter()
     }
 
     fn lock_consumers(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -176,6 +176,7 @@ impl Lane {
     fn route(&self, work: &mut Work, is_last: bool) {
         let now = Instant::now().into_std();
         let mut stages = self.stages.lock();
+        stages.learn(&self.queues);
         for batch in work.batches.drain(..) {
             self.ledger.dispatch(batch.items());
             let ways = batch.fan_out(self.queues.len());
@@ -214,6 +215,16 @@ impl Lane {
 // === impl State ===
 
 impl State {
+    /// Tells the batchers how long exports take.
+    fn learn(&mut self, queues: &[Arc<Queue>]) {
+        for (queue, outlet) in queues.iter().zip(&mut self.outlets) {
+            for took in queue.take_export_times() {
+                let batchers = self.batcher.iter_mut().chain(&mut *outlet);
+                batchers.for_each(|batcher| batcher.exported(took));
+            }
+        }
+    }
+
     fn next_deadline(&self) -> Option<std::time::Instant> {
         let sampler = self.sampler.as_ref().and_then(TailSampler::next_deadline);
         let batchers = self.batcher.iter().chain(self.outlets.iter().flatten());

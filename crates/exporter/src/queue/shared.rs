@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use teleflow_otlp::{Ack, Payload, Signal};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::{Drained, Observer, Outcome, QueueConfig, Refused};
 use crate::{AnyExporter, ExportError, Exporter as _};
@@ -46,6 +48,8 @@ pub(super) struct State {
     /// Against the bounds: queued, in flight, and permits.
     pub(super) held_requests: usize,
     pub(super) held: Size,
+    /// How long exports took that nobody asked for yet: the last few.
+    pub(super) times: VecDeque<Duration>,
     pub(super) closed: bool,
 }
 
@@ -55,7 +59,12 @@ pub(super) struct Flight {
     pub(super) signal: Signal,
     pub(super) items: u64,
     pub(super) bytes: usize,
+    /// When its export, or its wait for one, began.
+    pub(super) since: Instant,
 }
+
+/// How many export times are kept for who asks.
+const MAX_TIMES: usize = 64;
 
 /// A consumer's hold on its flight: reports it as abandoned unless it lands.
 struct Landing<'a> {
@@ -111,6 +120,7 @@ impl Shared {
                 in_flight: vec![None; config.num_consumers.get()].into(),
                 held_requests: 0,
                 held: Size::default(),
+                times: VecDeque::new(),
                 closed: false,
             }),
             ready: Semaphore::new(0),
@@ -162,6 +172,7 @@ impl Shared {
             signal: payload.signal(),
             items: payload.items(),
             bytes: payload.bytes(),
+            since: Instant::now(),
         });
         Some(payload)
     }
@@ -170,6 +181,10 @@ impl Shared {
     fn end(&self, consumer: usize, outcome: Outcome<'_>) -> Option<Flight> {
         let mut state = self.lock();
         let flight = state.in_flight[consumer].take()?;
+        if state.times.len() == MAX_TIMES {
+            state.times.pop_front();
+        }
+        state.times.push_back(flight.since.elapsed());
         state.held_requests -= 1;
         state.held.items -= flight.items;
         state.held.bytes -= flight.bytes;
@@ -198,12 +213,13 @@ impl Shared {
                 signal: payload.signal(),
                 items: payload.items(),
                 bytes: payload.bytes(),
+                since: Instant::now(),
             }));
             state.items = 0;
             state.bytes = 0;
         }
         let mut drained = Drained::default();
-        for Flight { signal, items, bytes } in left {
+        for Flight { signal, items, bytes, .. } in left {
             drained.abandoned_requests += 1;
             drained.abandoned_items += items;
             drained.abandoned_bytes += bytes as u64;

@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use teleflow::exporter::{Exporter as _, QueueConfig};
-use teleflow::{LaneConfig, Pipeline, Sending, Signal, StartError, batcher};
+use teleflow::exporter::{Delivered, ExportError, Exporter, QueueConfig};
+use teleflow::{LaneConfig, Payload, Pipeline, Sending, Signal, StartError, batcher};
 use teleflow_testkit::sink::Sink;
 use teleflow_testkit::telemetry::Telemetry;
 use tokio::time::Instant;
@@ -96,4 +96,48 @@ async fn a_batch_that_can_never_be_full_is_refused_by_the_exporters_name() {
     let error = builder.exporter("sink", Sink::new(), sending).lane(lane).start().await;
     let error = error.unwrap_err();
     assert!(matches!(&error, StartError::Sending { exporter, .. } if exporter == "sink"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_may_adapt_waits_as_long_as_exports_take() {
+    let wait = |slow: Duration| async move {
+        let sink = Slow(Sink::new(), slow);
+        let range = batcher::WaitRange::default();
+        let batch = batcher::Config {
+            min_items: u64::MAX,
+            adaptive: Some(range),
+            ..batcher::Config::default()
+        };
+        let sending = Sending { batch: Some(batch), queue: QueueConfig::default() };
+        let pipeline = Pipeline::builder()
+            .inlet("in")
+            .exporter("sink", sink.clone(), sending)
+            .lane(LaneConfig::new("logs", Signal::Logs).from("in").to("sink"))
+            .start()
+            .await
+            .unwrap();
+        let inlet = pipeline.inlet("in").unwrap();
+        let mut telemetry = Telemetry::new(1);
+        for _ in 0..400 {
+            inlet.send(payload(Signal::Logs, &mut telemetry)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let books = pipeline.shutdown(in_a_while()).await;
+        assert!(books.balance() && books.accounts[0].held == 0, "{books}");
+        sink.0.taken().len()
+    };
+    let (fast, slow) = (wait(Duration::from_millis(5)).await, wait(Duration::from_secs(3)).await);
+    // Of twenty seconds; the 200 ms at which both begin would make about eighty.
+    assert!(fast > 250 && slow < 40, "{fast} and {slow} batches");
+}
+
+/// A sink that takes its time.
+#[derive(Clone, Debug)]
+struct Slow(Sink, Duration);
+
+impl Exporter for Slow {
+    async fn export(&self, payload: Payload) -> Result<Delivered, ExportError> {
+        tokio::time::sleep(self.1).await;
+        self.0.export(payload).await
+    }
 }
