@@ -56,7 +56,7 @@ const tracing = new BasicTracerProvider({
 });
 const logging = new LoggerProvider({
   resource,
-  processors: [new SimpleLogRecordProcessor(logs)],
+  processors: [new SimpleLogRecordProcessor({ exporter: logs })],
 });
 const tracer = tracing.getTracer("interop.scope", "1.2.3");
 const logger = logging.getLogger("interop.scope", "1.2.3");
