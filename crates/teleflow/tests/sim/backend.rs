@@ -8,10 +8,10 @@ use fastrand::Rng;
 use teleflow::Payload;
 use teleflow::exporter::{Delivered, ExportError, Exporter};
 use teleflow::otlp::{Code, Status};
-use tokio::time::sleep;
 
 use crate::link::Link;
 use crate::spans::numbers;
+use crate::world::pass;
 
 /// A backend at the end of a link. Clones are the same.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ impl Backend {
         match mood {
             Mood::Take => Ok(self.take(&numbers, 0)),
             Mood::Slow => {
-                sleep(delay * 3).await;
+                pass(delay * 3).await;
                 Ok(self.take(&numbers, 0))
             }
             Mood::Busy => Err(ExportError::Http { status: 503, retry_after: Some(delay) }),

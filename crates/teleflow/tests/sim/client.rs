@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use teleflow_testkit::telemetry::Telemetry;
-use tokio::time::sleep;
 
 use crate::gateway::Door;
 use crate::spans::{numbered, numbers};
+use crate::world::pass;
 
 /// What it knows of its spans, by their numbers.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(crate) async fn run(mut rng: Rng, door: Door, mut next: u64) -> Sent {
     let mut telemetry = Telemetry::new(rng.u64(..));
     let mut sent = Sent::default();
     for _ in 0..rng.usize(3..25) {
-        sleep(Duration::from_millis(rng.u64(..1500))).await;
+        pass(Duration::from_millis(rng.u64(..1500))).await;
         let payload = numbered(&mut telemetry, &mut next);
         let mut tries = rng.u32(1..8);
         loop {
@@ -38,7 +38,7 @@ pub(crate) async fn run(mut rng: Rng, door: Door, mut next: u64) -> Sent {
                 }
                 Err(_) => {
                     tries -= 1;
-                    sleep(Duration::from_millis(rng.u64(100..3000))).await;
+                    pass(Duration::from_millis(rng.u64(100..3000))).await;
                 }
             }
         }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use teleflow::exporter::ExportError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
+
+use crate::world::pass;
 
 /// Loses and delays. Clones are the same link.
 #[derive(Clone, Debug)]
@@ -87,7 +89,7 @@ impl Link {
             let delay = Duration::from_millis(state.rng.u64(..=slowest));
             (delay, Instant::now() < state.cut_until, state.rng.u32(..1000) < state.lossy)
         };
-        sleep(delay).await;
+        pass(delay).await;
         match (is_cut, is_lost) {
             (true, _) => Err(ExportError::Unreachable("the link is cut".into())),
             // Nobody says anything any more.

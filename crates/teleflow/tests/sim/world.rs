@@ -83,7 +83,7 @@ impl World {
                     }
                     None => break,
                 },
-                () = sleep(Duration::from_millis(500)) => self.go_wrong().await,
+                () = pass(Duration::from_millis(500)) => self.go_wrong().await,
             }
         }
         // All is well again, and what is held has time to arrive.
@@ -93,7 +93,7 @@ impl World {
             backend.heal();
         }
         self.far.door().link.heal();
-        sleep(Duration::from_secs(self.rng.u64(..1200))).await;
+        pass(Duration::from_secs(self.rng.u64(..1200))).await;
         let uncertain = self.uncertain();
         let patience = Duration::from_secs(self.rng.u64(..120));
         let mut books = self.near.end(patience).await;
@@ -157,6 +157,11 @@ impl World {
         let doors = self.near.door().link.uncertain() + self.far.door().link.uncertain();
         doors + self.backends.iter().map(|backend| backend.link.uncertain()).sum::<u64>()
     }
+}
+
+/// Lets time go on, which nobody waits for: it is paused.
+pub(crate) async fn pass(time: Duration) {
+    sleep(time).await;
 }
 
 fn lost(books: &[Books], of: impl Fn(&teleflow::Account) -> u64) -> u64 {
