@@ -1,6 +1,5 @@
 //! Many jobs at once, but not more than allowed, and their results in one place.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -11,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use thiserror::Error;
 use tokio::task::JoinSet;
+
+use crate::panic::{Payload, Quiet};
 
 /// Runs jobs on tokio's workers, so many at a time.
 ///
@@ -62,7 +63,7 @@ struct Shared<I> {
 }
 
 /// What one task did: its results, each with its job's number.
-type Done<T> = Result<Vec<(usize, T)>, Box<dyn Any + Send>>;
+type Done<T> = Result<Quiet<Vec<(usize, T)>>, Payload>;
 
 // === impl FanOut ===
 
@@ -211,7 +212,8 @@ impl FanOut {
         let mut all: Vec<(usize, _)> = Vec::with_capacity(least);
         while let Some(done) = running.join_next().await {
             match done {
-                Ok(Ok(mut results)) => {
+                Ok(Ok(results)) => {
+                    let mut results = results.take().unwrap_or_default();
                     let is_last = results.last().is_some_and(|(_, result)| ends(result));
                     all.append(&mut results);
                     if is_last {
@@ -262,7 +264,8 @@ where
     };
     let ended = AssertUnwindSafe(all).catch_unwind().await;
     match ended {
-        Ok(()) => Ok(results),
+        // Who drops the set has no use for a panic of what is in it.
+        Ok(()) => Ok(Quiet::new(results)),
         Err(panic) => {
             shared.is_over.store(true, Ordering::Release);
             Err(panic)

@@ -35,6 +35,28 @@ pub(crate) fn drop_quietly<T>(value: T) {
 /// So many panics in a row, each in what the one before carried, are dropped.
 const MOST_PANICS: u32 = 16;
 
+/// What belongs to a user, wherever it is dropped: quietly.
+pub(crate) struct Quiet<T>(Option<T>);
+
+// === impl Quiet ===
+
+impl<T> Quiet<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    /// It is there until this or the drop.
+    pub(crate) fn take(mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T> Drop for Quiet<T> {
+    fn drop(&mut self) {
+        drop_quietly(self.0.take());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
