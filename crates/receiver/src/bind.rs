@@ -3,13 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use teleflow_concurrency::Budget;
 use teleflow_otlp::Signal;
 use thiserror::Error;
 use tokio::net::{self, TcpListener};
+use tokio::time::Instant;
 
-use crate::budget::Budget;
 use crate::config::Paths;
+use crate::overload::{Bounds, Overload};
 use crate::serve::Core;
 use crate::stats::{Counters, Stats};
 use crate::{Config, HttpConfig};
@@ -70,7 +73,7 @@ impl Receiver {
     ///
     /// Dropping the future gives back every port.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let Config { grpc, http, signals, limits, timeouts } = config;
+        let Config { grpc, http, signals, limits, timeouts, budget } = config;
         // Compressed and inflated, a request may be held twice for a moment.
         let bound = |bytes: usize| bytes.min(limits.max_in_flight_bytes / 2);
         let max_request_bytes = [
@@ -88,6 +91,8 @@ impl Receiver {
             }
             None => (None, Paths::default()),
         };
+        let bytes = (limits.max_in_flight_bytes as u64).min(Budget::MAX_BYTES);
+        let bounds = Bounds { min: limits.retry_after, max: limits.max_retry_after };
         let core = Core {
             limits,
             max_request_bytes,
@@ -95,7 +100,10 @@ impl Receiver {
             paths,
             signals,
             counters: Arc::new(Counters::default()),
-            budget: Budget::new(limits.max_in_flight_bytes),
+            budget: budget.unwrap_or_else(|| Budget::new("receiver", bytes)),
+            promised: AtomicU64::new(0),
+            max_promised: bytes / 2,
+            overload: Overload::new(bounds, Instant::now()),
         };
         Ok(Self { grpc, http, core: Arc::new(core) })
     }
@@ -112,7 +120,7 @@ impl Receiver {
 
     /// A view of the counters that outlives the receiver.
     pub fn stats(&self) -> Stats {
-        Stats::new(Arc::clone(&self.core.counters), Arc::clone(&self.core.budget))
+        Stats::new(Arc::clone(&self.core.counters), self.core.budget.clone())
     }
 }
 

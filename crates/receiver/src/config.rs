@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use teleflow_concurrency::Budget;
 use teleflow_otlp::{DEFAULT_MAX_REQUEST_BYTES, Signal};
 
 /// Where to listen and how much to take.
@@ -20,6 +21,11 @@ pub struct Config {
     pub limits: Limits,
     /// How long clients may take, on each connection.
     pub timeouts: Timeouts,
+    /// Where the bytes of requests are drawn from. Default: `None`, an account of
+    /// [`Limits::max_in_flight_bytes`] of its own. With one that others draw from as well, a
+    /// receiver refuses what the whole program has no room for; `max_in_flight_bytes` should then be
+    /// what this account has.
+    pub budget: Option<Budget>,
 }
 
 /// How OTLP/gRPC is served.
@@ -72,9 +78,15 @@ pub struct Limits {
     pub max_connections: usize,
     /// The most requests at a time on one HTTP/2 connection. Default: 200. More wait at the client.
     pub max_concurrent_streams: u32,
-    /// What a client is told to wait when `max_in_flight_bytes` are taken. Default: 1 s. Zero
-    /// leaves the wait to the client's own back-off.
+    /// The shortest wait that a client is told when there is no room. Default: 1 s. Zero leaves the
+    /// wait to the client's own back-off.
+    ///
+    /// The wait itself follows the load: clients are called back at the pace at which room is made,
+    /// each with a random part of up to a half, so that they do not come all at once.
     pub retry_after: Duration,
+    /// The longest such wait, before the random part. Default: 30 s. Longer ones spread more clients;
+    /// they also leave a receiver idle for longer that has room again.
+    pub max_retry_after: Duration,
 }
 
 /// Bounds of how long clients can make a receiver wait.
@@ -102,6 +114,7 @@ impl Default for Config {
             signals: [true; 3],
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            budget: None,
         }
     }
 }
@@ -164,6 +177,7 @@ impl Default for Limits {
             max_connections: 10_000,
             max_concurrent_streams: 200,
             retry_after: Duration::from_secs(1),
+            max_retry_after: Duration::from_secs(30),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! OTLP/HTTP: three paths to post to, in protobuf or JSON.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use teleflow_otlp::{ExportResponse, Payload, json};
 use tokio::time;
 
 use crate::body::Metered;
-use crate::inflate::gunzip;
+use crate::inflate::Encoding;
 use crate::rejection::Rejection;
 use crate::reply::Reply;
 use crate::request::{InFlight, deliver};
@@ -36,7 +35,7 @@ pub(crate) async fn answer<C: Consumer>(
     server: &Server<C>,
     request: Request<Incoming>,
 ) -> Response<Reply> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let format = Format::of(&head.headers);
     let in_error = format.unwrap_or(Format::Protobuf);
     let signal = server.core.paths.signal(head.uri.path());
@@ -53,16 +52,14 @@ pub(crate) async fn answer<C: Consumer>(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let in_flight = InFlight::new(&server.core, Transport::Http, signal);
-    let limit = server.core.max_request_bytes(Transport::Http);
-    let mut body = Metered::new(body, Arc::clone(&in_flight), limit);
-    let outcome = match read(&head.headers, format, &mut body, &in_flight).await {
+    let mut in_flight = InFlight::new(&server.core, Transport::Http, signal);
+    let outcome = match read(&head.headers, format, &mut body, &mut in_flight).await {
         Ok(payload) => {
             drop(body);
-            deliver(&server.consumer, payload).await
+            deliver(&server.consumer, &server.core, payload).await
         }
         Err(rejection) => {
-            discard(&head, body.into_inner());
+            discard(&head, body);
             Err(rejection)
         }
     };
@@ -82,8 +79,8 @@ pub(crate) async fn answer<C: Consumer>(
 async fn read(
     headers: &HeaderMap,
     format: Option<Format>,
-    body: &mut Metered,
-    in_flight: &InFlight,
+    body: &mut Incoming,
+    in_flight: &mut InFlight,
 ) -> Result<Payload, Rejection> {
     let format = format.ok_or_else(|| {
         Rejection::http(
@@ -91,16 +88,15 @@ async fn read(
             "the content type must be application/x-protobuf or application/json",
         )
     })?;
-    let is_gzip = is_gzip(headers)?;
-    let signal = in_flight.signal();
-    let limit = in_flight.core().max_request_bytes(Transport::Http);
+    let encoding = encoding(headers)?;
+    let (signal, limit) = (in_flight.signal(), in_flight.limit());
 
-    let mut bytes = body.read_to_end().await?;
+    let mut bytes = Metered::new(body, in_flight).read_to_end().await?;
     if bytes.is_empty() {
         return Ok(Payload::empty(signal));
     }
-    if is_gzip {
-        bytes = gunzip(&bytes, limit, in_flight)?;
+    if let Some(encoding) = encoding {
+        bytes = encoding.inflate(&bytes, in_flight).await?;
     }
     let payload = match format {
         Format::Protobuf => Payload::parse(signal, bytes)
@@ -115,7 +111,7 @@ async fn read(
             Payload::trusted(signal, crate::body::exact(request), items)
         }
     };
-    in_flight.lease.shrink_to(payload.bytes());
+    in_flight.shrink_to(payload.bytes());
     Ok(payload)
 }
 
@@ -143,20 +139,16 @@ impl Format {
     }
 }
 
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Rejection> {
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Rejection> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let (first, second) = (values.next(), values.next());
-    let Some(value) = first else { return Ok(false) };
-    match value.to_str().map(str::trim) {
-        Ok(name) if second.is_none() && name.eq_ignore_ascii_case("gzip") => Ok(true),
-        Ok(name)
-            if second.is_none() && (name.is_empty() || name.eq_ignore_ascii_case("identity")) =>
-        {
-            Ok(false)
-        }
+    let Some(name) = first else { return Ok(None) };
+    match Encoding::of(name.as_bytes()) {
+        // Twice compressed is twice as much of a bomb, and nobody does it.
+        Ok(encoding) if second.is_none() => Ok(encoding),
         _ => Err(Rejection::http(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the content encoding must be gzip or identity",
+            format!("the content encoding must be one of {}", Encoding::NAMES),
         )),
     }
 }
@@ -175,10 +167,12 @@ fn error(format: Format, rejection: Rejection) -> Response<Reply> {
         Format::Json => response(http, format, status.to_json()),
     };
     if let Some(delay) = status.retry_delay {
-        response.headers_mut().insert(RETRY_AFTER, whole_seconds(delay).into());
+        // Rounding has put many together whom the wait had spread: one more second for every other.
+        let seconds = whole_seconds(delay).saturating_add(fastrand::u64(..2));
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     if http == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(Encoding::NAMES));
     }
     response
 }

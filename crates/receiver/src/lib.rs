@@ -45,13 +45,13 @@
 
 mod bind;
 mod body;
-mod budget;
 mod config;
 mod connection;
 mod consumer;
 mod grpc;
 mod http;
 mod inflate;
+mod overload;
 mod rejection;
 mod reply;
 mod request;

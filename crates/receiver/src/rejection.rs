@@ -54,8 +54,7 @@ impl Rejection {
     }
 
     /// Too much is in flight at the moment.
-    pub(crate) fn over_budget(retry_after: Duration) -> Self {
-        let retry_after = (!retry_after.is_zero()).then_some(retry_after);
+    pub(crate) fn over_budget(retry_after: Option<Duration>) -> Self {
         Self::refused(Refused {
             message: "too many bytes of requests in flight: send it again later".into(),
             ..Refused::overloaded(retry_after)
@@ -107,12 +106,3 @@ impl Rejection {
         )
     }
 }
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.status.message)
-    }
-}
-
-// The body of a request yields it, so that it can pass through the layers that read the body.
-impl std::error::Error for Rejection {}

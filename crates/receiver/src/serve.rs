@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use teleflow_concurrency::Budget;
 use teleflow_otlp::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,8 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::Budget;
 use crate::connection::{Activity, Socket, Verdict, Watch};
+use crate::overload::Overload;
 use crate::stats::Counters;
 use crate::{Consumer, Limits, Paths, Receiver, Timeouts, Transport, grpc, http};
 
@@ -65,7 +66,11 @@ pub(crate) struct Core {
     pub(crate) paths: Paths,
     pub(crate) signals: [bool; 3],
     pub(crate) counters: Arc<Counters>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Budget,
+    /// What is drawn from the budget on clients' words alone, and how much that may be.
+    pub(crate) promised: AtomicU64,
+    pub(crate) max_promised: u64,
+    pub(crate) overload: Overload,
 }
 
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use teleflow_concurrency::Budget;
 use teleflow_otlp::Signal;
 
-use crate::budget::Budget;
 use crate::rejection::Cause;
 
 /// A protocol that requests come by.
@@ -21,7 +21,7 @@ pub enum Transport {
 #[derive(Clone, Debug)]
 pub struct Stats {
     counters: Arc<Counters>,
-    budget: Arc<Budget>,
+    budget: Budget,
 }
 
 /// The counters at one moment. Each is exact; they are not read at the very same instant.
@@ -102,7 +102,7 @@ impl Transport {
 // === impl Stats ===
 
 impl Stats {
-    pub(crate) fn new(counters: Arc<Counters>, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(counters: Arc<Counters>, budget: Budget) -> Self {
         Self { counters, budget }
     }
 
@@ -116,7 +116,7 @@ impl Stats {
             connections: counters.connections.load(Relaxed),
             connections_refused: counters.connections_refused.load(Relaxed),
             accept_errors: counters.accept_errors.load(Relaxed),
-            bytes_in_flight: self.budget.taken(),
+            bytes_in_flight: self.budget.stats().held as usize,
         }
     }
 }

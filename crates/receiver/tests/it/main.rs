@@ -6,3 +6,5 @@ mod lifecycle;
 mod limits;
 mod malformed;
 mod support;
+#[cfg(feature = "zstd")]
+mod zstd;
