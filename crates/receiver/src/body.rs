@@ -22,9 +22,9 @@ pub(crate) const PREFIX: usize = 5;
 /// A body that draws from the budget before and as it comes, and ends with a [`Rejection`] when a
 /// bound is reached.
 #[derive(Debug)]
-pub(crate) struct Metered<'a> {
+pub(crate) struct Metered<'a, 'b> {
     body: &'a mut Incoming,
-    in_flight: &'a mut InFlight,
+    in_flight: &'a mut InFlight<'b>,
     /// Made when the body first has to be waited for: most have arrived with their head.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -38,8 +38,8 @@ pub(crate) struct Message {
 
 // === impl Metered ===
 
-impl<'a> Metered<'a> {
-    pub(crate) fn new(body: &'a mut Incoming, in_flight: &'a mut InFlight) -> Self {
+impl<'a, 'b> Metered<'a, 'b> {
+    pub(crate) fn new(body: &'a mut Incoming, in_flight: &'a mut InFlight<'b>) -> Self {
         Self { body, in_flight, timer: None }
     }
 

@@ -1,17 +1,19 @@
 //! OTLP/gRPC: three unary calls.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use teleflow_otlp::{Code, Payload, Signal, Status};
 
+use crate::auth::{Identity, Peer};
 use crate::body::{Metered, PREFIX};
 use crate::inflate::Encoding;
 use crate::rejection::Rejection;
 use crate::reply::Reply;
 use crate::request::{InFlight, deliver};
 use crate::serve::Server;
+use crate::watch::Activity;
 use crate::{Consumer, Transport};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -22,6 +24,8 @@ const STATUS: &str = "grpc-status";
 /// Answers one call.
 pub(crate) async fn answer<C: Consumer>(
     server: &Server<C>,
+    peer: &Peer,
+    activity: &Activity,
     request: Request<Incoming>,
 ) -> Response<Reply> {
     if !is_grpc(request.headers()) {
@@ -35,21 +39,35 @@ pub(crate) async fn answer<C: Consumer>(
         server.core.count_unrouted();
         return error(Status::new(Code::Unimplemented, "no such method"));
     };
-    let mut in_flight = InFlight::new(&server.core, Transport::Grpc, signal);
-    let outcome = match read(request, &mut in_flight).await {
-        Ok(payload) => deliver(&server.consumer, &server.core, payload).await,
+    let core = &*server.core;
+    let mut in_flight = InFlight::new(core, activity, Transport::Grpc, signal);
+    let outcome = match read(request, peer, &mut in_flight).await {
+        Ok((identity, payload)) => deliver(&server.consumer, core, identity, payload).await,
         Err(rejection) => Err(rejection),
     };
     in_flight.end(&outcome);
     match outcome {
         Ok(_) => success(),
-        Err(rejection) => error(rejection.status),
+        Err(rejection) => {
+            let mut response = error(rejection.status);
+            if let Some(auth) = core.auth(Transport::Grpc)
+                && rejection.http == StatusCode::UNAUTHORIZED
+            {
+                response.headers_mut().insert(WWW_AUTHENTICATE, auth.challenge());
+            }
+            response
+        }
     }
 }
 
 /// Reads the one message of the call.
-async fn read(request: Request<Incoming>, in_flight: &mut InFlight) -> Result<Payload, Rejection> {
+async fn read(
+    request: Request<Incoming>,
+    peer: &Peer,
+    in_flight: &mut InFlight<'_>,
+) -> Result<(Option<Identity>, Payload), Rejection> {
     let (head, mut body) = request.into_parts();
+    let identity = in_flight.identify(&head.headers, peer).await?;
     let encoding = encoding(&head.headers)?;
     let message = Metered::new(&mut body, in_flight).read_message().await?;
     let bytes = match (message.is_compressed, encoding) {
@@ -63,8 +81,10 @@ async fn read(request: Request<Incoming>, in_flight: &mut InFlight) -> Result<Pa
         }
     };
     in_flight.shrink_to(bytes.len());
-    Payload::parse(in_flight.signal(), bytes)
-        .map_err(|invalid| Rejection::invalid(invalid.to_string()))
+    match Payload::parse(in_flight.signal(), bytes) {
+        Ok(payload) => Ok((identity, payload)),
+        Err(invalid) => Err(Rejection::invalid(invalid.to_string())),
+    }
 }
 
 /// How the message may be compressed. The answer never is: it has no bytes.
@@ -81,7 +101,7 @@ fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Rejection> {
 }
 
 /// Whether the request says that it is a call with messages in protobuf.
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.as_bytes().strip_prefix(GRPC.as_bytes()))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue,
-    RETRY_AFTER,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -15,12 +15,14 @@ use hyper::body::Incoming;
 use teleflow_otlp::{ExportResponse, Payload, json};
 use tokio::time;
 
+use crate::auth::{Identity, Peer};
 use crate::body::Metered;
 use crate::inflate::Encoding;
 use crate::rejection::Rejection;
 use crate::reply::Reply;
 use crate::request::{InFlight, deliver};
 use crate::serve::Server;
+use crate::watch::Activity;
 use crate::{Consumer, Transport};
 
 /// How a message is written.
@@ -33,30 +35,52 @@ enum Format {
 /// Answers one request. An error is told in the request's format; in protobuf if that is not known.
 pub(crate) async fn answer<C: Consumer>(
     server: &Server<C>,
+    peer: &Peer,
+    activity: &Activity,
     request: Request<Incoming>,
 ) -> Response<Reply> {
+    let core = &*server.core;
+    let Some(cors) = &core.cors else { return route(server, peer, activity, request).await };
+    if let Some(response) = cors.preflight(request.method(), request.headers()) {
+        return response;
+    }
+    let allowed = cors.allow(request.headers());
+    let mut response = route(server, peer, activity, request).await;
+    if let Some(allowed) = allowed {
+        allowed.apply(response.headers_mut());
+    }
+    response
+}
+
+async fn route<C: Consumer>(
+    server: &Server<C>,
+    peer: &Peer,
+    activity: &Activity,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let core = &*server.core;
     let (head, mut body) = request.into_parts();
     let format = Format::of(&head.headers);
     let in_error = format.unwrap_or(Format::Protobuf);
-    let signal = server.core.paths.signal(head.uri.path());
-    let Some(signal) = signal.filter(|&signal| server.core.takes(signal)) else {
-        server.core.count_unrouted();
+    let signal = core.paths.signal(head.uri.path());
+    let Some(signal) = signal.filter(|&signal| core.takes(signal)) else {
+        core.count_unrouted();
         discard(&head, body);
         return error(in_error, Rejection::http(StatusCode::NOT_FOUND, "no such path"));
     };
     if head.method != Method::POST {
-        server.core.count_unrouted();
+        core.count_unrouted();
         discard(&head, body);
         let why = Rejection::http(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here");
         let mut response = error(in_error, why);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let mut in_flight = InFlight::new(&server.core, Transport::Http, signal);
-    let outcome = match read(&head.headers, format, &mut body, &mut in_flight).await {
-        Ok(payload) => {
+    let mut in_flight = InFlight::new(core, activity, Transport::Http, signal);
+    let outcome = match read(&head.headers, peer, format, &mut body, &mut in_flight).await {
+        Ok((identity, payload)) => {
             drop(body);
-            deliver(&server.consumer, &server.core, payload).await
+            deliver(&server.consumer, core, identity, payload).await
         }
         Err(rejection) => {
             discard(&head, body);
@@ -72,16 +96,25 @@ pub(crate) async fn answer<C: Consumer>(
                 Format::Json => response(StatusCode::OK, in_error, reply.to_json(signal)),
             }
         }
-        Err(rejection) => error(in_error, rejection),
+        Err(rejection) => {
+            let is_unknown = rejection.http == StatusCode::UNAUTHORIZED;
+            let mut response = error(in_error, rejection);
+            if let Some(auth) = core.auth(Transport::Http).filter(|_| is_unknown) {
+                response.headers_mut().insert(WWW_AUTHENTICATE, auth.challenge());
+            }
+            response
+        }
     }
 }
 
 async fn read(
     headers: &HeaderMap,
+    peer: &Peer,
     format: Option<Format>,
     body: &mut Incoming,
-    in_flight: &mut InFlight,
-) -> Result<Payload, Rejection> {
+    in_flight: &mut InFlight<'_>,
+) -> Result<(Option<Identity>, Payload), Rejection> {
+    let identity = in_flight.identify(headers, peer).await?;
     let format = format.ok_or_else(|| {
         Rejection::http(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -93,7 +126,7 @@ async fn read(
 
     let mut bytes = Metered::new(body, in_flight).read_to_end().await?;
     if bytes.is_empty() {
-        return Ok(Payload::empty(signal));
+        return Ok((identity, Payload::empty(signal)));
     }
     if let Some(encoding) = encoding {
         bytes = encoding.inflate(&bytes, in_flight).await?;
@@ -112,7 +145,7 @@ async fn read(
         }
     };
     in_flight.shrink_to(payload.bytes());
-    Ok(payload)
+    Ok((identity, payload))
 }
 
 // === impl Format ===

@@ -89,7 +89,7 @@ impl Encoding {
     pub(crate) async fn inflate(
         self,
         compressed: &[u8],
-        in_flight: &mut InFlight,
+        in_flight: &mut InFlight<'_>,
     ) -> Result<Bytes, Rejection> {
         let invalid =
             |error: io::Error| Rejection::invalid(format!("invalid {}: {error}", self.name()));

@@ -43,23 +43,36 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 mod bind;
 mod body;
 mod config;
 mod connection;
 mod consumer;
+mod cors;
+mod door;
 mod grpc;
 mod http;
 mod inflate;
+mod listen;
 mod overload;
+mod peers;
 mod rejection;
 mod reply;
 mod request;
 mod serve;
+mod socket;
 mod stats;
+mod throttle;
+mod tls;
+mod watch;
 
 pub use bind::{BindError, Receiver};
-pub use config::{Config, GrpcConfig, HttpConfig, Limits, Paths, Timeouts};
+pub use config::{Access, Config, GrpcConfig, HttpConfig, Limits, Paths, Timeouts};
 pub use consumer::{Consumer, Refused, RefusedReason};
+pub use cors::Cors;
 pub use serve::Stopped;
 pub use stats::{Requests, Snapshot, Stats, Transport};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
+pub use tls::{TlsConfig, TlsError, TlsVersion};

@@ -1,22 +1,27 @@
 //! One request on its way from the socket to the consumer.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
+use http::HeaderMap;
 use teleflow_concurrency::Permit;
 use teleflow_otlp::{Payload, Signal};
 use tokio::time::Instant;
 
+use crate::auth::{Denial, IDENTITY, Identity, Peer};
+use crate::overload::spread;
 use crate::rejection::{Cause, Rejection};
 use crate::serve::Core;
 use crate::stats::RequestCounters;
+use crate::watch::Activity;
 use crate::{Consumer, RefusedReason, Transport};
 
 /// Holds what a request has drawn from the budget, and sees to it that it is counted once,
 /// however it ends.
 #[derive(Debug)]
-pub(crate) struct InFlight {
-    core: Arc<Core>,
+pub(crate) struct InFlight<'a> {
+    core: &'a Core,
+    activity: &'a Activity,
     transport: Transport,
     signal: Signal,
     permit: Option<Permit>,
@@ -28,10 +33,16 @@ pub(crate) struct InFlight {
 
 // === impl InFlight ===
 
-impl InFlight {
-    pub(crate) fn new(core: &Arc<Core>, transport: Transport, signal: Signal) -> Self {
+impl<'a> InFlight<'a> {
+    pub(crate) fn new(
+        core: &'a Core,
+        activity: &'a Activity,
+        transport: Transport,
+        signal: Signal,
+    ) -> Self {
         Self {
-            core: Arc::clone(core),
+            core,
+            activity,
             transport,
             signal,
             permit: None,
@@ -41,8 +52,8 @@ impl InFlight {
         }
     }
 
-    pub(crate) fn core(&self) -> &Core {
-        &self.core
+    pub(crate) fn core(&self) -> &'a Core {
+        self.core
     }
 
     pub(crate) fn signal(&self) -> Signal {
@@ -52,6 +63,29 @@ impl InFlight {
     /// The most bytes that the request may have.
     pub(crate) fn limit(&self) -> usize {
         self.core.max_request_bytes(self.transport)
+    }
+
+    /// Says who sends this, where anybody has to; before anything of the body is read.
+    pub(crate) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Option<Identity>, Rejection> {
+        let Some(auth) = self.core.auth(self.transport) else { return Ok(None) };
+        match auth.identify(headers, peer).await {
+            Ok(identity) => Ok(Some(identity)),
+            Err(Denial::Missing) => Err(Rejection::unauthenticated("credentials are missing")),
+            Err(Denial::Wrong) => Err(Rejection::unauthenticated("the credentials are wrong")),
+            Err(Denial::Forbidden) => {
+                Err(Rejection::forbidden("these credentials do not allow this"))
+            }
+            Err(Denial::Unverified(error)) => {
+                if let Some(suppressed) = self.core.lines.unverified.pass(Instant::now()) {
+                    tracing::warn!(error, suppressed, "cannot verify credentials");
+                }
+                Err(Rejection::unverified(self.core.come_back(0)))
+            }
+        }
     }
 
     /// Draws what the client says it will send, before any of it is read, and returns how much of
@@ -75,6 +109,7 @@ impl InFlight {
 
     /// Accounts for bytes that have come: those that were promised are drawn already.
     pub(crate) fn arrive(&mut self, bytes: usize) -> Result<(), Rejection> {
+        self.activity.has_body(bytes);
         let bytes = bytes as u64;
         self.received += bytes;
         let promised = self.promised.min(bytes);
@@ -133,7 +168,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.keep_promise(self.promised);
         self.counters().bytes.fetch_add(self.received, Relaxed);
@@ -147,15 +182,21 @@ impl Drop for InFlight {
 pub(crate) async fn deliver<C: Consumer>(
     consumer: &C,
     core: &Core,
+    identity: Option<Identity>,
     payload: Payload,
 ) -> Result<u64, Rejection> {
     let (items, bytes) = (payload.items(), payload.bytes());
     if bytes == 0 {
         return Ok(items);
     }
-    consumer.consume(payload).await.map_err(|mut refused| {
+    let consumed = consumer.consume(payload);
+    let consumed = match identity {
+        Some(identity) => IDENTITY.scope(identity, consumed).await,
+        None => consumed.await,
+    };
+    consumed.map_err(|mut refused| {
         refused.retry_after = match refused.retry_after {
-            Some(wait) => Some(crate::overload::spread(wait, fastrand::u32(..))),
+            Some(wait) => Some(spread(wait, fastrand::u32(..))),
             None if refused.reason == RefusedReason::Overloaded => core.come_back(bytes as u64),
             None => None,
         };
@@ -168,7 +209,7 @@ pub(crate) async fn deliver<C: Consumer>(
 
 impl Core {
     /// What a client is told to wait that wants `bytes` and finds no room.
-    fn come_back(&self, bytes: u64) -> Option<std::time::Duration> {
+    fn come_back(&self, bytes: u64) -> Option<Duration> {
         let stats = self.budget.stats();
         self.overload.wait(Instant::now(), bytes, stats.returned, stats.whole)
     }

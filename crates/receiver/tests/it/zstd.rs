@@ -1,5 +1,7 @@
 //! Requests that are compressed by zstd.
 
+#![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
+
 use http::StatusCode;
 use teleflow_otlp::Signal;
 
