@@ -1,6 +1,8 @@
 //! A receiver on real sockets, and clients that behave, and that do not.
 
+mod access;
 mod attacks;
+mod auth;
 mod grpc;
 mod http;
 mod lifecycle;
@@ -8,5 +10,7 @@ mod limits;
 mod malformed;
 mod raw;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "zstd")]
 mod zstd;
