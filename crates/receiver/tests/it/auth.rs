@@ -1,11 +1,15 @@
 //! Credentials: who is let in, who is not, and what that costs the others.
 
+#![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
+use teleflow_cache::{SecondLevel, SecondLevelError, Stored};
 use teleflow_otlp::Signal;
 use teleflow_receiver::auth::{
     Auth, AuthConfig, Authenticator, Credential, Decision, Identity, Passwords, Scheme, Tokens,
@@ -269,5 +273,81 @@ async fn the_schemes_that_are_built_in_know_their_own_and_no_others() {
         let senders = server.fake.senders.lock().unwrap().clone();
         let expected: Vec<_> = expected.into_iter().map(|name| Some(name.to_owned())).collect();
         assert_eq!(senders, expected);
+    }
+}
+
+/// A second level that is a map.
+#[derive(Clone, Debug, Default)]
+struct Map(Arc<std::sync::Mutex<std::collections::HashMap<Bytes, Bytes>>>);
+
+impl SecondLevel for Map {
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Stored>>, SecondLevelError> {
+        let map = self.0.lock().unwrap();
+        let stored = |value: &Bytes| Stored { value: value.clone(), remaining: None };
+        Ok(keys.iter().map(|key| map.get(key).map(stored)).collect())
+    }
+
+    async fn set_many(
+        &self,
+        entries: &[(Bytes, Bytes)],
+        _: Duration,
+    ) -> Result<usize, SecondLevelError> {
+        self.0.lock().unwrap().extend(entries.iter().cloned());
+        Ok(entries.len())
+    }
+
+    async fn remove_many(&self, _: &[Bytes]) -> Result<usize, SecondLevelError> {
+        Err(SecondLevelError::Refused)
+    }
+}
+
+#[tokio::test]
+async fn what_one_process_has_found_out_another_knows_and_the_token_is_nowhere() {
+    let map = Map::default();
+    let mut asked = Vec::new();
+    for (salt, token, status) in [
+        (1, "good", 200),
+        (1, "good", 200),
+        (1, "barred", 403),
+        (1, "barred", 403),
+        (2, "good", 200),
+    ] {
+        let fake = Arc::new(Fake { asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
+        let config = AuthConfig::new(Scheme::Bearer);
+        let shared = Shared(Arc::clone(&fake));
+        let auth = Auth::with_second_level(config, shared, map.clone(), [salt; 32]).unwrap();
+        let server = Server::start(guarded(auth)).await;
+        let mut http = Client::http1(server.http).await;
+        let value = bearer(token);
+        let headers = [PROTOBUF, ("authorization", value.as_str())];
+        let answer = http.send(post("/v1/traces", &headers, &padding(9))).await;
+        assert_eq!(answer.status.as_u16(), status);
+        asked.push(fake.asked.load(SeqCst));
+    }
+    assert_eq!(asked, [1, 0, 1, 0, 1]);
+    let map = map.0.lock().unwrap();
+    assert_eq!(map.len(), 3);
+    let holds = |bytes: &Bytes, text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+    assert!(!map.iter().any(|(key, value)| holds(key, b"good") || holds(value, b"good")));
+}
+
+#[cfg(feature = "htpasswd")]
+#[tokio::test]
+async fn passwords_of_people_are_verified_beside_the_event_loop() {
+    use teleflow_receiver::auth::Htpasswd;
+
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let users = Htpasswd::parse(&format!("ann:{hash}")).unwrap();
+    let auth = Auth::new(AuthConfig::new(Scheme::Basic), users).unwrap();
+    let server = Server::start(guarded(auth)).await;
+    let mut grpc = Client::http2(server.grpc).await;
+    for (pair, code) in [("YW5uOnNlY3JldA==", 0), ("YW5uOndyb25n", 16), ("Ym9iOnNlY3JldA==", 16)] {
+        let value = format!("Basic {pair}");
+        let headers = [("authorization", value.as_str())];
+        let call = raw_call(Signal::Traces.grpc_path(), &headers, &frame(0, &padding(9)));
+        let answer = grpc.send(call).await;
+        assert_eq!(answer.grpc_status(), code);
+        let challenge = if code == 0 { "" } else { "Basic realm=\"otlp\", charset=\"UTF-8\"" };
+        assert_eq!(answer.header("www-authenticate"), challenge);
     }
 }
