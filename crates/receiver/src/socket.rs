@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
+use crate::frames::Frames;
 use crate::listen::Stream;
 use crate::watch::Activity;
 
@@ -20,8 +21,16 @@ pub(crate) struct Socket {
     stream: Option<Stream>,
     give_back: Option<oneshot::Sender<Stream>>,
     activity: Arc<Activity>,
-    /// How much of the HTTP/2 preface has come in; `None` once that is decided.
-    matched: Option<usize>,
+    spoken: Spoken,
+}
+
+/// What a client speaks, as far as it has said.
+#[derive(Debug)]
+enum Spoken {
+    /// So much of HTTP/2's preface has come in.
+    Preface(usize),
+    Http1,
+    Http2(Frames),
 }
 
 // === impl Socket ===
@@ -34,24 +43,34 @@ impl Socket {
     ) -> (Self, oneshot::Receiver<Stream>) {
         let (give_back, left) = oneshot::channel();
         let give_back = Some(give_back);
-        (Self { stream: Some(stream), give_back, activity, matched: Some(0) }, left)
+        (Self { stream: Some(stream), give_back, activity, spoken: Spoken::Preface(0) }, left)
     }
 
     fn stream(&mut self) -> Pin<&mut Stream> {
         Pin::new(self.stream.as_mut().expect("only the drop takes it"))
     }
 
-    #[cold]
-    fn match_preface(&mut self, matched: usize, read: &[u8]) {
-        let rest = &HTTP2_PREFACE[matched..];
-        let common = rest.len().min(read.len());
-        if rest[..common] != read[..common] {
-            self.matched = None;
-        } else if common == rest.len() {
-            self.activity.speaks_http2();
-            self.matched = None;
-        } else {
-            self.matched = Some(matched + common);
+    /// Looks at what was read, and tells the counters.
+    fn observe(&mut self, read: &[u8]) {
+        match &mut self.spoken {
+            Spoken::Preface(matched) => {
+                let rest = &HTTP2_PREFACE[*matched..];
+                let common = rest.len().min(read.len());
+                if rest[..common] != read[..common] {
+                    self.spoken = Spoken::Http1;
+                } else if common == rest.len() {
+                    self.activity.speaks_http2();
+                    self.spoken = Spoken::Http2(Frames::default());
+                    self.observe(&read[common..]);
+                } else {
+                    *matched += common;
+                }
+            }
+            Spoken::Http1 => {}
+            Spoken::Http2(frames) => {
+                let ended = frames.read(read);
+                self.activity.has_frames(ended, frames.is_inside());
+            }
         }
     }
 }
@@ -67,9 +86,7 @@ impl AsyncRead for Socket {
         ready!(this.stream().poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
         this.activity.has_read(read.len());
-        if let Some(matched) = this.matched {
-            this.match_preface(matched, read);
-        }
+        this.observe(read);
         if this.activity.is_abuse() {
             return Poll::Ready(Err(io::Error::other("the client sends what serves no request")));
         }
@@ -132,9 +149,7 @@ mod tests {
             let stream = Stream::Right(stream);
             let (mut socket, _left) = Socket::new(stream, Arc::default());
             for piece in sent.chunks(7) {
-                if let Some(matched) = socket.matched {
-                    socket.match_preface(matched, piece);
-                }
+                socket.observe(piece);
             }
             assert_eq!(socket.activity.is_http2(), is_http2);
         }

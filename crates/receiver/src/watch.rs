@@ -44,9 +44,11 @@ pub(crate) struct Activity {
     active: AtomicU32,
     /// Requests that ended without an answer since the last look.
     cancelled: AtomicU32,
-    /// The whole HTTP/2 preface came in. Heads are frames then, which cannot be told from pings by
-    /// counting.
+    /// The whole HTTP/2 preface came in.
     is_http2: AtomicBool,
+    /// Frames of HTTP/2 that came to their end, and whether one has begun after them.
+    frames: AtomicU64,
+    in_frame: AtomicBool,
 }
 
 /// A request that is not answered yet.
@@ -74,7 +76,7 @@ pub(crate) struct Watch {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Seen {
     requests: u64,
-    /// Where an unfinished head starts, if there is one.
+    /// Where an unfinished head starts, if there is one: at a byte, or at a frame.
     head: Option<u64>,
 }
 
@@ -114,6 +116,12 @@ impl Activity {
         self.is_http2.store(true, Relaxed);
     }
 
+    /// Notes that so many more frames have ended, and whether another one has begun.
+    pub(crate) fn has_frames(&self, ended: u64, inside: bool) {
+        self.frames.fetch_add(ended, Relaxed);
+        self.in_frame.store(inside, Relaxed);
+    }
+
     #[cfg(all(test, unix))]
     pub(crate) fn is_http2(&self) -> bool {
         self.is_http2.load(Relaxed)
@@ -134,10 +142,13 @@ impl Activity {
     fn seen(&self) -> Seen {
         let (read, start) = (self.read.load(Relaxed), self.read_at_end.load(Relaxed));
         let requests = self.requests.load(Relaxed);
+        let is_idle = self.active.load(Relaxed) == 0;
+        if self.is_http2.load(Relaxed) {
+            let inside = is_idle && self.in_frame.load(Relaxed);
+            return Seen { requests, head: inside.then(|| self.frames.load(Relaxed)) };
+        }
         // A new connection owes its first bytes, an old one only the rest of what it has begun.
-        let waits = !self.is_http2.load(Relaxed)
-            && self.active.load(Relaxed) == 0
-            && (read > start || requests == 0);
+        let waits = is_idle && (read > start || requests == 0);
         Seen { requests, head: waits.then_some(start) }
     }
 }
@@ -245,6 +256,30 @@ mod tests {
         activity.has_read(5);
         assert_eq!(watch.tick(&activity, now + SECOND), Verdict::Stay(now + 2 * SECOND));
         assert_eq!(watch.tick(&activity, now + 2 * SECOND), Verdict::Cut);
+    }
+
+    #[test]
+    fn a_frame_that_does_not_end_is_a_head_that_does_not_come() {
+        let now = Instant::now();
+        let (mut watch, activity) = watch(now);
+        activity.speaks_http2();
+        // Settings, and then nothing: a client may connect long before it has something to send.
+        activity.has_frames(1, false);
+        assert_eq!(watch.tick(&activity, now + SECOND), Verdict::Stay(now + 2 * SECOND));
+        assert_eq!(watch.tick(&activity, now + 2 * SECOND), Verdict::Stay(now + 3 * SECOND));
+        assert_eq!(watch.tick(&activity, now + 3 * SECOND), Verdict::Idle(now + 4 * SECOND));
+
+        let timeouts = Timeouts { header: SECOND, idle: None, ..Timeouts::default() };
+        let (mut watch, _) = Watch::new(&timeouts, now, 0);
+        for (second, ended, inside, verdict) in [
+            (1, 0, true, Verdict::Stay(now + 2 * SECOND)),
+            // It has ended, and the next one has begun.
+            (2, 1, true, Verdict::Stay(now + 3 * SECOND)),
+            (3, 0, true, Verdict::Cut),
+        ] {
+            activity.has_frames(ended, inside);
+            assert_eq!(watch.tick(&activity, now + second * SECOND), verdict, "{second}");
+        }
     }
 
     #[test]
