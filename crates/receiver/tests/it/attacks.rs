@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, RST_STREAM, Raw,
-    SETTINGS, WINDOW_UPDATE, call_head, frame, literal,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PREFACE,
+    RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, call_head, frame, literal, say,
 };
 use crate::support::{
     Client, GZIP, PROTOBUF, Server, call, config, gzip, gzip_call, padding, post,
@@ -198,8 +198,7 @@ async fn a_client_that_lets_no_answer_through_is_cut_when_it_has_been_idle() {
     let mut config = config();
     config.timeouts.keep_alive = None;
     let server = Server::start(config).await;
-    let mut stream = TcpStream::connect(server.grpc).await.unwrap();
-    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut stream = say(server.grpc, PREFACE).await;
     // No byte of any body may be sent to it.
     stream.write_all(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await.unwrap();
     let head = call_head(Signal::Traces.grpc_path());
@@ -230,19 +229,17 @@ async fn a_thousand_clients_that_send_a_byte_in_ten_seconds_are_all_closed() {
     });
     let head = "POST /v1/traces HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
                 content-length: 99\r\n\r\n{";
-    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let settings = [preface.as_bytes(), &frame(SETTINGS, 0, 0, &[])].concat();
+    let settings = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let call = frame(HEADERS, END_HEADERS, 1, &call_head(Signal::Traces.grpc_path()));
     let mut clients = Vec::new();
     for number in 0..1000 {
         let (address, at_once, rest) = match number % 4 {
             0 => (server.http, &b""[..], head.as_bytes()),
-            1 => (server.grpc, &b""[..], preface.as_bytes()),
+            1 => (server.grpc, &b""[..], PREFACE),
             2 => (server.grpc, &settings[..], &call[..]),
             _ => (server.http, head.as_bytes(), &b"          "[..]),
         };
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(at_once).await.unwrap();
+        let stream = say(address, at_once).await;
         clients.push((stream, rest.iter()));
     }
     server.until(|server| server.stats.snapshot().connections_open == 1000).await;
@@ -326,8 +323,7 @@ async fn what_is_no_http_is_turned_away() {
         (server.http, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
         (server.http, b"GET / HTTP/9.9\r\n\r\n"),
     ] {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(sent).await.unwrap();
+        let mut stream = say(address, sent).await;
         stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
         _ = stream.read_to_end(&mut answer).await;

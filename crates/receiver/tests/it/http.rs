@@ -5,8 +5,8 @@ use serde_json::json;
 use teleflow_otlp::Signal;
 use teleflow_receiver::{HttpConfig, Paths, Receiver, Refused, RefusedReason, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::raw::say;
 use crate::support::{
     Client, GZIP, JSON, PROTOBUF, Server, bomb, config, gzip, limit_requests, padding, post,
     request, telemetry,
@@ -220,14 +220,13 @@ async fn the_paths_are_what_they_are_configured_to_be() {
 #[tokio::test]
 async fn a_client_that_asks_first_is_told_to_go_on() {
     let server = Server::start(config()).await;
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
     let body = telemetry(Signal::Traces, 5);
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
          content-type: application/x-protobuf\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut stream = say(server.http, &head).await;
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).await.unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -237,8 +236,7 @@ async fn a_client_that_asks_first_is_told_to_go_on() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 
     // One that would only be turned away is told so before it sends.
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
-    stream.write_all(head.replace("x-protobuf", "xml").as_bytes()).await.unwrap();
+    let mut stream = say(server.http, head.replace("x-protobuf", "xml")).await;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 415 "));

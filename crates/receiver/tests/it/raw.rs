@@ -1,4 +1,4 @@
-//! HTTP/2 by hand: for what no client would do.
+//! HTTP by hand: for what no client would do.
 
 #![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
 
@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -25,6 +27,13 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 /// A connection that has said the preface and an empty settings frame.
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
+}
+
+/// Connects and says something.
+pub(crate) async fn say(address: SocketAddr, what: impl AsRef<[u8]>) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(what.as_ref()).await.unwrap();
+    stream
 }
 
 /// A frame that came.
@@ -71,10 +80,8 @@ pub(crate) fn literal(head: &mut Vec<u8>, name: &str, value: &str) {
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-        Self { stream }
+        let preface = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+        Self { stream: say(address, preface).await }
     }
 
     /// Sends the same `times` over, or until the server hangs up; tells whether it did.

@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::raw::say;
 use crate::support::{Client, PROTOBUF, Server, call, config, padding, post};
 
 /// Who signs, with its files in a folder.
@@ -156,8 +157,7 @@ async fn both_protocols_are_served_over_it_and_each_chooses_its_http() {
     connect(server.grpc, authority.client(None, "http/1.1")).await.unwrap_err();
     server.until(|server| server.stats.snapshot().handshakes_failed == 1).await;
     // Nor is it served without TLS.
-    let mut plain = TcpStream::connect(server.http).await.unwrap();
-    plain.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut plain = say(server.http, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
     let mut answer = Vec::new();
     _ = plain.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
@@ -232,8 +232,7 @@ async fn a_handshake_that_does_not_come_is_waited_for_ten_seconds() {
     let server = Server::start(with_tls(authority.server("a"))).await;
     for sent in [&b""[..], b"\x16\x03\x01\x02\x00\x01"] {
         let start = tokio::time::Instant::now();
-        let mut stream = TcpStream::connect(server.grpc).await.unwrap();
-        stream.write_all(sent).await.unwrap();
+        let mut stream = say(server.grpc, sent).await;
         _ = stream.read_to_end(&mut Vec::new()).await;
         let waited = start.elapsed();
         assert!(waited.abs_diff(Duration::from_secs(10)) < Duration::from_secs(1), "{waited:?}");
