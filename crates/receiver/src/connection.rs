@@ -41,8 +41,9 @@ const MAX_HEAD: u32 = 16 * 1024;
 /// Streams that a client opened and reset before we got to see them: more closes the connection.
 const MAX_PENDING_RESETS: usize = 20;
 
-/// Streams that we reset because the client broke the protocol on them: more closes the connection.
-const MAX_BROKEN_STREAMS: usize = 100;
+/// Streams that we reset because the client broke the protocol on them, or opened more than it may:
+/// more closes the connection. Many are opened in good faith before our settings are there.
+const MAX_BROKEN_STREAMS: usize = 1024;
 
 /// What is kept for a client that does not read its answers, which are small.
 const MAX_UNREAD: usize = 64 * 1024;
@@ -51,8 +52,10 @@ const MAX_UNREAD: usize = 64 * 1024;
 /// larger one is no faster.
 const HTTP1_BUFFER: usize = 64 * 1024;
 
-/// How long a client whose connection has ended may take to notice.
+/// How long a client whose connection has ended may take to notice, and what it may send meanwhile:
+/// what its windows allow, and as much again.
 const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGER_BYTES: usize = 2 * CONNECTION_WINDOW as usize;
 
 /// What a listener gives to each of its connections.
 #[derive(Debug)]
@@ -153,7 +156,12 @@ async fn linger(mut stream: Stream) {
         return;
     }
     let mut waste = vec![0; 16 * 1024];
-    while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
+    let mut left = MAX_LINGER_BYTES;
+    while let Ok(read @ 1..) = stream.read(&mut waste).await
+        && read <= left
+    {
+        left -= read;
+    }
 }
 
 /// Speaks HTTP until the connection has ended or has to.

@@ -177,6 +177,27 @@ async fn more_streams_than_there_may_be_are_refused_one_by_one() {
     bystander_is_served(&server).await;
 }
 
+// The clock is paused: only so many bytes end it, and no second.
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_connection_has_ended_does_not_get_to_send_for_ever() {
+    let server = Server::start(config()).await;
+    let busy = tokio::spawn(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    let mut attacker = Raw::connect(server.grpc).await;
+    // An answer to a question that was never asked is an error of the protocol.
+    let mut sent = 0;
+    let junk = frame(SETTINGS, 1, 0, &[]).repeat(7_000);
+    while attacker.stream.write_all(&junk).await.is_ok() {
+        sent += junk.len();
+        assert!(sent < 64 * 1024 * 1024, "it takes everything");
+    }
+    server.until(|server| server.stats.snapshot().connections_open == 0).await;
+    busy.abort();
+}
+
 #[tokio::test]
 async fn a_client_that_breaks_the_flow_control_is_cut_off() {
     let server = Server::start(config()).await;
