@@ -19,6 +19,9 @@ const MEASURED: Duration = Duration::from_millis(500);
 /// pace under load.
 const FORGOTTEN: Duration = Duration::from_secs(5);
 
+/// Nobody is sent away for longer, whatever is configured: a clock can hold it.
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a request counts for at least: answering it is work, too.
 const MIN_BYTES: u64 = 1024;
 
@@ -42,6 +45,8 @@ pub(crate) struct Bounds {
 struct Line {
     /// Bytes that come free in a second, by the last look.
     pace: f64,
+    /// Nothing was seen yet.
+    is_guess: bool,
     looked: Instant,
     /// Bytes that had been given back by then.
     returned: u64,
@@ -53,8 +58,10 @@ struct Line {
 
 impl Overload {
     pub(crate) fn new(bounds: Bounds, now: Instant) -> Self {
+        let Bounds { min, max } = bounds;
+        let bounds = Bounds { min: min.min(A_DAY), max: max.min(A_DAY) };
         // Long ago, as far as `FORGOTTEN` is concerned: the first refusal starts the line.
-        let line = Line { pace: 0.0, looked: now, returned: 0, end: now };
+        let line = Line { pace: 0.0, is_guess: true, looked: now, returned: 0, end: now };
         Self { bounds, line: Mutex::new(line) }
     }
 
@@ -91,21 +98,27 @@ impl Line {
     ) -> Duration {
         let passed = now.saturating_duration_since(self.looked);
         if self.pace == 0.0 || passed >= FORGOTTEN {
-            // A guess, soon replaced: all that there is comes free in the shortest wait.
-            self.pace = whole.max(1) as f64 / bounds.min.as_secs_f64();
+            // A guess, soon replaced: half of all that there is comes free in the shortest wait.
+            self.pace = 0.5 * whole.max(1) as f64 / bounds.min.as_secs_f64();
+            self.is_guess = true;
             (self.looked, self.returned) = (now, returned);
         } else if passed >= MEASURED {
             let seen = returned.saturating_sub(self.returned) as f64 / passed.as_secs_f64();
             // Where nothing moves, the waits double with each look.
-            self.pace = f64::midpoint(self.pace, seen);
+            let is_new = self.is_guess && seen > 0.0;
+            self.pace = if is_new { seen } else { f64::midpoint(self.pace, seen) };
+            self.is_guess = false;
             (self.looked, self.returned) = (now, returned);
         }
         let turn = bytes.max(MIN_BYTES) as f64 / self.pace.max(1.0);
-        // The line is no longer than the longest wait: who comes then may find it moved on.
-        let wait = self.end.saturating_duration_since(now).as_secs_f64() + turn;
-        let wait = Duration::from_secs_f64(wait.min(bounds.max.as_secs_f64()));
+        // The line begins at the shortest wait, and not before: those in front would all be told
+        // that, and come together. It is no longer than the longest one: who comes then may find it
+        // moved on.
+        let ahead = self.end.saturating_duration_since(now).max(bounds.min);
+        let wait = (ahead.as_secs_f64() + turn).min(bounds.max.as_secs_f64());
+        let wait = Duration::from_secs_f64(wait).max(bounds.min);
         self.end = now + wait;
-        wait.clamp(bounds.min, bounds.max.max(bounds.min))
+        wait
     }
 }
 
@@ -122,7 +135,7 @@ mod tests {
     const BOUNDS: Bounds = Bounds { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
     fn line(now: Instant) -> Line {
-        Line { pace: 0.0, looked: now, returned: 0, end: now }
+        Line { pace: 0.0, is_guess: true, looked: now, returned: 0, end: now }
     }
 
     #[test]
@@ -153,11 +166,62 @@ mod tests {
         }
     }
 
+    /// A backend that was away is back, and has ten seconds' worth of requests before its door.
+    #[test]
+    fn a_crowd_that_does_as_it_is_told_is_served_without_a_stampede() {
+        (0..20).for_each(serve_a_crowd);
+    }
+
+    fn serve_a_crowd(seed: u64) {
+        const CAPACITY: u64 = 10 * MIB;
+        const HELD_AT_MOST: u64 = 16 * MIB;
+        const REQUEST: u64 = MIB / 4;
+        let (start, step) = (Instant::now(), Duration::from_millis(10));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut line = line(start);
+        let (mut held, mut returned, mut taken) = (0, 0, 0);
+        // All of them at once, by the time at which they come next.
+        let mut coming = vec![start; 464];
+        let mut arrivals = Vec::new();
+        let mut now = start;
+        while !coming.is_empty() {
+            let freed = held.min(CAPACITY / 100);
+            (held, returned) = (held - freed, returned + freed);
+            coming.retain_mut(|due| {
+                if *due > now {
+                    return true;
+                }
+                arrivals.push(now - start);
+                if held + REQUEST <= HELD_AT_MOST {
+                    (held, taken) = (held + REQUEST, taken + 1);
+                    return false;
+                }
+                let wait = line.queue(now, REQUEST, returned, HELD_AT_MOST, BOUNDS);
+                *due = now + spread(wait, rng.u32(..));
+                true
+            });
+            now += step;
+            assert!(now - start < Duration::from_secs(60), "{} are never served", coming.len());
+        }
+        assert_eq!(taken, 464);
+        // Ten seconds would be ideal; no second sees more than half as much again as can be served.
+        assert!(now - start < Duration::from_secs(25), "{:?}", now - start);
+        for second in 1..30 {
+            let second = Duration::from_secs(second);
+            let in_it = arrivals.iter().filter(|&&at| at >= second && at < second + BOUNDS.min);
+            let bytes = in_it.count() as u64 * REQUEST;
+            assert!(bytes <= CAPACITY * 3 / 2, "{bytes} after {second:?}");
+        }
+        // Each came back a few times at most.
+        assert!(arrivals.len() < 3 * 464, "{}", arrivals.len());
+    }
+
     #[test]
     fn the_first_is_told_the_shortest_wait_and_nobody_more_than_the_longest() {
         let now = Instant::now();
         let mut line = line(now);
-        assert_eq!(line.queue(now, 1, 0, MIB, BOUNDS), BOUNDS.min);
+        let first = line.queue(now, 1, 0, MIB, BOUNDS);
+        assert!(first.abs_diff(BOUNDS.min) < Duration::from_millis(2), "{first:?}");
         for _ in 0..10_000 {
             assert!(line.queue(now, MIB, 0, MIB, BOUNDS) <= BOUNDS.max);
         }
@@ -176,7 +240,8 @@ mod tests {
         assert!(waits.is_sorted(), "{waits:?}");
         assert!(waits[7] >= 8 * waits[0], "{waits:?}");
         now += Duration::from_secs(60);
-        assert_eq!(line.queue(now, MIB / 4, 0, MIB, BOUNDS), BOUNDS.min);
+        let anew = line.queue(now, MIB / 4, 0, MIB, BOUNDS);
+        assert_eq!(anew, waits[0]);
     }
 
     #[test]
@@ -206,5 +271,7 @@ mod tests {
         }
         let none = Overload::new(Bounds { min: Duration::ZERO, ..BOUNDS }, start);
         assert_eq!(none.wait(start, MIB, 0, MIB), None);
+        let long = Overload::new(Bounds { min: Duration::MAX, max: Duration::MAX }, start);
+        assert!(long.wait(start, u64::MAX, 0, 0).is_some_and(|wait| wait < 2 * A_DAY));
     }
 }
