@@ -115,8 +115,7 @@ pub struct Limits {
     /// each with a random part of up to a half, so that they do not come all at once.
     pub retry_after: Duration,
     /// The longest such wait, before the random part. Default: 30 s. Longer ones spread more clients;
-    /// they also leave a receiver idle for longer
-    /// that has room again. Never more than a day.
+    /// they also leave a receiver idle for longer that has room again. Never more than a day.
     pub max_retry_after: Duration,
 }
 

@@ -24,7 +24,7 @@ use crate::support::{Client, JSON, PROTOBUF, Server, config, frame, padding, pos
 
 /// Answers by the token, counts the questions, and makes some of them wait.
 #[derive(Debug)]
-struct Fake {
+pub(crate) struct Fake {
     asked: AtomicUsize,
     gate: Semaphore,
 }
@@ -55,12 +55,12 @@ impl Authenticator for Shared {
     }
 }
 
-fn fake(config: AuthConfig) -> (Arc<Fake>, Auth) {
+pub(crate) fn fake(config: AuthConfig) -> (Arc<Fake>, Auth) {
     let fake = Arc::new(Fake { asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
     (Arc::clone(&fake), Auth::new(config, Shared(fake)).unwrap())
 }
 
-fn guarded(auth: Auth) -> Config {
+pub(crate) fn guarded(auth: Auth) -> Config {
     let access = Access { tls: None, auth: Some(auth) };
     Config { grpc_access: access.clone(), http_access: access, ..config() }
 }

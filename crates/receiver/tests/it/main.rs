@@ -7,6 +7,7 @@ mod grpc;
 mod http;
 mod lifecycle;
 mod limits;
+mod logs;
 mod malformed;
 mod raw;
 mod support;

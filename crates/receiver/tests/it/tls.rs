@@ -32,7 +32,7 @@ use crate::raw::say;
 use crate::support::{Client, PROTOBUF, Server, call, config, padding, post};
 
 /// Who signs, with its files in a folder.
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
     folder: TempDir,
@@ -45,7 +45,7 @@ struct Pair {
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -75,7 +75,7 @@ impl Authority {
     }
 
     /// Writes a server's files and says where they are.
-    fn server(&self, name: &str) -> TlsConfig {
+    pub(crate) fn server(&self, name: &str) -> TlsConfig {
         let pair = self.issue(name, 4000);
         fs::write(self.path("server.pem"), pair.certificate).unwrap();
         fs::write(self.path("server.key"), pair.key).unwrap();
@@ -129,7 +129,7 @@ async fn is_let_in(address: SocketAddr, client: ClientConfig) -> bool {
     sent.is_ok() && stream.read_exact(&mut answer).await.is_ok() && &answer == b"HTTP/1.1 404"
 }
 
-fn with_tls(tls: TlsConfig) -> Config {
+pub(crate) fn with_tls(tls: TlsConfig) -> Config {
     let access = Access { tls: Some(tls), auth: None };
     Config { grpc_access: access.clone(), http_access: access, ..config() }
 }
