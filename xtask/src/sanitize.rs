@@ -27,6 +27,9 @@ const LOCK_FREE: &str = "lock_free";
 /// What the thread sanitizer reports of the test harness.
 const SUPPRESSIONS: &str = "xtask/src/sanitize.supp";
 
+/// What the address sanitizer takes for a leak of ours.
+const LEAKS: &str = "xtask/src/sanitize-leaks.supp";
+
 /// A short run has fewer generated cases.
 const PROPTEST_CASES: (&str, &str) = ("PROPTEST_CASES", "8");
 
@@ -39,6 +42,7 @@ pub fn run(sh: &Shell, workspace: &Workspace, short: bool) -> Result<()> {
     }
 
     let suppressions = workspace.root.join(SUPPRESSIONS);
+    let leaks = workspace.root.join(LEAKS);
     let mut failed = Vec::new();
     for sanitizer in SANITIZERS {
         // Parts that are not built with a sanitizer may stand beside those that are.
@@ -50,6 +54,7 @@ pub fn run(sh: &Shell, workspace: &Workspace, short: bool) -> Result<()> {
                 .args(builds_std.then_some("-Zbuild-std"))
                 .args((!builds_std && *sanitizer == THREAD).then_some(LOCK_FREE))
                 .env("TSAN_OPTIONS", format!("suppressions={}", suppressions.display()))
+                .env("LSAN_OPTIONS", format!("suppressions={}", leaks.display()))
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("RUSTFLAGS", &flags)
                 .env("CARGO_TARGET_DIR", workspace.target.join(format!("sanitize-{sanitizer}")));

@@ -1,109 +1,156 @@
 //! The body of a request, read within bounds of size, memory and time.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
+use teleflow_otlp::Code;
 use tokio::time::{self, Sleep};
 
 use crate::rejection::Rejection;
 use crate::request::InFlight;
 
-/// What is reserved on a client's word alone. More is reserved as it comes.
+/// What is allocated on a client's word alone. More is allocated as it comes.
 const MAX_TRUSTED_LENGTH: usize = 1024 * 1024;
 
-/// A body that draws from the budget as it comes, and ends with a [`Rejection`] when a bound is
-/// reached.
+/// The bytes before each message of gRPC: whether it is compressed, and its length.
+pub(crate) const PREFIX: usize = 5;
+
+/// A body that draws from the budget before and as it comes, and ends with a [`Rejection`] when a
+/// bound is reached.
 #[derive(Debug)]
-pub(crate) struct Metered {
-    body: Incoming,
-    in_flight: Arc<InFlight>,
-    limit: usize,
-    read: usize,
+pub(crate) struct Metered<'a, 'b> {
+    body: &'a mut Incoming,
+    in_flight: &'a mut InFlight<'b>,
     /// Made when the body first has to be waited for: most have arrived with their head.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// The one message of a gRPC call.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) is_compressed: bool,
+    pub(crate) bytes: Bytes,
+}
+
 // === impl Metered ===
 
-impl Metered {
-    /// Takes no more than `limit` bytes.
-    pub(crate) fn new(body: Incoming, in_flight: Arc<InFlight>, limit: usize) -> Self {
-        Self { body, in_flight, limit, read: 0, timer: None }
-    }
-
-    /// Gives up the rest of the body.
-    pub(crate) fn into_inner(self) -> Incoming {
-        self.body
+impl<'a, 'b> Metered<'a, 'b> {
+    pub(crate) fn new(body: &'a mut Incoming, in_flight: &'a mut InFlight<'b>) -> Self {
+        Self { body, in_flight, timer: None }
     }
 
     /// Reads to the end, into one piece that is no larger than what it holds.
     ///
     /// The frames are copied: each is a slice of a read buffer, and would keep the whole of that
     /// in memory for as long as the payload lives.
-    pub(crate) async fn read_to_end(&mut self) -> Result<Bytes, Rejection> {
-        if self.body.size_hint().lower() > self.limit as u64 {
-            return Err(Rejection::too_large(self.limit));
+    pub(crate) async fn read_to_end(mut self) -> Result<Bytes, Rejection> {
+        let limit = self.in_flight.limit();
+        let announced = self.body.size_hint().lower();
+        if announced > limit as u64 {
+            return Err(Rejection::too_large(limit));
         }
-        let mut all = Vec::new();
-        while let Some(frame) = self.frame().await {
-            let Ok(data) = frame?.into_data() else { continue };
-            if all.is_empty() {
-                // What is still to come, where the client has said so.
-                let rest = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-                all.reserve_exact(data.len() + rest.min(MAX_TRUSTED_LENGTH));
+        let announced = announced as usize;
+        self.in_flight.promise(announced)?;
+        let mut all = Vec::with_capacity(announced.min(MAX_TRUSTED_LENGTH));
+        while let Some(data) = self.data().await? {
+            if data.len() > limit - all.len() {
+                return Err(Rejection::too_large(limit));
             }
+            self.in_flight.arrive(data.len())?;
             all.extend_from_slice(&data);
         }
         Ok(exact(all))
     }
 
-    fn take(&mut self, data: &Bytes) -> Result<(), Rejection> {
-        self.in_flight.received.fetch_add(data.len() as u64, Relaxed);
-        if data.len() > self.limit - self.read {
-            return Err(Rejection::too_large(self.limit));
+    /// Reads the message of a call, which has to be its only one.
+    pub(crate) async fn read_message(mut self) -> Result<Message, Rejection> {
+        let limit = self.in_flight.limit();
+        let mut data = self.prefixed().await?;
+        let (flag, length) = (data[0], [data[1], data[2], data[3], data[4]]);
+        let length = u32::from_be_bytes(length) as usize;
+        if flag > 1 {
+            return Err(Rejection::protocol(
+                Code::Internal,
+                "the compression flag is neither 0 nor 1",
+            ));
         }
-        self.read += data.len();
-        self.in_flight.hold(data.len())
-    }
-}
-
-impl Body for Metered {
-    type Data = Bytes;
-    type Error = Rejection;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Rejection>>> {
-        let this = &mut *self;
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            let timeout = this.in_flight.core().timeouts.body;
-            // Tokio's clock: the shell of the protocol is where time is waited for.
-            let timer = this.timer.get_or_insert_with(|| Box::pin(time::sleep(timeout)));
-            ready!(timer.as_mut().poll(cx));
-            return Poll::Ready(Some(Err(Rejection::timed_out(timeout))));
-        };
-        Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                Some(frame.data_ref().map_or(Ok(()), |data| this.take(data)).map(|()| frame))
+        if length > limit {
+            return Err(Rejection::too_large(limit));
+        }
+        self.in_flight.promise(length)?;
+        let mut message = Vec::with_capacity(length.min(data.len().max(MAX_TRUSTED_LENGTH)));
+        data.advance(PREFIX);
+        let mut next = Some(data);
+        while let Some(data) = next.take() {
+            if data.len() > length - message.len() {
+                return Err(Rejection::protocol(
+                    Code::Internal,
+                    "the call has more than one message",
+                ));
             }
-            Some(Err(error)) => Some(Err(Rejection::cut_off(&error))),
-            None => None,
+            self.in_flight.arrive(data.len())?;
+            message.extend_from_slice(&data);
+            // Before the wait: the buffer that it is a slice of can then be filled again. With one
+            // that is held, a large request costs half as much again.
+            drop(data);
+            next = self.data().await?;
+        }
+        if message.len() < length {
+            return Err(Rejection::protocol(
+                Code::Internal,
+                "the call ends in the middle of its message",
+            ));
+        }
+        Ok(Message { is_compressed: flag == 1, bytes: exact(message) })
+    }
+
+    /// The first piece of a call that has a whole prefix.
+    async fn prefixed(&mut self) -> Result<Bytes, Rejection> {
+        let mut start = Vec::new();
+        while let Some(data) = self.data().await? {
+            if start.is_empty() && data.len() >= PREFIX {
+                return Ok(data);
+            }
+            start.extend_from_slice(&data);
+            if start.len() >= PREFIX {
+                return Ok(start.into());
+            }
+        }
+        let what = if start.is_empty() { "has no message" } else { "ends in a message's prefix" };
+        Err(Rejection::protocol(Code::Internal, format!("the call {what}")))
+    }
+
+    /// The next piece. Trailers are skipped.
+    async fn data(&mut self) -> Result<Option<Bytes>, Rejection> {
+        loop {
+            match self.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(rejection)) => return Err(rejection),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    async fn frame(&mut self) -> Option<Result<Frame<Bytes>, Rejection>> {
+        poll_fn(|cx| {
+            let Poll::Ready(frame) = Pin::new(&mut *self.body).poll_frame(cx) else {
+                let timeout = self.in_flight.core().timeouts.body;
+                // Tokio's clock: the shell of the protocol is where time is waited for.
+                let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep(timeout)));
+                ready!(timer.as_mut().poll(cx));
+                return Poll::Ready(Some(Err(Rejection::timed_out(timeout))));
+            };
+            Poll::Ready(frame.map(|frame| frame.map_err(|error| Rejection::cut_off(&error))))
         })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        .await
     }
 }
 

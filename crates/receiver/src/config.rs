@@ -1,8 +1,14 @@
 //! What a receiver can be told.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use teleflow_concurrency::Budget;
 use teleflow_otlp::{DEFAULT_MAX_REQUEST_BYTES, Signal};
+
+use crate::auth::Auth;
+use crate::cors::Cors;
+use crate::tls::TlsConfig;
 
 /// Where to listen and how much to take.
 ///
@@ -20,13 +26,38 @@ pub struct Config {
     pub limits: Limits,
     /// How long clients may take, on each connection.
     pub timeouts: Timeouts,
+    /// Where the bytes of requests are drawn from. Default: `None`, an account of
+    /// [`Limits::max_in_flight_bytes`] of its own. With one that others draw from as well, a
+    /// receiver refuses what the whole program has no room for; `max_in_flight_bytes` should then be
+    /// what this account has.
+    pub budget: Option<Budget>,
+    /// Who may send over OTLP/gRPC. Default: all who can connect, without TLS.
+    pub grpc_access: Access,
+    /// Who may send over OTLP/HTTP. Default: all who can connect, without TLS.
+    pub http_access: Access,
+    /// Which pages of other sites browsers may let send over OTLP/HTTP. Default: none.
+    pub cors: Option<Cors>,
+    /// Serves OTLP/HTTP on the endpoint of OTLP/gRPC as well, and opens none of its own. Default:
+    /// off. TLS is that of [`grpc_access`](Self::grpc_access); each protocol has its own
+    /// authentication. Without one of the two protocols it changes nothing.
+    pub one_port: bool,
+}
+
+/// Who may send.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// TLS, and clients' certificates. Default: none. Needs the feature `tls`.
+    pub tls: Option<TlsConfig>,
+    /// Credentials that are required of every request. Default: none.
+    pub auth: Option<Auth>,
 }
 
 /// How OTLP/gRPC is served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GrpcConfig {
-    /// `host:port`. Default: `127.0.0.1:4317`. Port 0 takes a free one. A name that has several
-    /// addresses is bound to the first that works, IPv4 first.
+    /// `host:port`, or `unix:path`. Default: `127.0.0.1:4317`. Port 0 takes a free one. A name that
+    /// has several addresses is bound to the first that works, IPv4 first. A socket that was left
+    /// behind at the path is replaced, another file never.
     pub endpoint: String,
     /// The most bytes of one request, as sent and after decompression. Default: 64 MiB, as the
     /// specification advises. Never more than half of [`Limits::max_in_flight_bytes`], so that a
@@ -37,8 +68,9 @@ pub struct GrpcConfig {
 /// How OTLP/HTTP is served.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HttpConfig {
-    /// `host:port`. Default: `127.0.0.1:4318`. Port 0 takes a free one. A name that has several
-    /// addresses is bound to the first that works, IPv4 first.
+    /// `host:port`, or `unix:path`. Default: `127.0.0.1:4318`. Port 0 takes a free one. A name that
+    /// has several addresses is bound to the first that works, IPv4 first. A socket that was left
+    /// behind at the path is replaced, another file never.
     pub endpoint: String,
     /// The most bytes of one request, as sent and after decompression. Default: 64 MiB, as the
     /// specification advises. Never more than half of [`Limits::max_in_flight_bytes`], so that a
@@ -70,11 +102,21 @@ pub struct Limits {
     /// The most open connections, over both protocols. Default: 10 000. One more is closed as soon
     /// as it is accepted. With 0, all are.
     pub max_connections: usize,
+    /// The most of them from one address; of IPv6, from one network of 64 bits. Default: `None`, as
+    /// many as there are in all: behind a proxy or a NAT all clients have the same. One more is
+    /// closed as soon as it is accepted. Connections to a unix socket are not counted.
+    pub max_connections_per_peer: Option<NonZeroUsize>,
     /// The most requests at a time on one HTTP/2 connection. Default: 200. More wait at the client.
     pub max_concurrent_streams: u32,
-    /// What a client is told to wait when `max_in_flight_bytes` are taken. Default: 1 s. Zero
-    /// leaves the wait to the client's own back-off.
+    /// The shortest wait that a client is told when there is no room. Default: 1 s. Zero leaves the
+    /// wait to the client's own back-off.
+    ///
+    /// The wait itself follows the load: clients are called back at the pace at which room is made,
+    /// each with a random part of up to a half, so that they do not come all at once.
     pub retry_after: Duration,
+    /// The longest such wait, before the random part. Default: 30 s. Longer ones spread more clients;
+    /// they also leave a receiver idle for longer that has room again. Never more than a day.
+    pub max_retry_after: Duration,
 }
 
 /// Bounds of how long clients can make a receiver wait.
@@ -90,6 +132,14 @@ pub struct Timeouts {
     /// How often an HTTP/2 client that is silent is asked whether it is still there; one that does
     /// not answer for 20 s is dropped. Default: one minute. `None` never asks.
     pub keep_alive: Option<Duration>,
+    /// For the TLS handshake. Default: 10 s.
+    pub handshake: Duration,
+    /// How long a connection may stay open, give or take a tenth at random. Default: `None`, for
+    /// ever. Then the client is told to open another one (GOAWAY, `connection: close`), which lets
+    /// a load balancer choose anew; a few minutes do.
+    pub max_age: Option<Duration>,
+    /// How long the requests of such a connection may still take. Default: 30 s. Then it is cut.
+    pub age_grace: Duration,
 }
 
 // === impl Config ===
@@ -102,6 +152,11 @@ impl Default for Config {
             signals: [true; 3],
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            budget: None,
+            grpc_access: Access::default(),
+            http_access: Access::default(),
+            cors: None,
+            one_port: false,
         }
     }
 }
@@ -162,8 +217,10 @@ impl Default for Limits {
         Self {
             max_in_flight_bytes: 256 * 1024 * 1024,
             max_connections: 10_000,
+            max_connections_per_peer: None,
             max_concurrent_streams: 200,
             retry_after: Duration::from_secs(1),
+            max_retry_after: Duration::from_secs(30),
         }
     }
 }
@@ -177,6 +234,9 @@ impl Default for Timeouts {
             body: Duration::from_secs(60),
             idle: Some(Duration::from_secs(300)),
             keep_alive: Some(Duration::from_secs(60)),
+            handshake: Duration::from_secs(10),
+            max_age: None,
+            age_grace: Duration::from_secs(30),
         }
     }
 }

@@ -1,296 +1,219 @@
-//! One connection: what it has sent, and how long it may be silent.
-//!
-//! hyper has a timer for the head of each HTTP/1.1 request, none for an HTTP/2 client that never
-//! gets to its preface, and none for a connection without requests. Here one timer a connection
-//! serves all three: it looks, now and then, at counters that cost next to nothing to keep.
+//! One connection, from the handshake to the end.
 
+use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{self, Instant};
+use tokio_util::sync::CancellationToken;
 
-use crate::Timeouts;
+use crate::auth::Peer;
+use crate::door::{Entry, Speaks};
+use crate::listen::{Raw, Stream};
+use crate::reply::Reply;
+use crate::serve::{Core, Server};
+use crate::socket::Socket;
+use crate::watch::{Activity, Verdict, Watch};
+use crate::{Consumer, grpc, http as otlp_http};
 
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client may send before it has to wait for us, on one stream and on one connection. Large
+/// enough for a typical request to arrive without a pause.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// Counters that the socket and the requests of one connection keep.
-#[derive(Debug, Default)]
-pub(crate) struct Activity {
-    /// Bytes that came in.
-    read: AtomicU64,
-    /// `read` when the last request ended: what came after that is the head of the next one.
-    read_at_end: AtomicU64,
-    /// Requests whose head was read.
-    requests: AtomicU64,
-    /// Requests that are not answered yet.
-    active: AtomicU32,
-    /// The whole HTTP/2 preface came in. Heads are frames then, which cannot be told from pings by
-    /// counting.
-    is_http2: AtomicBool,
-}
+/// The largest piece that a client may send at once. Fewer pieces cost less: with 16 KiB, the
+/// protocol's default, a request of 250 KiB takes a fifth more of our time.
+const MAX_FRAME: u32 = 256 * 1024;
 
-/// A request that is not answered yet.
+/// The most bytes of a request's head, once it is unpacked, names and 32 for each of its lines
+/// included: there are no more than 512 of them.
+const MAX_HEAD: u32 = 16 * 1024;
+
+/// Streams that a client opened and reset before we got to see them: more closes the connection.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams that we reset because the client broke the protocol on them, or opened more than it may:
+/// more closes the connection. Many are opened in good faith before our settings are there.
+const MAX_BROKEN_STREAMS: usize = 1024;
+
+/// What is kept for a client that does not read its answers, which are small.
+const MAX_UNREAD: usize = 64 * 1024;
+
+/// HTTP/1.1's read buffer, which also bounds the head of a request; hyper takes a hundred headers. A
+/// larger one is no faster.
+const HTTP1_BUFFER: usize = 64 * 1024;
+
+/// How long a client whose connection has ended may take to notice, and what it may send meanwhile:
+/// what its windows allow, and as much again.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_LINGER_BYTES: usize = 2 * CONNECTION_WINDOW as usize;
+
+/// What a listener gives to each of its connections.
 #[derive(Debug)]
-pub(crate) struct Active(Arc<Activity>);
+pub(crate) struct Builder(auto::Builder<TokioExecutor>);
 
-/// Decides, from what is seen at each tick, whether a connection may stay.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    header: Duration,
-    idle: Option<Duration>,
-    /// When a request was last seen, or the connection was opened.
-    quiet_since: Instant,
-    seen: Seen,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Seen {
-    requests: u64,
-    /// Where an unfinished head starts, if there is one.
-    head: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Verdict {
-    /// To be looked at again then.
-    Stay(Instant),
-    /// Nothing was asked for a long time: to be closed in agreement with the client.
-    Idle,
-    /// A head has been on its way for too long.
-    Stalled,
-}
-
-// === impl Activity ===
-
-impl Activity {
-    /// Notes that the head of a request was read.
-    pub(crate) fn begin(self: &Arc<Self>) -> Active {
-        self.requests.fetch_add(1, Relaxed);
-        self.active.fetch_add(1, Relaxed);
-        Active(Arc::clone(self))
-    }
-
-    fn seen(&self) -> Seen {
-        let (read, start) = (self.read.load(Relaxed), self.read_at_end.load(Relaxed));
-        let requests = self.requests.load(Relaxed);
-        // A new connection owes its first bytes, an old one only the rest of what it has begun.
-        let waits = !self.is_http2.load(Relaxed)
-            && self.active.load(Relaxed) == 0
-            && (read > start || requests == 0);
-        Seen { requests, head: waits.then_some(start) }
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.read_at_end.store(self.0.read.load(Relaxed), Relaxed);
-        self.0.active.fetch_sub(1, Relaxed);
-    }
-}
-
-// === impl Watch ===
-
-impl Watch {
-    /// Starts with a connection that was just opened, and says when to look at it first.
-    pub(crate) fn new(timeouts: &Timeouts, now: Instant) -> (Self, Instant) {
-        let Timeouts { header, idle, .. } = *timeouts;
-        let seen = Seen { requests: 0, head: Some(0) };
-        let watch = Self { header, idle, quiet_since: now, seen };
-        let next = watch.next(now);
-        (watch, next)
-    }
-
-    pub(crate) fn tick(&mut self, activity: &Activity, now: Instant) -> Verdict {
-        let seen = activity.seen();
-        let before = std::mem::replace(&mut self.seen, seen);
-        if seen.requests != before.requests || activity.active.load(Relaxed) > 0 {
-            self.quiet_since = now;
-        } else if seen.head.is_some() && seen.head == before.head {
-            return Verdict::Stalled;
-        } else if self.idle.is_some_and(|idle| now - self.quiet_since >= idle) {
-            return Verdict::Idle;
-        }
-        Verdict::Stay(self.next(now))
-    }
-
-    fn next(&self, now: Instant) -> Instant {
-        let idle = self.idle.map(|idle| idle.saturating_sub(now - self.quiet_since));
-        // A thousandth of a second keeps a timeout of zero from spinning.
-        let wait = idle.map_or(self.header, |idle| idle.min(self.header));
-        now + wait.max(Duration::from_millis(1))
-    }
-}
-
-/// A socket that counts what it reads, and gives its stream back when HTTP is done with it.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    /// There until the drop.
-    stream: Option<TcpStream>,
-    give_back: Option<oneshot::Sender<TcpStream>>,
+/// What the requests of one connection share.
+struct Link<C> {
+    server: Arc<Server<C>>,
+    speaks: Speaks,
+    peer: Peer,
     activity: Arc<Activity>,
-    /// How much of the HTTP/2 preface has come in; `None` once that is decided.
-    matched: Option<usize>,
 }
 
-// === impl Socket ===
+// === impl Builder ===
 
-impl Socket {
-    /// Also returns where the stream comes out at the end.
-    pub(crate) fn new(
-        stream: TcpStream,
-        activity: Arc<Activity>,
-    ) -> (Self, oneshot::Receiver<TcpStream>) {
-        let (give_back, left) = oneshot::channel();
-        let give_back = Some(give_back);
-        (Self { stream: Some(stream), give_back, activity, matched: Some(0) }, left)
-    }
-
-    fn stream(&mut self) -> Pin<&mut TcpStream> {
-        Pin::new(self.stream.as_mut().expect("only the drop takes it"))
-    }
-
-    #[cold]
-    fn match_preface(&mut self, matched: usize, read: &[u8]) {
-        let rest = &HTTP2_PREFACE[matched..];
-        let common = rest.len().min(read.len());
-        if rest[..common] != read[..common] {
-            self.matched = None;
-        } else if common == rest.len() {
-            self.activity.is_http2.store(true, Relaxed);
-            self.matched = None;
-        } else {
-            self.matched = Some(matched + common);
-        }
+impl Builder {
+    pub(crate) fn new(speaks: Speaks, core: &Core) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(MAX_FRAME)
+            .max_header_list_size(MAX_HEAD)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_BROKEN_STREAMS)
+            .max_send_buf_size(MAX_UNREAD)
+            .max_concurrent_streams(core.limits.max_concurrent_streams)
+            .keep_alive_interval(core.timeouts.keep_alive)
+            .auto_date_header(speaks != Speaks::Grpc);
+        // `Watch` times the heads: hyper's timer would also end connections that are merely idle.
+        builder.http1().header_read_timeout(None).max_buf_size(HTTP1_BUFFER);
+        Self(match speaks {
+            Speaks::Grpc => builder.http2_only(),
+            Speaks::Http | Speaks::Both => builder,
+        })
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        ready!(this.stream().poll_read(cx, buffer))?;
-        let read = &buffer.filled()[before..];
-        this.activity.read.fetch_add(read.len() as u64, Relaxed);
-        if let Some(matched) = this.matched {
-            this.match_preface(matched, read);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
+// === impl Link ===
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let (Some(stream), Some(give_back)) = (self.stream.take(), self.give_back.take()) {
-            // Whoever has stopped waiting for it lets it be closed.
-            _ = give_back.send(stream);
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, buffer)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        // What tokio says of every TCP stream.
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn watch(now: Instant) -> (Watch, Arc<Activity>) {
-        let timeouts = Timeouts { header: SECOND, idle: Some(3 * SECOND), ..Timeouts::default() };
-        let (watch, first) = Watch::new(&timeouts, now);
-        assert_eq!(first, now + SECOND);
-        (watch, Arc::default())
-    }
-
-    #[test]
-    fn a_client_that_sends_no_request_is_stalled_after_the_header_timeout() {
-        let now = Instant::now();
-        let (mut watch, activity) = watch(now);
-        activity.read.store(20, Relaxed);
-        assert_eq!(watch.tick(&activity, now + SECOND), Verdict::Stalled);
-    }
-
-    #[test]
-    fn a_second_head_has_at_least_the_header_timeout_and_at_most_twice_that() {
-        let now = Instant::now();
-        let (mut watch, activity) = watch(now);
-        drop(activity.begin());
-        activity.read.store(5, Relaxed);
-        assert_eq!(watch.tick(&activity, now + SECOND), Verdict::Stay(now + 2 * SECOND));
-        assert_eq!(watch.tick(&activity, now + 2 * SECOND), Verdict::Stalled);
-    }
-
-    #[test]
-    fn a_connection_without_a_request_becomes_idle_and_one_with_a_request_does_not() {
-        let now = Instant::now();
-        let (mut watch, activity) = watch(now);
-        activity.is_http2.store(true, Relaxed);
-        let active = activity.begin();
-        for second in 1..10 {
-            let at = now + second * SECOND;
-            assert_eq!(watch.tick(&activity, at), Verdict::Stay(at + SECOND));
-        }
-        drop(active);
-        let quiet = now + 9 * SECOND;
-        assert_eq!(watch.tick(&activity, quiet + SECOND), Verdict::Stay(quiet + 2 * SECOND));
-        assert_eq!(watch.tick(&activity, quiet + 2 * SECOND), Verdict::Stay(quiet + 3 * SECOND));
-        assert_eq!(watch.tick(&activity, quiet + 3 * SECOND), Verdict::Idle);
-    }
-
-    #[tokio::test]
-    async fn the_http2_preface_is_told_from_a_request_however_it_is_cut() {
-        for (sent, is_http2) in
-            [(HTTP2_PREFACE, true), (b"PRI * HTTP/1.1\r\n\r\n......", false), (b"PO", false)]
-        {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (mut socket, _left) = Socket::new(stream, Arc::default());
-            for piece in sent.chunks(7) {
-                if let Some(matched) = socket.matched {
-                    socket.match_preface(matched, piece);
-                }
+impl<C: Consumer> Link<C> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+        let is_grpc = match self.speaks {
+            Speaks::Grpc => true,
+            Speaks::Http => false,
+            Speaks::Both => {
+                request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers())
             }
-            assert_eq!(socket.activity.is_http2.load(Relaxed), is_http2);
+        };
+        let Self { server, peer, activity, .. } = self;
+        match is_grpc {
+            true => grpc::answer(server, peer, activity, request).await,
+            false => otlp_http::answer(server, peer, activity, request).await,
         }
+    }
+}
+
+/// Serves one connection to its end, and then reads what the client still had under way.
+pub(crate) async fn serve<C: Consumer>(
+    stream: Raw,
+    mut peer: Peer,
+    entry: Entry,
+    builder: Arc<Builder>,
+    server: Arc<Server<C>>,
+    stop: CancellationToken,
+) {
+    let shaken = tokio::select! {
+        biased;
+        // Nothing was asked yet.
+        () = stop.cancelled() => return,
+        shaken = time::timeout(server.core.timeouts.handshake, entry.shake_hands(stream, &mut peer)) => shaken,
+    };
+    let stream = match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => stream,
+        Err(error) => return server.core.handshake_failed(&peer, &error),
+    };
+    let activity = Arc::<Activity>::default();
+    let (socket, mut left) = Socket::new(stream, Arc::clone(&activity));
+    let speaks = entry.speaks;
+    let link = Link { server, speaks, peer, activity: Arc::clone(&activity) };
+    converse(socket, link.into(), builder, stop).await;
+    if activity.is_abuse() {
+        return;
+    }
+    if let Ok(stream) = left.try_recv() {
+        _ = time::timeout(LINGER, linger(stream)).await;
+    }
+}
+
+/// Says that nothing more is sent, and reads until the client says the same.
+///
+/// A socket that is closed with bytes unread resets the connection, and a client that is reset may
+/// lose the answers that it has not read yet: it would send again what was accepted.
+async fn linger(mut stream: Stream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut waste = vec![0; 16 * 1024];
+    let mut left = MAX_LINGER_BYTES;
+    while let Ok(read @ 1..) = stream.read(&mut waste).await
+        && read <= left
+    {
+        left -= read;
+    }
+}
+
+/// Speaks HTTP until the connection has ended or has to.
+async fn converse<C: Consumer>(
+    socket: Socket,
+    link: Arc<Link<C>>,
+    builder: Arc<Builder>,
+    stop: CancellationToken,
+) {
+    let core = &link.server.core;
+    let activity = &link.activity;
+    let (mut watch, first_look) = Watch::new(&core.timeouts, Instant::now(), fastrand::u32(..));
+    let socket = TokioIo::new(socket);
+    let service = service_fn(|request| {
+        let active = activity.begin();
+        let link = Arc::clone(&link);
+        async move {
+            let response = link.answer(request).await;
+            active.answered();
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(builder.0.serve_connection(socket, service));
+    let mut look = pin!(time::sleep_until(first_look));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            biased;
+            // An error is the client's: it left, or does not speak HTTP.
+            _ = connection.as_mut() => break,
+            () = stop.cancelled(), if !closing => {
+                connection.as_mut().graceful_shutdown();
+                closing = true;
+            }
+            () = look.as_mut() => {
+                let verdict = watch.tick(activity, Instant::now());
+                let (Verdict::Stay(next) | Verdict::Idle(next) | Verdict::Old(next)) = verdict else {
+                    break;
+                };
+                look.as_mut().reset(next);
+                if matches!(verdict, Verdict::Stay(_)) || closing {
+                    continue;
+                }
+                if matches!(verdict, Verdict::Old(_)) {
+                    core.counters.connections_aged.fetch_add(1, Relaxed);
+                }
+                connection.as_mut().graceful_shutdown();
+                closing = true;
+            }
+        }
+    }
+    if activity.is_abuse() {
+        core.cut_off_abuse(&link.peer);
     }
 }

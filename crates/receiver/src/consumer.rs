@@ -33,7 +33,10 @@ pub trait Consumer: Send + Sync + 'static {
 pub struct Refused {
     /// What stands in the way.
     pub reason: RefusedReason,
-    /// The client must not come back sooner. `None` leaves it to the client's back-off.
+    /// The client must not come back sooner; it is told up to half as much again, at random, so that
+    /// those who were refused together do not come back together. `None` leaves it to the client's
+    /// back-off, but for [`RefusedReason::Overloaded`]: the receiver then says what it says when it
+    /// has no room itself.
     pub retry_after: Option<Duration>,
     /// For people, in English.
     pub message: Cow<'static, str>,

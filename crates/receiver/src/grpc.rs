@@ -1,21 +1,19 @@
 //! OTLP/gRPC: three unary calls.
 
-use std::error::Error;
-use std::sync::Arc;
-
-use bytes::{Buf, Bytes};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use teleflow_otlp::{Code, Payload, Signal, Status};
-use tonic::Streaming;
-use tonic::codec::{BufferSettings, CompressionEncoding, DecodeBuf, Decoder};
 
-use crate::body::Metered;
+use crate::auth::{Identity, Peer};
+use crate::body::{Metered, PREFIX};
+use crate::inflate::Encoding;
 use crate::rejection::Rejection;
 use crate::reply::Reply;
 use crate::request::{InFlight, deliver};
 use crate::serve::Server;
+use crate::watch::Activity;
 use crate::{Consumer, Transport};
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -23,12 +21,11 @@ const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const STATUS: &str = "grpc-status";
 
-/// The bytes before each message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
-
 /// Answers one call.
 pub(crate) async fn answer<C: Consumer>(
     server: &Server<C>,
+    peer: &Peer,
+    activity: &Activity,
     request: Request<Incoming>,
 ) -> Response<Reply> {
     if !is_grpc(request.headers()) {
@@ -42,76 +39,69 @@ pub(crate) async fn answer<C: Consumer>(
         server.core.count_unrouted();
         return error(Status::new(Code::Unimplemented, "no such method"));
     };
-    let in_flight = InFlight::new(&server.core, Transport::Grpc, signal);
-    let outcome = match read(request, &in_flight).await {
-        Ok(payload) => deliver(&server.consumer, payload).await,
+    let core = &*server.core;
+    let mut in_flight = InFlight::new(core, activity, Transport::Grpc, signal);
+    let outcome = match read(request, peer, &mut in_flight).await {
+        Ok((identity, payload)) => deliver(&server.consumer, core, identity, payload).await,
         Err(rejection) => Err(rejection),
     };
     in_flight.end(&outcome);
     match outcome {
         Ok(_) => success(),
-        Err(rejection) => error(rejection.status),
+        Err(rejection) => {
+            let mut response = error(rejection.status);
+            if let Some(auth) = core.auth(Transport::Grpc)
+                && rejection.http == StatusCode::UNAUTHORIZED
+            {
+                response.headers_mut().insert(WWW_AUTHENTICATE, auth.challenge());
+            }
+            response
+        }
     }
 }
 
 /// Reads the one message of the call.
-async fn read(request: Request<Incoming>, in_flight: &Arc<InFlight>) -> Result<Payload, Rejection> {
-    let encoding = encoding(request.headers())?;
-    let limit = in_flight.core().max_request_bytes(Transport::Grpc);
-    let body = Metered::new(request.into_body(), Arc::clone(in_flight), limit + PREFIX);
-    let mut messages = Streaming::new_request(Whole, body, encoding, Some(limit));
-    let fail = |status| rejection(status, limit);
-    let message = messages
-        .message()
-        .await
-        .map_err(fail)?
-        .ok_or_else(|| Rejection::protocol(Code::Internal, "the call has no message"))?;
-    if encoding.is_some() {
-        in_flight.hold(message.len())?;
-    }
-    if messages.message().await.map_err(fail)?.is_some() {
-        return Err(Rejection::protocol(Code::Internal, "the call has more than one message"));
-    }
-    drop(messages);
-    in_flight.lease.shrink_to(message.len());
-    Payload::parse(in_flight.signal(), message)
-        .map_err(|invalid| Rejection::invalid(invalid.to_string()))
-}
-
-/// What tonic found wrong with the call. Its words are the only place where it tells some errors
-/// from others; a test holds them fast.
-fn rejection(status: tonic::Status, limit: usize) -> Rejection {
-    if let Some(rejection) = status.source().and_then(|source| source.downcast_ref::<Rejection>()) {
-        return match rejection.status.code {
-            // The limit of the body is that of the message and its prefix.
-            Code::ResourceExhausted => Rejection::too_large(limit),
-            _ => rejection.clone(),
-        };
-    }
-    match status.code() {
-        // The specification wants RESOURCE_EXHAUSTED: a client would retry OUT_OF_RANGE for ever.
-        tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => Rejection::too_large(limit),
-        tonic::Code::Internal if status.message().starts_with("Error decompressing") => {
-            Rejection::invalid("invalid gzip")
+async fn read(
+    request: Request<Incoming>,
+    peer: &Peer,
+    in_flight: &mut InFlight<'_>,
+) -> Result<(Option<Identity>, Payload), Rejection> {
+    let (head, mut body) = request.into_parts();
+    let identity = in_flight.identify(&head.headers, peer).await?;
+    let encoding = encoding(&head.headers)?;
+    let message = Metered::new(&mut body, in_flight).read_message().await?;
+    let bytes = match (message.is_compressed, encoding) {
+        (false, _) => message.bytes,
+        (true, Some(encoding)) => encoding.inflate(&message.bytes, in_flight).await?,
+        (true, None) => {
+            return Err(Rejection::protocol(
+                Code::Internal,
+                "the message is compressed, and no grpc-encoding says how",
+            ));
         }
-        code => Rejection::protocol(Code::from_number(code.into()), status.message()),
+    };
+    in_flight.shrink_to(bytes.len());
+    match Payload::parse(in_flight.signal(), bytes) {
+        Ok(payload) => Ok((identity, payload)),
+        Err(invalid) => Err(Rejection::invalid(invalid.to_string())),
     }
 }
 
-/// How the message is compressed. The answer never is: it has no bytes.
-fn encoding(headers: &HeaderMap) -> Result<Option<CompressionEncoding>, Rejection> {
-    match headers.get(ENCODING).map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => Ok(None),
-        Some(b"gzip") => Ok(Some(CompressionEncoding::Gzip)),
-        Some(_) => Err(Rejection::protocol(
+/// How the message may be compressed. The answer never is: it has no bytes.
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Rejection> {
+    headers.get(ENCODING).map_or(Ok(None), |name| Encoding::of(name.as_bytes())).map_err(|_| {
+        Rejection::protocol(
             Code::Unimplemented,
-            "the message is compressed in a way that is not known; gzip and identity are",
-        )),
-    }
+            format!(
+                "the message is compressed in a way that is not known: {} are",
+                Encoding::NAMES
+            ),
+        )
+    })
 }
 
 /// Whether the request says that it is a call with messages in protobuf.
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.as_bytes().strip_prefix(GRPC.as_bytes()))
@@ -141,7 +131,7 @@ fn error(status: Status) -> Response<Reply> {
     let mut response: Response<Reply> =
         tonic::Status::with_details(code, status.message, details).into_http();
     if unimplemented {
-        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip,identity"));
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(Encoding::NAMES));
     }
     response
 }
@@ -151,27 +141,4 @@ fn unsupported_media_type() -> Response<Reply> {
     let mut response = Response::new(Reply::default());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
     response
-}
-
-/// Takes each message as it is.
-#[derive(Debug)]
-struct Whole;
-
-// === impl Whole ===
-
-impl Decoder for Whole {
-    type Item = Bytes;
-    type Error = tonic::Status;
-
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
-        // Copied into a piece of its own: tonic's buffer has grown by doubling, and all of it would
-        // stay for as long as the payload lives.
-        let message = Bytes::copy_from_slice(source.chunk());
-        source.advance(message.len());
-        Ok(Some(message))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(1024, 32 * 1024)
-    }
 }

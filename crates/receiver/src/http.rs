@@ -1,12 +1,11 @@
 //! OTLP/HTTP: three paths to post to, in protobuf or JSON.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue,
-    RETRY_AFTER,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -16,12 +15,14 @@ use hyper::body::Incoming;
 use teleflow_otlp::{ExportResponse, Payload, json};
 use tokio::time;
 
+use crate::auth::{Identity, Peer};
 use crate::body::Metered;
-use crate::inflate::gunzip;
+use crate::inflate::Encoding;
 use crate::rejection::Rejection;
 use crate::reply::Reply;
 use crate::request::{InFlight, deliver};
 use crate::serve::Server;
+use crate::watch::Activity;
 use crate::{Consumer, Transport};
 
 /// How a message is written.
@@ -34,35 +35,55 @@ enum Format {
 /// Answers one request. An error is told in the request's format; in protobuf if that is not known.
 pub(crate) async fn answer<C: Consumer>(
     server: &Server<C>,
+    peer: &Peer,
+    activity: &Activity,
     request: Request<Incoming>,
 ) -> Response<Reply> {
-    let (head, body) = request.into_parts();
+    let core = &*server.core;
+    let Some(cors) = &core.cors else { return route(server, peer, activity, request).await };
+    if let Some(response) = cors.preflight(request.method(), request.headers()) {
+        return response;
+    }
+    let allowed = cors.allow(request.headers());
+    let mut response = route(server, peer, activity, request).await;
+    if let Some(allowed) = allowed {
+        allowed.apply(response.headers_mut());
+    }
+    response
+}
+
+async fn route<C: Consumer>(
+    server: &Server<C>,
+    peer: &Peer,
+    activity: &Activity,
+    request: Request<Incoming>,
+) -> Response<Reply> {
+    let core = &*server.core;
+    let (head, mut body) = request.into_parts();
     let format = Format::of(&head.headers);
     let in_error = format.unwrap_or(Format::Protobuf);
-    let signal = server.core.paths.signal(head.uri.path());
-    let Some(signal) = signal.filter(|&signal| server.core.takes(signal)) else {
-        server.core.count_unrouted();
+    let signal = core.paths.signal(head.uri.path());
+    let Some(signal) = signal.filter(|&signal| core.takes(signal)) else {
+        core.count_unrouted();
         discard(&head, body);
         return error(in_error, Rejection::http(StatusCode::NOT_FOUND, "no such path"));
     };
     if head.method != Method::POST {
-        server.core.count_unrouted();
+        core.count_unrouted();
         discard(&head, body);
         let why = Rejection::http(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here");
         let mut response = error(in_error, why);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let in_flight = InFlight::new(&server.core, Transport::Http, signal);
-    let limit = server.core.max_request_bytes(Transport::Http);
-    let mut body = Metered::new(body, Arc::clone(&in_flight), limit);
-    let outcome = match read(&head.headers, format, &mut body, &in_flight).await {
-        Ok(payload) => {
+    let mut in_flight = InFlight::new(core, activity, Transport::Http, signal);
+    let outcome = match read(&head.headers, peer, format, &mut body, &mut in_flight).await {
+        Ok((identity, payload)) => {
             drop(body);
-            deliver(&server.consumer, payload).await
+            deliver(&server.consumer, core, identity, payload).await
         }
         Err(rejection) => {
-            discard(&head, body.into_inner());
+            discard(&head, body);
             Err(rejection)
         }
     };
@@ -75,32 +96,40 @@ pub(crate) async fn answer<C: Consumer>(
                 Format::Json => response(StatusCode::OK, in_error, reply.to_json(signal)),
             }
         }
-        Err(rejection) => error(in_error, rejection),
+        Err(rejection) => {
+            let is_unknown = rejection.http == StatusCode::UNAUTHORIZED;
+            let mut response = error(in_error, rejection);
+            if let Some(auth) = core.auth(Transport::Http).filter(|_| is_unknown) {
+                response.headers_mut().insert(WWW_AUTHENTICATE, auth.challenge());
+            }
+            response
+        }
     }
 }
 
 async fn read(
     headers: &HeaderMap,
+    peer: &Peer,
     format: Option<Format>,
-    body: &mut Metered,
-    in_flight: &InFlight,
-) -> Result<Payload, Rejection> {
+    body: &mut Incoming,
+    in_flight: &mut InFlight<'_>,
+) -> Result<(Option<Identity>, Payload), Rejection> {
+    let identity = in_flight.identify(headers, peer).await?;
     let format = format.ok_or_else(|| {
         Rejection::http(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the content type must be application/x-protobuf or application/json",
         )
     })?;
-    let is_gzip = is_gzip(headers)?;
-    let signal = in_flight.signal();
-    let limit = in_flight.core().max_request_bytes(Transport::Http);
+    let encoding = encoding(headers)?;
+    let (signal, limit) = (in_flight.signal(), in_flight.limit());
 
-    let mut bytes = body.read_to_end().await?;
+    let mut bytes = Metered::new(body, in_flight).read_to_end().await?;
     if bytes.is_empty() {
-        return Ok(Payload::empty(signal));
+        return Ok((identity, Payload::empty(signal)));
     }
-    if is_gzip {
-        bytes = gunzip(&bytes, limit, in_flight)?;
+    if let Some(encoding) = encoding {
+        bytes = encoding.inflate(&bytes, in_flight).await?;
     }
     let payload = match format {
         Format::Protobuf => Payload::parse(signal, bytes)
@@ -115,8 +144,8 @@ async fn read(
             Payload::trusted(signal, crate::body::exact(request), items)
         }
     };
-    in_flight.lease.shrink_to(payload.bytes());
-    Ok(payload)
+    in_flight.shrink_to(payload.bytes());
+    Ok((identity, payload))
 }
 
 // === impl Format ===
@@ -143,20 +172,16 @@ impl Format {
     }
 }
 
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Rejection> {
+fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Rejection> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     let (first, second) = (values.next(), values.next());
-    let Some(value) = first else { return Ok(false) };
-    match value.to_str().map(str::trim) {
-        Ok(name) if second.is_none() && name.eq_ignore_ascii_case("gzip") => Ok(true),
-        Ok(name)
-            if second.is_none() && (name.is_empty() || name.eq_ignore_ascii_case("identity")) =>
-        {
-            Ok(false)
-        }
+    let Some(name) = first else { return Ok(None) };
+    match Encoding::of(name.as_bytes()) {
+        // Twice compressed is twice as much of a bomb, and nobody does it.
+        Ok(encoding) if second.is_none() => Ok(encoding),
         _ => Err(Rejection::http(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "the content encoding must be gzip or identity",
+            format!("the content encoding must be one of {}", Encoding::NAMES),
         )),
     }
 }
@@ -175,10 +200,12 @@ fn error(format: Format, rejection: Rejection) -> Response<Reply> {
         Format::Json => response(http, format, status.to_json()),
     };
     if let Some(delay) = status.retry_delay {
-        response.headers_mut().insert(RETRY_AFTER, whole_seconds(delay).into());
+        // Rounding has put many together whom the wait had spread: one more second for every other.
+        let seconds = whole_seconds(delay).saturating_add(fastrand::u64(..2));
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     if http == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, identity"));
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(Encoding::NAMES));
     }
     response
 }

@@ -6,8 +6,18 @@
 //!
 //! Every part is bounded by [`Limits`] and [`Timeouts`]. Not counted in
 //! [`Limits::max_in_flight_bytes`] is what clients have sent and no request has read yet, at most
-//! 4 MiB a connection, and what one request is inflated or converted to before it is checked, at
-//! most one request a thread.
+//! 4 MiB a connection; what one request is converted to from JSON before it is checked, at most one
+//! request a thread; and some 35 KB for each connection that is open, most of it hyper's buffers.
+//!
+//! A client that finds no room is told when to come back: the wait follows the pace at which room is
+//! made, so that what comes back is what can be taken. Who may send at all is decided before a body
+//! is read, by [`auth`] and [`TlsConfig`].
+//!
+//! # Features
+//!
+//! - `zstd`: requests that are compressed by zstd. Needs a C compiler.
+//! - `tls`: TLS and clients' certificates, by rustls with ring. Needs a C compiler.
+//! - `htpasswd`: users and passwords from a file that Apache's `htpasswd` writes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -43,23 +53,37 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 mod bind;
 mod body;
-mod budget;
 mod config;
 mod connection;
 mod consumer;
+mod cors;
+mod door;
+mod frames;
 mod grpc;
 mod http;
 mod inflate;
+mod listen;
+mod overload;
+mod peers;
 mod rejection;
 mod reply;
 mod request;
 mod serve;
+mod socket;
 mod stats;
+mod throttle;
+mod tls;
+mod watch;
 
 pub use bind::{BindError, Receiver};
-pub use config::{Config, GrpcConfig, HttpConfig, Limits, Paths, Timeouts};
+pub use config::{Access, Config, GrpcConfig, HttpConfig, Limits, Paths, Timeouts};
 pub use consumer::{Consumer, Refused, RefusedReason};
+pub use cors::Cors;
 pub use serve::Stopped;
 pub use stats::{Requests, Snapshot, Stats, Transport};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
+pub use tls::{TlsConfig, TlsError, TlsVersion};

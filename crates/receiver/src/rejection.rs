@@ -27,6 +27,8 @@ pub(crate) enum Cause {
     Refused,
     /// The client's: the same will never be taken.
     Invalid,
+    /// The client's: it may not send.
+    Denied,
     /// The request did not arrive in full.
     Incomplete,
 }
@@ -54,12 +56,29 @@ impl Rejection {
     }
 
     /// Too much is in flight at the moment.
-    pub(crate) fn over_budget(retry_after: Duration) -> Self {
-        let retry_after = (!retry_after.is_zero()).then_some(retry_after);
+    pub(crate) fn over_budget(retry_after: Option<Duration>) -> Self {
         Self::refused(Refused {
             message: "too many bytes of requests in flight: send it again later".into(),
             ..Refused::overloaded(retry_after)
         })
+    }
+
+    /// The client has not shown who it is.
+    pub(crate) fn unauthenticated(message: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthenticated, message, Cause::Denied)
+    }
+
+    /// Who the client is cannot be said at the moment.
+    pub(crate) fn unverified(retry_after: Option<Duration>) -> Self {
+        Self::refused(Refused {
+            message: "credentials cannot be verified at the moment: send it again later".into(),
+            ..Refused::overloaded(retry_after)
+        })
+    }
+
+    /// The client may not send.
+    pub(crate) fn forbidden(message: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Code::PermissionDenied, message, Cause::Denied)
     }
 
     /// The request alone is more than will ever be taken.
@@ -107,12 +126,3 @@ impl Rejection {
         )
     }
 }
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.status.message)
-    }
-}
-
-// The body of a request yields it, so that it can pass through the layers that read the body.
-impl std::error::Error for Rejection {}

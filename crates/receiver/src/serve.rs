@@ -1,50 +1,30 @@
-//! The accept loops, and the end of every connection.
+//! The accept loops.
 
-use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use teleflow_concurrency::Budget;
 use teleflow_otlp::Signal;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::budget::Budget;
-use crate::connection::{Activity, Socket, Verdict, Watch};
+use crate::auth::{Auth, Peer};
+use crate::connection::{self, Builder};
+use crate::cors::Cors;
+use crate::door::Door;
+#[cfg(feature = "tls")]
+use crate::door::Entry;
+use crate::overload::Overload;
+use crate::peers::{Counted, Peers};
 use crate::stats::Counters;
-use crate::{Consumer, Limits, Paths, Receiver, Timeouts, Transport, grpc, http};
-
-/// What a client may send before it has to wait for us, on one stream and on one connection. Large
-/// enough for a typical request to arrive without a pause.
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-
-/// The largest piece that a client may send at once. Fewer pieces cost less: with 16 KiB, the
-/// protocol's default, a request of 250 KiB takes a fifth more of our time.
-const MAX_FRAME: u32 = 256 * 1024;
-
-/// The most bytes of a request's head.
-const MAX_HEAD: u32 = 16 * 1024;
-
-/// Streams that a client opened and reset before we got to see them: more closes the connection.
-const MAX_PENDING_RESETS: usize = 20;
-
-/// HTTP/1.1's read buffer, which also bounds the head of a request. A larger one is no faster.
-const HTTP1_BUFFER: usize = 64 * 1024;
+use crate::throttle::Throttle;
+use crate::{Consumer, Limits, Paths, Receiver, Timeouts, Transport};
 
 /// How long to wait for memory or file descriptors to come free.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
-
-/// How long a client whose connection has ended may take to notice.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How a receiver ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,8 +44,28 @@ pub(crate) struct Core {
     pub(crate) timeouts: Timeouts,
     pub(crate) paths: Paths,
     pub(crate) signals: [bool; 3],
+    /// By transport.
+    pub(crate) auth: [Option<Auth>; 2],
+    pub(crate) cors: Option<Cors>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) budget: Budget,
+    /// What is drawn from the budget on clients' words alone, and how much that may be.
+    pub(crate) promised: AtomicU64,
+    pub(crate) max_promised: u64,
+    pub(crate) overload: Overload,
+    pub(crate) lines: Lines,
+}
+
+/// What peers can cause to be logged, each kind by itself.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    accept: Throttle,
+    handshake: Throttle,
+    abuse: Throttle,
+    pub(crate) unverified: Throttle,
+    #[cfg(feature = "tls")]
+    reload: Throttle,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,10 @@ pub(crate) struct Server<C> {
 
 /// One of [`Limits::max_connections`].
 #[derive(Debug)]
-struct OpenConnection(Arc<Core>);
+struct OpenConnection {
+    core: Arc<Core>,
+    _peer: Counted,
+}
 
 // === impl Receiver ===
 
@@ -98,10 +101,8 @@ impl Receiver {
     ) -> Stopped {
         let Self { grpc, http, core } = self;
         let server = Arc::new(Server { core, consumer });
-        let (grpc, http) = tokio::join!(
-            accept(grpc, Transport::Grpc, &server, &stop, grace),
-            accept(http, Transport::Http, &server, &stop, grace),
-        );
+        let (grpc, http) =
+            tokio::join!(accept(grpc, &server, &stop, grace), accept(http, &server, &stop, grace),);
         Stopped { connections_cut: grpc + http }
     }
 }
@@ -113,6 +114,10 @@ impl Core {
         self.max_request_bytes[transport as usize]
     }
 
+    pub(crate) const fn auth(&self, transport: Transport) -> Option<&Auth> {
+        self.auth[transport as usize].as_ref()
+    }
+
     pub(crate) fn takes(&self, signal: Signal) -> bool {
         self.signals[signal.index()]
     }
@@ -122,35 +127,70 @@ impl Core {
         self.counters.unrouted.fetch_add(1, Relaxed);
     }
 
-    fn open(self: &Arc<Self>) -> Option<OpenConnection> {
+    /// Notes that a connection did not get through the handshake. The error is rustls' or the
+    /// operating system's: it repeats nothing that a peer has sent.
+    #[cold]
+    pub(crate) fn handshake_failed(&self, peer: &Peer, error: &io::Error) {
+        self.counters.handshakes_failed.fetch_add(1, Relaxed);
+        if let Some(suppressed) = self.lines.handshake.pass(Instant::now()) {
+            let peer = peer.address;
+            tracing::info!(?peer, %error, suppressed, "a TLS handshake failed");
+        }
+    }
+
+    #[cold]
+    pub(crate) fn cut_off_abuse(&self, peer: &Peer) {
+        self.counters.connections_abusive.fetch_add(1, Relaxed);
+        if let Some(suppressed) = self.lines.abuse.pass(Instant::now()) {
+            let peer = peer.address;
+            tracing::warn!(?peer, suppressed, "cut off a client that sends no requests but much");
+        }
+    }
+
+    #[cold]
+    fn accept_failed(&self, error: &io::Error) {
+        if let Some(suppressed) = self.lines.accept.pass(Instant::now()) {
+            tracing::warn!(%error, suppressed, "cannot accept connections");
+        }
+    }
+
+    fn open(self: &Arc<Self>, peer: &Peer) -> Option<OpenConnection> {
         let counters = &self.counters;
-        if counters.connections_open.fetch_add(1, Relaxed) >= self.limits.max_connections {
+        let full = counters.connections_open.fetch_add(1, Relaxed) >= self.limits.max_connections;
+        let address = peer.address.map(|address| address.ip());
+        let counted = if full { None } else { self.peers.open(address) };
+        let Some(counted) = counted else {
             counters.connections_open.fetch_sub(1, Relaxed);
             counters.connections_refused.fetch_add(1, Relaxed);
             return None;
-        }
+        };
         counters.connections.fetch_add(1, Relaxed);
-        Some(OpenConnection(Arc::clone(self)))
+        Some(OpenConnection { core: Arc::clone(self), _peer: counted })
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.counters.connections_open.fetch_sub(1, Relaxed);
+        self.core.counters.connections_open.fetch_sub(1, Relaxed);
     }
 }
 
 /// Serves one port. Returns how many connections were cut.
 async fn accept<C: Consumer>(
-    listener: Option<TcpListener>,
-    transport: Transport,
+    door: Option<Door>,
     server: &Arc<Server<C>>,
     stop: &CancellationToken,
     grace: Duration,
 ) -> usize {
-    let Some(listener) = listener else { return 0 };
-    let builder = Arc::new(builder(transport, &server.core));
+    let Some(door) = door else { return 0 };
+    let Door { listener, entry } = door;
+    let builder = Arc::new(Builder::new(entry.speaks, &server.core));
     let mut connections = JoinSet::new();
+    #[cfg(feature = "tls")]
+    let renewal = renew(&entry, &server.core);
+    #[cfg(not(feature = "tls"))]
+    let renewal = std::future::pending();
+    let mut renewal = std::pin::pin!(renewal);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -158,27 +198,28 @@ async fn accept<C: Consumer>(
             // Also what ended in a panic of the consumer: the client has lost its connection, and
             // the panic hook has told of it.
             Some(_) = connections.join_next() => continue,
+            () = renewal.as_mut() => continue,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 server.core.counters.accept_errors.fetch_add(1, Relaxed);
                 if !is_of_one_connection(&error) {
-                    tracing::warn!(%error, "cannot accept connections");
+                    server.core.accept_failed(&error);
                     // The connection stays in the queue: trying again at once would only spin.
                     time::sleep(ACCEPT_BACK_OFF).await;
                 }
                 continue;
             }
         };
-        if let Some(open) = server.core.open() {
-            // Answers are small and must not wait to be merged. A socket that cannot do it is gone.
-            _ = stream.set_nodelay(true);
-            let connection = serve(
+        let peer = Peer { address, certificate: None };
+        if let Some(open) = server.core.open(&peer) {
+            let connection = connection::serve(
                 stream,
+                peer,
+                entry.clone(),
                 Arc::clone(&builder),
-                transport,
                 Arc::clone(server),
                 stop.child_token(),
             );
@@ -202,99 +243,26 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn builder(transport: Transport, core: &Core) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(MAX_FRAME)
-        .max_header_list_size(MAX_HEAD)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_concurrent_streams(core.limits.max_concurrent_streams)
-        .keep_alive_interval(core.timeouts.keep_alive)
-        .auto_date_header(transport == Transport::Http);
-    // `Watch` times the heads: hyper's timer would also end connections that are merely idle.
-    builder.http1().header_read_timeout(None).max_buf_size(HTTP1_BUFFER);
-    match transport {
-        Transport::Grpc => builder.http2_only(),
-        Transport::Http => builder,
-    }
-}
-
-/// Serves one connection to its end, and then reads what the client still had under way.
-async fn serve<C: Consumer>(
-    stream: TcpStream,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    transport: Transport,
-    server: Arc<Server<C>>,
-    stop: CancellationToken,
-) {
-    let activity = Arc::new(Activity::default());
-    let (socket, mut left) = Socket::new(stream, Arc::clone(&activity));
-    converse(socket, activity, builder, transport, server, stop).await;
-    if let Ok(stream) = left.try_recv() {
-        _ = time::timeout(LINGER, linger(stream)).await;
-    }
-}
-
-/// Says that nothing more is sent, and reads until the client says the same.
-///
-/// A socket that is closed with bytes unread resets the connection, and a client that is reset may
-/// lose the answers that it has not read yet: it would send again what was accepted.
-async fn linger(mut stream: TcpStream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
-    let mut waste = vec![0; 16 * 1024];
-    while stream.read(&mut waste).await.is_ok_and(|read| read > 0) {}
-}
-
-/// Speaks HTTP until the connection has ended or has to.
-async fn converse<C: Consumer>(
-    socket: Socket,
-    activity: Arc<Activity>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
-    transport: Transport,
-    server: Arc<Server<C>>,
-    stop: CancellationToken,
-) {
-    let (mut watch, first_look) = Watch::new(&server.core.timeouts, Instant::now());
-    let socket = TokioIo::new(socket);
-    let service = service_fn(|request| {
-        let active = activity.begin();
-        let server = Arc::clone(&server);
-        async move {
-            let response = match transport {
-                Transport::Grpc => grpc::answer(&server, request).await,
-                Transport::Http => http::answer(&server, request).await,
-            };
-            drop(active);
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut connection = pin!(builder.serve_connection(socket, service));
-    let mut look = pin!(time::sleep_until(first_look));
-    let mut closing = false;
+/// Looks for new certificates from time to time, for ever.
+#[cfg(feature = "tls")]
+async fn renew(entry: &Entry, core: &Core) {
+    let Some(certificates) = &entry.certificates else { return std::future::pending().await };
+    let Some(interval) = certificates.interval() else { return std::future::pending().await };
     loop {
-        tokio::select! {
-            biased;
-            // An error is the client's: it left, or does not speak HTTP.
-            _ = connection.as_mut() => return,
-            () = stop.cancelled(), if !closing => {
-                connection.as_mut().graceful_shutdown();
-                closing = true;
-            }
-            () = look.as_mut() => match watch.tick(&activity, Instant::now()) {
-                Verdict::Stay(until) => look.as_mut().reset(until),
-                Verdict::Idle if !closing => {
-                    connection.as_mut().graceful_shutdown();
-                    closing = true;
-                    look.as_mut().reset(Instant::now() + server.core.timeouts.header);
+        time::sleep(interval).await;
+        let files = Arc::clone(certificates);
+        // Files may be slow, and must not hold up the connections of this thread.
+        let reloaded = tokio::task::spawn_blocking(move || files.reload(false)).await;
+        match reloaded {
+            Ok(Ok(true)) => tracing::info!("certificates were renewed"),
+            Ok(Err(error)) => {
+                if let Some(suppressed) = core.lines.reload.pass(Instant::now()) {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, suppressed, "the old certificates stay");
                 }
-                Verdict::Idle | Verdict::Stalled => return,
-            },
+            }
+            // A panic has its own message.
+            Ok(Ok(false)) | Err(_) => {}
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use teleflow_concurrency::Budget;
 use teleflow_otlp::Signal;
 
-use crate::budget::Budget;
 use crate::rejection::Cause;
 
 /// A protocol that requests come by.
@@ -21,7 +21,7 @@ pub enum Transport {
 #[derive(Clone, Debug)]
 pub struct Stats {
     counters: Arc<Counters>,
-    budget: Arc<Budget>,
+    budget: Budget,
 }
 
 /// The counters at one moment. Each is exact; they are not read at the very same instant.
@@ -35,8 +35,14 @@ pub struct Snapshot {
     pub connections_open: usize,
     /// Connections that were accepted and served, now or before.
     pub connections: u64,
-    /// Connections that were closed at once because too many were open.
+    /// Connections that were closed at once because too many were open, in all or of that peer.
     pub connections_refused: u64,
+    /// Connections that did not get through the TLS handshake.
+    pub handshakes_failed: u64,
+    /// Connections that were asked to close because of their age.
+    pub connections_aged: u64,
+    /// Connections that were cut because their client kept the receiver busy and sent nothing.
+    pub connections_abusive: u64,
     /// Times the operating system failed to hand over a connection.
     pub accept_errors: u64,
     /// Bytes of request bodies that are held now.
@@ -57,6 +63,8 @@ pub struct Requests {
     pub refused_items: u64,
     /// Requests that were answered with an error for good: malformed, too large, of a wrong type.
     pub invalid: u64,
+    /// Requests that were turned away because of their credentials, for good.
+    pub denied: u64,
     /// Requests without an end: the client left or was too slow, or the server was stopped.
     pub incomplete: u64,
     /// Bytes of all bodies, as they came over the wire.
@@ -70,6 +78,9 @@ pub(crate) struct Counters {
     pub(crate) connections_open: AtomicUsize,
     pub(crate) connections: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
+    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) connections_aged: AtomicU64,
+    pub(crate) connections_abusive: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
 }
 
@@ -80,6 +91,7 @@ pub(crate) struct RequestCounters {
     refused: AtomicU64,
     refused_items: AtomicU64,
     invalid: AtomicU64,
+    denied: AtomicU64,
     incomplete: AtomicU64,
     pub(crate) bytes: AtomicU64,
 }
@@ -102,7 +114,7 @@ impl Transport {
 // === impl Stats ===
 
 impl Stats {
-    pub(crate) fn new(counters: Arc<Counters>, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(counters: Arc<Counters>, budget: Budget) -> Self {
         Self { counters, budget }
     }
 
@@ -115,8 +127,11 @@ impl Stats {
             connections_open: counters.connections_open.load(Relaxed),
             connections: counters.connections.load(Relaxed),
             connections_refused: counters.connections_refused.load(Relaxed),
+            handshakes_failed: counters.handshakes_failed.load(Relaxed),
+            connections_aged: counters.connections_aged.load(Relaxed),
+            connections_abusive: counters.connections_abusive.load(Relaxed),
             accept_errors: counters.accept_errors.load(Relaxed),
-            bytes_in_flight: self.budget.taken(),
+            bytes_in_flight: self.budget.stats().held as usize,
         }
     }
 }
@@ -138,6 +153,7 @@ impl Snapshot {
             refused: grpc.refused + http.refused,
             refused_items: grpc.refused_items + http.refused_items,
             invalid: grpc.invalid + http.invalid,
+            denied: grpc.denied + http.denied,
             incomplete: grpc.incomplete + http.incomplete,
             bytes: grpc.bytes + http.bytes,
         }
@@ -167,6 +183,7 @@ impl RequestCounters {
                 self.refused_items.fetch_add(items, Relaxed);
             }
             Cause::Invalid => _ = self.invalid.fetch_add(1, Relaxed),
+            Cause::Denied => _ = self.denied.fetch_add(1, Relaxed),
             Cause::Incomplete => _ = self.incomplete.fetch_add(1, Relaxed),
         }
     }
@@ -178,6 +195,7 @@ impl RequestCounters {
             refused: self.refused.load(Relaxed),
             refused_items: self.refused_items.load(Relaxed),
             invalid: self.invalid.load(Relaxed),
+            denied: self.denied.load(Relaxed),
             incomplete: self.incomplete.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
         }

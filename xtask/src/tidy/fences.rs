@@ -63,6 +63,7 @@ const FENCES: &[Fence] = &[
         inside: &[
             Allowed::with_feature("otlp", "reads and writes OTLP/JSON"),
             Allowed::with_feature("exporter", "reads the details of a gRPC status"),
+            Allowed::always("receiver", "reads the credentials of a request"),
         ],
     },
     Fence {

@@ -5,8 +5,8 @@ use serde_json::json;
 use teleflow_otlp::Signal;
 use teleflow_receiver::{HttpConfig, Paths, Receiver, Refused, RefusedReason, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::raw::say;
 use crate::support::{
     Client, GZIP, JSON, PROTOBUF, Server, bomb, config, gzip, limit_requests, padding, post,
     request, telemetry,
@@ -103,7 +103,7 @@ async fn every_error_is_told_as_a_status_in_the_encoding_of_the_request() {
         ("POST", traces, &[], &valid, 415, 3, "content type"),
         ("POST", traces, &[("content-type", "text/plain")], &valid, 415, 3, "content type"),
         ("POST", traces, &[("content-type", "application/jsonl")], b"{}", 415, 3, "content type"),
-        ("POST", traces, &[PROTOBUF, ("content-encoding", "zstd")], &valid, 415, 3, "encoding"),
+        ("POST", traces, &[PROTOBUF, ("content-encoding", "snappy")], &valid, 415, 3, "encoding"),
         ("POST", traces, &[JSON, ("content-encoding", "br")], b"{}", 415, 3, "encoding"),
         ("POST", traces, &[PROTOBUF, GZIP, GZIP], &valid, 415, 3, "encoding"),
         ("POST", traces, &[PROTOBUF], &padding(1001), 413, 8, "1000 bytes"),
@@ -121,6 +121,7 @@ async fn every_error_is_told_as_a_status_in_the_encoding_of_the_request() {
         ("POST", "/v1/metrics", &[PROTOBUF], b"\x0d\0\0\0\0", 400, 3, "wire type"),
         ("POST", "/v1/logs", &[JSON], b"[]", 400, 3, "OTLP/JSON"),
     ];
+    let names = if cfg!(feature = "zstd") { "gzip, zstd, identity" } else { "gzip, identity" };
     for version in [1, 2] {
         let mut client = match version {
             1 => Client::http1(server.http).await,
@@ -138,7 +139,7 @@ async fn every_error_is_told_as_a_status_in_the_encoding_of_the_request() {
             assert_eq!(answer.header("retry-after"), "", "{case}");
             match http {
                 405 => assert_eq!(answer.header("allow"), "POST"),
-                415 => assert_eq!(answer.header("accept-encoding"), "gzip, identity"),
+                415 => assert_eq!(answer.header("accept-encoding"), names),
                 _ => {}
             }
         }
@@ -165,7 +166,14 @@ async fn a_refusal_is_503_with_the_wait_in_whole_seconds() {
     let mut client = Client::http1(server.http).await;
     let body = telemetry(Signal::Traces, 3);
     let items = teleflow_otlp::validate(Signal::Traces, &body).unwrap();
-    let waits = [(None, ""), (Some(0), "1"), (Some(10), "1"), (Some(1500), "2"), (Some(3000), "3")];
+    // Up to half as much again, rounded up, and a second more or not.
+    let waits: [(Option<u64>, &[&str]); 5] = [
+        (None, &[""]),
+        (Some(0), &["1", "2"]),
+        (Some(10), &["1", "2"]),
+        (Some(1500), &["2", "3", "4"]),
+        (Some(3000), &["3", "4", "5", "6"]),
+    ];
     for (millis, seconds) in waits {
         *server.fake.refuses.lock().unwrap() = Some(Refused {
             reason: RefusedReason::Unavailable,
@@ -175,7 +183,8 @@ async fn a_refusal_is_503_with_the_wait_in_whole_seconds() {
         for (headers, body) in [(PROTOBUF, &body[..]), (JSON, b"{\"resourceSpans\":[{}]}")] {
             let answer = client.send(post("/v1/traces", &[headers], body)).await;
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(answer.header("retry-after"), seconds);
+            let told = answer.header("retry-after");
+            assert!(seconds.contains(&told), "{told} for {millis:?}");
             let status = answer.rpc_status(headers == JSON);
             assert_eq!((status.code, &status.message[..]), (14, "the disk is away"));
         }
@@ -211,14 +220,13 @@ async fn the_paths_are_what_they_are_configured_to_be() {
 #[tokio::test]
 async fn a_client_that_asks_first_is_told_to_go_on() {
     let server = Server::start(config()).await;
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
     let body = telemetry(Signal::Traces, 5);
     let head = format!(
         "POST /v1/traces HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\n\
          content-type: application/x-protobuf\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut stream = say(server.http, &head).await;
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).await.unwrap();
     assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -228,8 +236,7 @@ async fn a_client_that_asks_first_is_told_to_go_on() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 
     // One that would only be turned away is told so before it sends.
-    let mut stream = TcpStream::connect(server.http).await.unwrap();
-    stream.write_all(head.replace("x-protobuf", "xml").as_bytes()).await.unwrap();
+    let mut stream = say(server.http, head.replace("x-protobuf", "xml")).await;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 415 "));

@@ -1,8 +1,17 @@
 //! A receiver on real sockets, and clients that behave, and that do not.
 
+mod access;
+mod attacks;
+mod auth;
 mod grpc;
 mod http;
 mod lifecycle;
 mod limits;
+mod logs;
 mod malformed;
+mod raw;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "zstd")]
+mod zstd;

@@ -17,10 +17,12 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use teleflow_otlp::{Payload, Signal};
+use teleflow_receiver::auth::Identity;
 use teleflow_receiver::{
     Config, Consumer, GrpcConfig, HttpConfig, Receiver, Refused, Stats, Stopped,
 };
 use teleflow_testkit::telemetry::Telemetry;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::{self, JoinHandle};
@@ -30,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Fake {
     pub(crate) seen: Mutex<Vec<Payload>>,
+    /// Whose each of them was.
+    pub(crate) senders: Mutex<Vec<Option<String>>>,
     /// Has a permit for each payload that has come in.
     pub(crate) entered: Semaphore,
     /// Each payload waits for a permit.
@@ -47,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) http: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) served: JoinHandle<Stopped>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: teleflow_receiver::Tls,
 }
 
 /// What came back.
@@ -109,6 +115,8 @@ impl Consumer for Fake {
         if let Some(refused) = self.refuses.lock().unwrap().clone() {
             return Err(refused);
         }
+        let name = Identity::current().map(|identity| identity.name().to_owned());
+        self.senders.lock().unwrap().push(name);
         self.seen.lock().unwrap().push(payload);
         Ok(())
     }
@@ -147,6 +155,7 @@ impl Server {
     pub(crate) async fn start_gated(config: Config) -> Self {
         let fake = Arc::new(Fake {
             seen: Mutex::default(),
+            senders: Mutex::default(),
             entered: Semaphore::new(0),
             gate: Semaphore::new(0),
             refuses: Mutex::default(),
@@ -154,10 +163,25 @@ impl Server {
             dropped: Semaphore::new(0),
         });
         let receiver = Receiver::bind(config).await.unwrap();
-        let (grpc, http) = (receiver.grpc_addr().unwrap(), receiver.http_addr().unwrap());
+        // On a unix socket there is none.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let grpc = receiver.grpc_addr().unwrap_or(nowhere);
+        let http = receiver.http_addr().unwrap_or(nowhere);
+        #[cfg(feature = "tls")]
+        let tls = receiver.tls();
         let (stats, stop) = (receiver.stats(), CancellationToken::new());
         let serve = receiver.serve(Arc::clone(&fake), stop.clone(), Duration::from_secs(5));
-        Self { fake, stats, grpc, http, stop, served: tokio::spawn(serve) }
+        let served = tokio::spawn(serve);
+        Self {
+            fake,
+            stats,
+            grpc,
+            http,
+            stop,
+            served,
+            #[cfg(feature = "tls")]
+            tls,
+        }
     }
 
     pub(crate) async fn stop(self) -> Stopped {
@@ -181,7 +205,6 @@ impl Server {
     }
 }
 
-/// Free ports, and all else by default.
 /// Lets requests take so many bytes, over both protocols.
 pub(crate) fn limit_requests(config: &mut Config, bytes: usize) {
     if let Some(grpc) = &mut config.grpc {
@@ -192,6 +215,7 @@ pub(crate) fn limit_requests(config: &mut Config, bytes: usize) {
     }
 }
 
+/// Free ports, and all else by default.
 pub(crate) fn config() -> Config {
     Config {
         grpc: Some(GrpcConfig { endpoint: "127.0.0.1:0".into(), ..GrpcConfig::default() }),
@@ -204,14 +228,21 @@ pub(crate) fn config() -> Config {
 
 impl Client {
     pub(crate) async fn http1(address: SocketAddr) -> Self {
-        let io = TokioIo::new(connect(address).await);
-        let (sender, connection) = http1::handshake(io).await.unwrap();
+        Self::http1_over(connect(address).await).await
+    }
+
+    pub(crate) async fn http2(address: SocketAddr) -> Self {
+        Self::http2_over(connect(address).await).await
+    }
+
+    pub(crate) async fn http1_over(stream: impl Stream) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self::Http1(sender)
     }
 
-    pub(crate) async fn http2(address: SocketAddr) -> Self {
-        let io = TokioIo::new(connect(address).await);
+    pub(crate) async fn http2_over(stream: impl Stream) -> Self {
+        let io = TokioIo::new(stream);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         Self::Http2(sender)
@@ -241,6 +272,11 @@ impl Client {
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes(), trailers })
     }
 }
+
+/// What HTTP can be spoken over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// Opens a connection that does not wait for more to send.
 async fn connect(address: SocketAddr) -> TcpStream {
