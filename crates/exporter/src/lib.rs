@@ -45,23 +45,41 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "__client")]
+mod client;
+#[cfg(feature = "__client")]
+mod compress;
 mod config;
+#[cfg(feature = "__client")]
+mod connection;
 mod console;
+#[cfg(feature = "__client")]
+mod endpoint;
 mod error;
 mod escape;
 mod exporter;
 #[cfg(feature = "grpc")]
 mod grpc;
-#[cfg(all(feature = "gzip", any(feature = "grpc", feature = "http")))]
-mod gzip;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "__client")]
+mod negotiate;
+mod outgoing;
 mod queue;
 mod retry;
-#[cfg(any(feature = "grpc", feature = "http"))]
+mod undelivered;
+#[cfg(feature = "__client")]
 mod wire;
 
-pub use config::{Compression, ConfigError};
+#[cfg(feature = "__client")]
+pub use client::WireStats;
+pub use config::{Compression, ConfigError, Encoding};
+#[cfg(feature = "__client")]
+pub use connection::{
+    ConnectionConfig, ConnectionEvent, ConnectionObserver, ConnectionStats, KeepAlive, Proxy,
+};
+#[cfg(feature = "tls")]
+pub use connection::{Identity, Pem, TlsConfig, TlsVersion};
 pub use console::Console;
 pub use error::ExportError;
 pub use exporter::{AnyExporter, Delivered, Exporter};
@@ -69,7 +87,9 @@ pub use exporter::{AnyExporter, Delivered, Exporter};
 pub use grpc::{GrpcConfig, GrpcExporter};
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpExporter};
+pub use outgoing::Outgoing;
 pub use queue::{
     Drained, Observer, OnFull, Outcome, Permit, Queue, QueueConfig, QueueStats, Refused,
 };
 pub use retry::{Backoff, MAX_SERVER_DELAY, Retry, RetryConfig, RetryStats};
+pub use undelivered::{Left, Tally, Undelivered};

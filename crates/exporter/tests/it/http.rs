@@ -49,7 +49,7 @@ async fn a_request_arrives_as_the_protocol_wants_it() {
     for (name, value) in [
         ("content-type", "application/x-protobuf"),
         ("content-length", "8"),
-        ("accept-encoding", "gzip"),
+        ("accept-encoding", "gzip,zstd"),
         ("x-tenant", "seven"),
         ("user-agent", concat!("teleflow-exporter/", env!("CARGO_PKG_VERSION"))),
     ] {

@@ -3,12 +3,33 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod console;
-#[cfg(all(feature = "grpc", feature = "http", feature = "gzip"))]
+#[cfg(all(
+    feature = "grpc",
+    feature = "http",
+    feature = "gzip",
+    feature = "zstd",
+    feature = "json",
+    feature = "tls"
+))]
 mod grpc;
-#[cfg(all(feature = "grpc", feature = "http", feature = "gzip"))]
+#[cfg(all(
+    feature = "grpc",
+    feature = "http",
+    feature = "gzip",
+    feature = "zstd",
+    feature = "json",
+    feature = "tls"
+))]
 mod http;
 mod queue;
 mod retry;
 mod script;
-#[cfg(all(feature = "grpc", feature = "http", feature = "gzip"))]
+#[cfg(all(
+    feature = "grpc",
+    feature = "http",
+    feature = "gzip",
+    feature = "zstd",
+    feature = "json",
+    feature = "tls"
+))]
 mod server;
