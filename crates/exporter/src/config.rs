@@ -1,5 +1,6 @@
 //! What the exporters' settings have in common.
 
+use teleflow_concurrency::BreakerConfigError;
 use thiserror::Error;
 
 /// How requests are compressed.
@@ -49,6 +50,9 @@ pub enum ConfigError {
     /// A field of [`RetryConfig`](crate::RetryConfig) is outside of its range.
     #[error("{0}")]
     Retry(&'static str),
+    /// The settings of a circuit breaker make no sense.
+    #[error(transparent)]
+    Breaker(#[from] BreakerConfigError),
     /// A wrapper's setting is outside of its range.
     #[error("{0}")]
     Wrapper(&'static str),

@@ -11,7 +11,7 @@ use crate::Undelivered;
 ///
 /// Messages name the cause and the destination, and never hold what a server sent as its body or a
 /// secret from a header.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum ExportError {
     /// The destination answered with an error over gRPC. The destination's operator can act on it,

@@ -45,6 +45,9 @@
 
 #![forbid(unsafe_code)]
 
+mod adaptive;
+mod balance;
+mod circuit_breaker;
 #[cfg(feature = "__client")]
 mod client;
 #[cfg(feature = "__client")]
@@ -58,6 +61,8 @@ mod endpoint;
 mod error;
 mod escape;
 mod exporter;
+mod failover;
+mod fan_out;
 #[cfg(feature = "grpc")]
 mod grpc;
 #[cfg(feature = "http")]
@@ -66,11 +71,19 @@ mod http;
 mod negotiate;
 mod outgoing;
 mod queue;
+mod rate_limit;
 mod retry;
+mod split;
+mod timeout;
 mod undelivered;
 #[cfg(feature = "__client")]
 mod wire;
 
+pub use adaptive::{
+    AdaptiveConcurrency, AdaptiveConcurrencyConfig, AdaptiveConcurrencyStats, Controller, Sample,
+};
+pub use balance::{Balance, BalanceConfig, EndpointStats};
+pub use circuit_breaker::CircuitBreaker;
 #[cfg(feature = "__client")]
 pub use client::WireStats;
 pub use config::{Compression, ConfigError, Encoding};
@@ -83,6 +96,8 @@ pub use connection::{Identity, Pem, TlsConfig, TlsVersion};
 pub use console::Console;
 pub use error::ExportError;
 pub use exporter::{AnyExporter, Delivered, Exporter};
+pub use failover::Failover;
+pub use fan_out::FanOut;
 #[cfg(feature = "grpc")]
 pub use grpc::{GrpcConfig, GrpcExporter};
 #[cfg(feature = "http")]
@@ -91,5 +106,10 @@ pub use outgoing::Outgoing;
 pub use queue::{
     Drained, Observer, OnFull, Outcome, Permit, Queue, QueueConfig, QueueStats, Refused,
 };
-pub use retry::{Backoff, MAX_SERVER_DELAY, Retry, RetryConfig, RetryStats};
+pub use rate_limit::{RateLimit, RateUnit};
+pub use retry::{
+    Backoff, MAX_SERVER_DELAY, Retry, RetryBudget, RetryBudgetConfig, RetryConfig, RetryStats,
+};
+pub use split::{SplitStats, SplitTooLarge};
+pub use timeout::Timeout;
 pub use undelivered::{Left, Tally, Undelivered};

@@ -7,7 +7,7 @@ use teleflow_otlp::Payload;
 use crate::{Delivered, ExportError};
 
 /// What became of a payload of which not all was delivered.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Undelivered {
     /// Items that arrived and were taken.
     pub delivered: u64,
@@ -20,6 +20,7 @@ pub struct Undelivered {
 }
 
 /// Items that were not delivered.
+#[derive(Clone)]
 pub struct Left {
     /// The items themselves.
     pub payload: Payload,
@@ -52,11 +53,6 @@ pub struct Tally {
 // === impl Undelivered ===
 
 impl Undelivered {
-    /// Nothing was delivered, and all of it is given back.
-    pub(crate) fn all(payload: Payload, error: ExportError) -> Self {
-        Self { left: vec![Left { payload, error }], ..Self::default() }
-    }
-
     /// Enters what became of a part.
     pub(crate) fn add(&mut self, payload: Payload, result: Result<Delivered, ExportError>) {
         match result {
@@ -66,14 +62,36 @@ impl Undelivered {
                 self.rejected += rejected;
                 self.message = self.message.take().or(delivered.message);
             }
-            Err(ExportError::Undelivered(part)) => {
-                self.delivered += part.delivered;
-                self.rejected += part.rejected;
-                self.message = self.message.take().or(part.message);
-                part.left.into_iter().for_each(|left| self.leave(left));
-            }
+            Err(ExportError::Undelivered(part)) => self.merge(*part),
             Err(error) => self.leave(Left { payload, error }),
         }
+    }
+
+    /// Enters what became of other parts.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.rejected += other.rejected;
+        self.message = self.message.take().or(other.message);
+        other.left.into_iter().for_each(|left| self.leave(left));
+    }
+
+    /// What is settled, and what may be sent again: in one payload, with the error that asks for the
+    /// longest delay.
+    pub(crate) fn divided(mut self) -> (Self, Option<Left>) {
+        let mut again: Option<Left> = None;
+        for left in std::mem::take(&mut self.left) {
+            match &mut again {
+                _ if !left.error.is_retryable() => self.left.push(left),
+                None => again = Some(left),
+                Some(again) => {
+                    again.payload.append(left.payload);
+                    if left.error.retry_after() > again.error.retry_after() {
+                        again.error = left.error;
+                    }
+                }
+            }
+        }
+        (self, again)
     }
 
     /// Keeps what of a part is left, with others that failed alike.
