@@ -61,6 +61,7 @@ struct Round {
     /// Of the round trips, in seconds.
     sum: f64,
     count: u32,
+    /// Too much load was said, and the limit is lower for it already.
     overload: bool,
     /// The limit was reached: without that, nothing says that more would go well.
     reached: bool,
@@ -128,20 +129,36 @@ impl Controller {
 
     /// A request is over, at `now`.
     pub fn sample(&mut self, now: Instant, sample: Sample) {
+        let is_over = self.decide_at.is_some_and(|at| now >= at);
         match sample {
+            Sample::Nothing => {}
             Sample::Answered(took) => {
                 self.round.sum += took.as_secs_f64();
                 self.round.count += 1;
+                match self.decide_at {
+                    // The first is what is usual, until more is known.
+                    None => self.begin(now),
+                    Some(_) if is_over => self.decide(now),
+                    Some(_) => {}
+                }
             }
-            Sample::Overload => self.round.overload = true,
-            Sample::Nothing => return,
+            Sample::Overload => {
+                if is_over {
+                    self.decide(now);
+                }
+                // At once, for who is refused makes room for the next to be refused; and the others
+                // of the same round trip say nothing new.
+                if !self.round.overload {
+                    self.decrease();
+                    self.begin(now);
+                    self.round.overload = true;
+                }
+            }
         }
-        match self.decide_at {
-            Some(at) if now < at => {}
-            Some(_) => self.decide(now),
-            // The first sample is what is usual, until more is known.
-            None => self.begin(now),
-        }
+    }
+
+    fn decrease(&mut self) {
+        self.limit = ((self.limit as f64 * self.config.decrease) as usize).max(1);
     }
 
     fn decide(&mut self, now: Instant) {
@@ -152,15 +169,16 @@ impl Controller {
                 let deviation = self.config.deviations * usual.variance.sqrt();
                 let shortest = self.shortest.unwrap_or(mean);
                 // Where nothing ever deviates, the usual is not slow.
-                let is_unusual = mean > usual.mean && mean >= usual.mean + deviation;
+                let is_unusual = mean > usual.mean * (1.0 + 1e-6) && mean >= usual.mean + deviation;
                 let is_long = mean >= TOO_LONG * shortest + deviation && mean > shortest;
-                (mean <= usual.mean, is_unusual || is_long)
+                // Sums of the same figures differ in the last digits.
+                (mean <= usual.mean * (1.0 + 1e-6), is_unusual || is_long)
             }
             _ => (false, false),
         };
-        if overload || is_slow {
-            self.limit = ((self.limit as f64 * self.config.decrease) as usize).max(1);
-        } else if is_quick && reached {
+        if is_slow && !overload {
+            self.decrease();
+        } else if is_quick && reached && !overload {
             self.limit = (self.limit + 1).min(self.config.max.get());
         }
         self.rounds += 1;

@@ -2,28 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod adaptive;
+mod balance;
 mod console;
-#[cfg(all(
-    feature = "grpc",
-    feature = "http",
-    feature = "gzip",
-    feature = "zstd",
-    feature = "json",
-    feature = "tls"
-))]
-mod grpc;
-#[cfg(all(
-    feature = "grpc",
-    feature = "http",
-    feature = "gzip",
-    feature = "zstd",
-    feature = "json",
-    feature = "tls"
-))]
-mod http;
+mod destinations;
+mod limits;
 mod queue;
 mod retry;
 mod script;
+mod split;
 #[cfg(all(
     feature = "grpc",
     feature = "http",
@@ -32,4 +19,13 @@ mod script;
     feature = "json",
     feature = "tls"
 ))]
-mod server;
+mod wire {
+    mod connection;
+    mod forms;
+    mod grpc;
+    mod hostile;
+    mod http;
+    mod proxy;
+    mod server;
+    mod tls;
+}

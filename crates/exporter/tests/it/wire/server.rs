@@ -17,14 +17,21 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use teleflow_otlp::{ExportResponse, Status};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 /// Makes the same answer every time.
 pub(crate) type Answers = fn() -> Answer;
+
+/// What a connection runs over.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+pub(crate) type Stream = Box<dyn Io>;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Protocol {
@@ -69,15 +76,34 @@ impl Server {
     where
         F: Future<Output = Option<Answer>> + Send,
     {
-        let server = Self {
-            addr: listener.local_addr().unwrap(),
-            received: Arc::default(),
-            arrived: Arc::new(Semaphore::new(0)),
-        };
+        let addr = listener.local_addr().unwrap();
+        let (accepted, streams) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if accepted.send(Box::new(stream) as Stream).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self::over(addr, streams, protocol, answer)
+    }
+
+    /// Serves on connections that come from elsewhere.
+    pub(crate) fn over<F>(
+        addr: SocketAddr,
+        mut streams: mpsc::Receiver<Stream>,
+        protocol: Protocol,
+        answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<Answer>> + Send,
+    {
+        let server = Self { addr, received: Arc::default(), arrived: Arc::new(Semaphore::new(0)) };
         let serving = server.clone();
         tokio::spawn(async move {
-            for connection in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
+            let mut connections = 0..;
+            while let Some(stream) = streams.recv().await {
+                let connection = connections.next().unwrap();
                 let (serving, answer) = (serving.clone(), answer.clone());
                 let service = service_fn(move |request| {
                     let (serving, answer) = (serving.clone(), answer.clone());
@@ -245,4 +271,8 @@ pub(crate) fn gunzip(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     flate2::read::GzDecoder::new(data).read_to_end(&mut out).unwrap();
     out
+}
+
+pub(crate) fn unzstd(data: &[u8]) -> Vec<u8> {
+    zstd::stream::decode_all(data).unwrap()
 }

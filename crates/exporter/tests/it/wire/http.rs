@@ -4,7 +4,9 @@ use teleflow_exporter::{Compression, Delivered, ExportError, Exporter, HttpConfi
 use teleflow_otlp::{ExportResponse, Payload, Signal};
 
 use crate::script::spans;
-use crate::server::{self, Answer, Answers, Protocol, Server, gunzip, gzip, http, http_reply};
+use crate::wire::server::{
+    self, Answer, Answers, Protocol, Server, gunzip, gzip, http, http_reply,
+};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 
 use crate::script::spans;
-use crate::server::{
+use crate::wire::server::{
     self, Answer, Answers, Protocol, Server, grpc, grpc_error, grpc_headers, gunzip, gzip, http,
 };
 
