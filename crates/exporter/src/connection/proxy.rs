@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
@@ -15,7 +16,8 @@ use crate::ConfigError;
 /// a tunnel (`CONNECT`), of which it sees the server's name and nothing that goes through.
 #[derive(Clone, Default)]
 pub enum Proxy {
-    /// As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say when the exporter is made.
+    /// As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say when the exporter is made; but
+    /// never to this machine itself, as in Go.
     #[default]
     Environment,
     /// Straight to the server, whatever the environment says.
@@ -31,15 +33,19 @@ pub enum Proxy {
 }
 
 /// Decides for each server.
-pub(super) struct Route(Option<Matcher>);
+pub(super) struct Route {
+    proxies: Option<Matcher>,
+    /// Also to this machine itself.
+    to_loopback: bool,
+}
 
 // === impl Proxy ===
 
 impl Proxy {
     pub(super) fn route(&self) -> Result<Route, ConfigError> {
         match self {
-            Self::None => Ok(Route(None)),
-            Self::Environment => Ok(Route(Some(Matcher::from_env()))),
+            Self::None => Ok(Route { proxies: None, to_loopback: false }),
+            Self::Environment => Ok(Route::environment(Matcher::from_env())),
             Self::Http { url, except } => {
                 let matcher = Matcher::builder().all(url).no(except).build();
                 // Asks for a server that no exception can name.
@@ -48,7 +54,7 @@ impl Proxy {
                 match everywhere.intercept(&Uri::from_static("http://server")) {
                     None => refuse("is no URL"),
                     Some(proxy) if !is_http(&proxy) => refuse("has a scheme other than http"),
-                    Some(_) => Ok(Route(Some(matcher))),
+                    Some(_) => Ok(Route { proxies: Some(matcher), to_loopback: true }),
                 }
             }
         }
@@ -68,9 +74,16 @@ impl fmt::Debug for Proxy {
 // === impl Route ===
 
 impl Route {
+    fn environment(proxies: Matcher) -> Self {
+        Self { proxies: Some(proxies), to_loopback: false }
+    }
+
     /// The proxy on the way to `server`.
     pub(super) fn proxy(&self, server: &Uri) -> io::Result<Option<Intercept>> {
-        match self.0.as_ref().and_then(|matcher| matcher.intercept(server)) {
+        if !self.to_loopback && is_loopback(server) {
+            return Ok(None);
+        }
+        match self.proxies.as_ref().and_then(|matcher| matcher.intercept(server)) {
             Some(proxy) if !is_http(&proxy) => {
                 Err(io::Error::other("the environment names a proxy that is not spoken to in HTTP"))
             }
@@ -90,4 +103,38 @@ impl Route {
 
 fn is_http(proxy: &Intercept) -> bool {
     proxy.uri().scheme_str() == Some("http")
+}
+
+fn is_loopback(server: &Uri) -> bool {
+    let host = server.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environments_proxy_is_not_for_this_machine() {
+        let proxies = Matcher::builder().all("http://proxy:3128").no("internal").build();
+        let route = Route::environment(proxies);
+        for (server, is_proxied) in [
+            ("http://collector:4318", true),
+            ("https://collector", true),
+            ("http://internal:4318", false),
+            ("http://localhost:4318", false),
+            ("http://127.0.0.2:4318", false),
+            ("https://[::1]:4318", false),
+        ] {
+            let proxy = route.proxy(&server.parse().unwrap()).unwrap();
+            assert_eq!(proxy.is_some(), is_proxied, "{server}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_spoken_to_in_http_is_an_error_and_no_way_around_it() {
+        let route = Route::environment(Matcher::builder().all("socks5://proxy:1080").build());
+        assert!(route.proxy(&Uri::from_static("http://collector")).is_err());
+    }
 }

@@ -33,7 +33,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 pub(crate) type Stream = Box<dyn Io>;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
@@ -43,6 +43,8 @@ pub(crate) enum Protocol {
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
+    /// Named in the request's line itself, as proxies are told.
+    pub(crate) authority: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// Which connection it came on, from 0.
@@ -136,6 +138,7 @@ impl Server {
     async fn receive(&self, request: Request<Incoming>, connection: usize) -> usize {
         let (parts, body) = request.into_parts();
         let received = Received {
+            authority: parts.uri.authority().map(ToString::to_string),
             path: parts.uri.path_and_query().unwrap().to_string(),
             headers: parts.headers,
             body: body.collect().await.map(|body| body.to_bytes()).unwrap_or_default(),
