@@ -1,21 +1,21 @@
 //! Compression: requests out, replies in.
 
-use std::io::{self, Read as _};
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+mod stream;
 
 use bytes::Bytes;
+#[cfg(any(feature = "gzip", feature = "zstd"))]
 use teleflow_pool::Pool;
 
+#[cfg(feature = "gzip")]
+use self::stream::Gzip;
+#[cfg(feature = "zstd")]
+use self::stream::Zstd;
 use crate::Compression;
 
-/// Input compressed between two chances for other tasks: less than a millisecond's worth.
-const SLICE: usize = 64 * 1024;
-
 /// The most encoders kept for the next request: each takes from a quarter of a mebibyte to one.
+#[cfg(any(feature = "gzip", feature = "zstd"))]
 const MAX_IDLE: usize = 16;
-
-/// zstd's level: the one with which it is faster than gzip's fastest and still smaller.
-#[cfg(feature = "zstd")]
-const ZSTD_LEVEL: i32 = 1;
 
 /// The largest window of a reply in zstd, as a power of two: 8 MiB, twice the longest reply.
 #[cfg(feature = "zstd")]
@@ -23,6 +23,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Compresses requests, with encoders that are used again.
 #[derive(Debug)]
+#[cfg_attr(not(any(feature = "gzip", feature = "zstd")), derive(Default))]
 pub(crate) struct Encoders {
     #[cfg(feature = "gzip")]
     gzip: Pool<Gzip>,
@@ -30,38 +31,20 @@ pub(crate) struct Encoders {
     zstd: Pool<Zstd>,
 }
 
-#[cfg(feature = "gzip")]
-#[derive(Debug)]
-struct Gzip {
-    encoder: flate2::Compress,
-    /// A stream has begun and not ended. zlib-rs does not forget all of it on a reset, so that the
-    /// next stream would be broken: such an encoder is not used again.
-    is_midway: bool,
-}
-
-#[cfg(feature = "zstd")]
-struct Zstd(zstd::stream::raw::Encoder<'static>);
-
 /// The reply inflates to more than the limit, or is not what it says.
 #[derive(Debug)]
 pub(crate) enum InflateError {
+    #[cfg(any(feature = "gzip", feature = "zstd"))]
     TooLong,
+    #[cfg(any(feature = "gzip", feature = "zstd"))]
     Broken,
     /// A compression that is not built in.
     Unknown,
 }
 
-/// One stream that is being compressed.
-trait Stream {
-    /// Takes some of `input` and says how much.
-    fn run(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize;
-
-    /// Writes what is left, as far as `out` has room; true where that was all.
-    fn finish(&mut self, out: &mut Vec<u8>) -> bool;
-}
-
 // === impl Encoders ===
 
+#[cfg(any(feature = "gzip", feature = "zstd"))]
 impl Default for Encoders {
     fn default() -> Self {
         Self {
@@ -91,129 +74,12 @@ impl Encoders {
     pub(crate) async fn compress(&self, compression: Compression, segments: &[Bytes]) -> Bytes {
         match compression {
             #[cfg(feature = "gzip")]
-            Compression::Gzip => run(&mut *self.gzip.acquire(), segments).await,
+            Compression::Gzip => stream::run(&mut *self.gzip.acquire(), segments).await,
             #[cfg(feature = "zstd")]
-            Compression::Zstd => run(&mut *self.zstd.acquire(), segments).await,
+            Compression::Zstd => stream::run(&mut *self.zstd.acquire(), segments).await,
             // What is left is `None`, which nobody asks for here, and copying is what it says.
             _ => segments.concat().into(),
         }
-    }
-}
-
-async fn run(stream: &mut impl Stream, segments: &[Bytes]) -> Bytes {
-    let bytes: usize = segments.iter().map(Bytes::len).sum();
-    let mut out = Vec::with_capacity(bytes / 4 + 64);
-    let mut in_one_go = 0;
-    for mut slice in segments.iter().flat_map(|segment| segment.chunks(SLICE)) {
-        if in_one_go + slice.len() > SLICE {
-            tokio::task::yield_now().await;
-            in_one_go = 0;
-        }
-        in_one_go += slice.len();
-        while !slice.is_empty() {
-            make_room(&mut out);
-            slice = &slice[stream.run(slice, &mut out)..];
-        }
-    }
-    loop {
-        make_room(&mut out);
-        if stream.finish(&mut out) {
-            return out.into();
-        }
-    }
-}
-
-fn make_room(out: &mut Vec<u8>) {
-    if out.capacity() - out.len() < 64 {
-        out.reserve(out.capacity().max(SLICE));
-    }
-}
-
-// === impl Stream ===
-
-#[cfg(feature = "gzip")]
-impl Gzip {
-    fn new() -> Self {
-        let encoder = flate2::Compress::new_gzip(flate2::Compression::fast(), 15);
-        Self { encoder, is_midway: false }
-    }
-
-    fn reset(&mut self) {
-        if !self.is_midway {
-            self.encoder.reset();
-        }
-    }
-
-    fn step(
-        &mut self,
-        input: &[u8],
-        out: &mut Vec<u8>,
-        flush: flate2::FlushCompress,
-    ) -> flate2::Status {
-        self.is_midway = true;
-        let status = self.encoder.compress_vec(input, out, flush);
-        status.expect("an encoder that is between its creation and its end takes any input")
-    }
-}
-
-#[cfg(feature = "gzip")]
-impl Stream for Gzip {
-    fn run(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
-        let before = self.encoder.total_in();
-        self.step(input, out, flate2::FlushCompress::None);
-        (self.encoder.total_in() - before) as usize
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> bool {
-        let status = self.step(&[], out, flate2::FlushCompress::Finish);
-        self.is_midway = status != flate2::Status::StreamEnd;
-        !self.is_midway
-    }
-}
-
-#[cfg(feature = "zstd")]
-impl Zstd {
-    fn new() -> Self {
-        let encoder = zstd::stream::raw::Encoder::new(ZSTD_LEVEL);
-        Self(encoder.expect("the level is one that zstd has, and memory ends the process anyway"))
-    }
-
-    fn reset(&mut self) {
-        use zstd::stream::raw::Operation as _;
-
-        self.0.reinit().expect("a session can be given up at any time");
-    }
-}
-
-#[cfg(feature = "zstd")]
-impl std::fmt::Debug for Zstd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Zstd")
-    }
-}
-
-#[cfg(feature = "zstd")]
-impl Stream for Zstd {
-    fn run(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
-        use zstd::stream::raw::{InBuffer, Operation as _, OutBuffer};
-
-        let mut source = InBuffer::around(input);
-        let at = out.len();
-        self.0
-            .run(&mut source, &mut OutBuffer::around_pos(out, at))
-            .expect("an encoder in order takes any input");
-        source.pos()
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> bool {
-        use zstd::stream::raw::{Operation as _, OutBuffer};
-
-        let at = out.len();
-        let left = self
-            .0
-            .finish(&mut OutBuffer::around_pos(out, at), true)
-            .expect("an encoder in order can end its stream");
-        left == 0
     }
 }
 
@@ -225,27 +91,19 @@ pub(crate) fn inflate(
 ) -> Result<Vec<u8>, InflateError> {
     match encoding {
         #[cfg(feature = "gzip")]
-        b"gzip" => read(flate2::read::MultiGzDecoder::new(compressed), limit),
+        b"gzip" => stream::read(flate2::read::MultiGzDecoder::new(compressed), limit),
         #[cfg(feature = "zstd")]
         b"zstd" => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed)
                 .map_err(|_| InflateError::Broken)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|_| InflateError::Broken)?;
-            read(decoder, limit)
+            stream::read(decoder, limit)
         }
         _ => {
             let _ = (compressed, limit);
             Err(InflateError::Unknown)
         }
     }
-}
-
-#[allow(dead_code, reason = "called for each compression that is built in, and there may be none")]
-fn read(reader: impl io::Read, limit: usize) -> Result<Vec<u8>, InflateError> {
-    let mut out = Vec::new();
-    let taken = reader.take(limit as u64 + 1).read_to_end(&mut out);
-    taken.map_err(|_| InflateError::Broken)?;
-    if out.len() > limit { Err(InflateError::TooLong) } else { Ok(out) }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub enum ExportError {
     /// Another destination of the same payload took it, and this is the worst answer of the others.
     /// Not sent again, or the other would have it twice.
     #[error("one of several destinations failed: {0}")]
-    Diverged(Box<ExportError>),
+    Diverged(Box<Self>),
     /// The exporter panicked, which is a defect of its own. Whether the payload was taken is
     /// unknown; it is not sent again.
     #[error("the exporter panicked")]

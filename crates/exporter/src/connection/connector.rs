@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+#[cfg(feature = "http")]
+use http::HeaderValue;
+use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::TokioIo;
@@ -35,6 +37,7 @@ struct Parts {
     /// Whether only HTTP/2 is spoken, which no proxy can be handed a request of.
     http2: bool,
     connect_timeout: Duration,
+    #[cfg(feature = "tls")]
     handshake_timeout: Duration,
     silence: Option<Duration>,
     events: Arc<Events>,
@@ -74,6 +77,7 @@ impl Connector {
             tls,
             http2,
             connect_timeout: config.connect_timeout,
+            #[cfg(feature = "tls")]
             handshake_timeout: config.handshake_timeout,
             silence: config.keep_alive.map(|probe| probe.interval.saturating_add(probe.timeout)),
             events: Arc::new(Events::new(config.observer.clone())),
@@ -85,6 +89,7 @@ impl Connector {
     }
 
     /// What requests to `server` have to tell a proxy.
+    #[cfg(feature = "http")]
     pub(crate) fn proxy_authorization(&self, server: &Uri) -> Option<HeaderValue> {
         if self.0.is_handed_over(server) { self.0.route.authorization(server) } else { None }
     }

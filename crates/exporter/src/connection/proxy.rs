@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
-use http::{HeaderValue, Uri};
+#[cfg(feature = "http")]
+use http::HeaderValue;
+use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 use crate::ConfigError;
@@ -93,6 +95,7 @@ impl Route {
 
     /// What the proxy on the way to `server` wants to be told with each request that is handed to
     /// it.
+    #[cfg(feature = "http")]
     pub(super) fn authorization(&self, server: &Uri) -> Option<HeaderValue> {
         let proxy = self.proxy(server).ok().flatten()?;
         let mut value = proxy.basic_auth()?.clone();
