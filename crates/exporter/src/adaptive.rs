@@ -204,11 +204,13 @@ impl<E> Drop for Place<'_, E> {
         state.controller.sample(Instant::now().into_std(), self.sample);
         let limit = state.controller.limit();
         if state.places > limit {
-            // Its place goes with it. Others that are too many go when they are given back.
-            state.places -= 1;
+            // Its place goes with it, and those that nobody has; others that are too many go when
+            // they are given back.
             if let Some(permit) = self.permit.take() {
                 permit.forget();
+                state.places -= 1;
             }
+            state.places -= self.owner.places.forget_permits(state.places.saturating_sub(limit));
         } else if state.places < limit {
             self.owner.places.add_permits(limit - state.places);
             state.places = limit;

@@ -240,7 +240,7 @@ impl<P: Protocol> Client<P> {
     ) -> Result<Delivered, ExportError> {
         let payload = outgoing.payload();
         let limit = self.settings.max_request_bytes;
-        // Before anything is made of it: no encoding is smaller than protobuf.
+        // Before anything is made of it: what is over in protobuf is hardly less in JSON.
         let too_large = |bytes| ExportError::TooLarge { bytes, limit };
         if payload.bytes() > limit {
             return Err(too_large(payload.bytes()));

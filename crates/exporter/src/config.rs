@@ -26,8 +26,8 @@ pub enum Encoding {
     /// Protobuf: sent as it came.
     #[default]
     Protobuf,
-    /// OTLP/JSON, by the protocol's mapping: made here, at many times the cost of sending. What the
-    /// protocol does not know is left out.
+    /// OTLP/JSON, by the protocol's mapping: made here, in one go and at many times the cost of
+    /// sending. What the protocol does not know is left out.
     #[cfg(feature = "json")]
     Json,
 }

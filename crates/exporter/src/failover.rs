@@ -101,7 +101,7 @@ impl Exporter for Failover {
     async fn send(&self, outgoing: Outgoing) -> Result<Delivered, ExportError> {
         let mut outgoing = outgoing;
         let mut parts = Undelivered::default();
-        let mut soonest: Option<ExportError> = None;
+        let mut why: Option<ExportError> = None;
         for Destination { exporter, breaker, exports } in &self.destinations {
             let send = async {
                 exports.fetch_add(1, Ordering::Relaxed);
@@ -127,11 +127,11 @@ impl Exporter for Failover {
             };
             // One that was tried says more than one that was passed over.
             let is_news = !matches!(error, ExportError::CircuitOpen { .. });
-            if is_news || soonest.is_none() {
-                soonest = Some(error);
+            if is_news || why.is_none() {
+                why = Some(error);
             }
         }
-        let error = soonest.unwrap_or(ExportError::Closed);
+        let error = why.unwrap_or(ExportError::Closed);
         parts.add(outgoing.into_payload(), Err(error));
         parts.into_result()
     }

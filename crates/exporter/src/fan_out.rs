@@ -75,13 +75,10 @@ impl Exporter for FanOut {
     }
 }
 
-/// Whether at least a part of it arrived.
+/// Whether a part of it may be settled: then the whole cannot be sent again, nor one destination's
+/// rest to all.
 fn took_some(answer: &Result<Delivered, ExportError>) -> bool {
-    match answer {
-        Ok(_) | Err(ExportError::Diverged(_)) => true,
-        Err(ExportError::Undelivered(part)) => part.delivered + part.rejected > 0,
-        Err(_) => false,
-    }
+    matches!(answer, Ok(_) | Err(ExportError::Diverged(_) | ExportError::Undelivered(_)))
 }
 
 /// The larger the worse. Of two that are equally bad, the later destination's is the answer.

@@ -334,6 +334,13 @@ mod tests {
         assert!(HttpExporter::new(HttpConfig::new("")).is_err());
     }
 
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn without_tls_built_in_an_endpoint_that_asks_for_it_is_refused() {
+        let error = HttpExporter::new(HttpConfig::new("https://collector")).unwrap_err();
+        assert!(error.to_string().contains("TLS, which is not built in"), "{error}");
+    }
+
     #[test]
     fn a_content_type_may_have_parameters() {
         for (value, expected) in [

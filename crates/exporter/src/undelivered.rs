@@ -158,12 +158,6 @@ impl Tally {
                 tally.rejected = delivered.rejected.min(items);
                 tally.delivered = items - tally.rejected;
             }
-            Err(ExportError::Undelivered(part)) => {
-                (tally.delivered, tally.rejected) = (part.delivered, part.rejected);
-                for left in &part.left {
-                    tally.failed(left.payload.items(), &left.error);
-                }
-            }
             Err(error) => tally.failed(items, error),
         }
         tally
@@ -175,6 +169,20 @@ impl Tally {
     }
 
     fn failed(&mut self, items: u64, error: &ExportError) {
+        match error {
+            ExportError::Undelivered(part) => {
+                self.delivered += part.delivered;
+                self.rejected += part.rejected;
+                for left in &part.left {
+                    self.failed(left.payload.items(), &left.error);
+                }
+            }
+            ExportError::Diverged(error) => self.failed(items, error),
+            error => self.lost(items, error),
+        }
+    }
+
+    fn lost(&mut self, items: u64, error: &ExportError) {
         if error.is_refusal() {
             self.rejected += items;
         } else if let Some(same) = self.dropped.iter_mut().find(|(kind, _)| *kind == error.kind()) {

@@ -170,7 +170,7 @@ impl Parts {
         if let Some(authorization) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(authorization.clone());
         }
-        let io = tunnel.call(server.clone()).await.map_err(io::Error::other)?;
+        let io = tunnel.call(with_port(server)).await.map_err(io::Error::other)?;
         Ok((Box::new(io.into_inner()), Kind::default()))
     }
 }
@@ -184,6 +184,16 @@ async fn unix(path: &PathBuf) -> io::Result<(Box<dyn Io>, Kind)> {
 #[cfg(not(unix))]
 async fn unix(_: &PathBuf) -> io::Result<(Box<dyn Io>, Kind)> {
     Err(io::Error::other("this platform has no unix sockets"))
+}
+
+/// The server with its port spelled out: a tunnel without one leads to 443, whatever the scheme.
+fn with_port(server: &Uri) -> Uri {
+    let Some(host) = server.host().filter(|_| server.port().is_none()) else {
+        return server.clone();
+    };
+    let port = if server.scheme_str() == Some("https") { 443 } else { 80 };
+    let named = Uri::builder().scheme("http").authority(format!("{host}:{port}"));
+    named.path_and_query("/").build().unwrap_or_else(|_| server.clone())
 }
 
 /// Gives `work` so much time; without end, where that is zero.

@@ -84,3 +84,28 @@ async fn never_more_at_a_time_than_the_limit_and_a_dropped_export_gives_its_plac
     third.await.unwrap();
     assert_eq!(adaptive.stats().in_flight, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_shrinks_takes_the_places_that_nobody_has() {
+    let ten = NonZeroUsize::new(10).unwrap();
+    let overloaded = || Step::Fail(ExportError::Http { status: 503, retry_after: None });
+    let script = Scripted::new((0..20).map(|_| overloaded()).chain((0..10).map(|_| Step::Wait)));
+    let config = AdaptiveConcurrencyConfig { initial: ten, max: ten, ..Default::default() };
+    let adaptive = AdaptiveConcurrency::new(script.clone(), config).unwrap();
+    // One at a time, so that nine places are free whenever the limit shrinks.
+    for _ in 0..20 {
+        adaptive.export(spans(1, "a")).await.unwrap_err();
+        tokio::time::advance(Duration::from_secs(2)).await;
+    }
+    assert_eq!(adaptive.stats().limit, 1);
+    let mut exports: Vec<_> = (0..10).map(|_| Box::pin(adaptive.export(spans(1, "b")))).collect();
+    for export in &mut exports {
+        assert!(futures_util::poll!(export).is_pending());
+    }
+    assert_eq!(adaptive.stats().in_flight, 1);
+    script.release(10);
+    for result in join_all(exports).await {
+        result.unwrap();
+    }
+    assert_eq!(adaptive.stats().in_flight, 0);
+}

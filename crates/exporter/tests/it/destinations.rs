@@ -68,6 +68,21 @@ async fn what_one_destination_has_taken_is_not_sent_again_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_rest_of_one_destination_is_not_sent_to_the_others() {
+    let other = Scripted::new([transient()]);
+    let both = [AnyExporter::new(AllButTwo), AnyExporter::new(other.clone())];
+    let retry = Retry::new(FanOut::new(both), RetryConfig::default()).unwrap();
+    let result = retry.export(spans(5, "a")).await;
+    assert_eq!(other.requests().len(), 1);
+    assert_eq!(Tally::of(5, &result).dropped, [("transient", 5)]);
+
+    let both = [AnyExporter::new(AllButTwo), AnyExporter::new(Scripted::new([]))];
+    let result = FanOut::new(both).export(spans(5, "a")).await;
+    let expected = Tally { delivered: 3, rejected: 0, dropped: vec![("transient", 2)] };
+    assert_eq!(Tally::of(5, &result), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_nobody_has_taken_is_sent_again_to_all() {
     let scripts = [Scripted::new([transient()]), Scripted::new([transient()])];
     let retry = Retry::new(FanOut::new(all(&scripts)), RetryConfig::default()).unwrap();

@@ -233,6 +233,24 @@ async fn e8_only_so_many_connections_are_kept() {
 }
 
 #[tokio::test]
+async fn e8_an_error_does_not_cost_the_connection() {
+    for body in ["", "a server's own words"] {
+        let server = Server::start(Protocol::Http1, move |number| {
+            Some(if number < 3 { server::http(503, &[], body) } else { success(Protocol::Http1) })
+        })
+        .await;
+        let exporter = over_http(format!("http://{}", server.addr), watched(|_| ()).0);
+        for _ in 0..4 {
+            // The first three fail.
+            let _ = exporter.export(spans(1, "a")).await;
+        }
+        let received = server.received();
+        assert_eq!(received.len(), 4);
+        assert!(received.iter().all(|request| request.connection == 0), "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_unix_socket_is_as_good_as_a_host() {
     let folder = std::env::temp_dir().join(format!("teleflow-{:x}", fastrand::u64(..)));
     std::fs::create_dir(&folder).unwrap();

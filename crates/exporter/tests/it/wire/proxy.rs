@@ -72,9 +72,13 @@ async fn grpc_asks_for_a_tunnel() {
             .await;
     let (proxy, heads) = tunnels(Some(server.addr)).await;
     let connection = over(format!("http://user:word@{proxy}"), "");
-    let config = GrpcConfig { connection, ..GrpcConfig::new("http://collector.invalid:4317") };
-    GrpcExporter::new(config).unwrap().export(spans(1, "a")).await.unwrap();
+    for endpoint in ["http://collector.invalid:4317", "http://collector.invalid"] {
+        let connection = connection.clone();
+        let config = GrpcConfig { connection, ..GrpcConfig::new(endpoint) };
+        GrpcExporter::new(config).unwrap().export(spans(1, "a")).await.unwrap();
+    }
     let heads = heads.lock().unwrap();
+    assert!(heads[1].starts_with("CONNECT collector.invalid:80 HTTP/1.1\r\n"), "{heads:?}");
     assert!(heads[0].starts_with("CONNECT collector.invalid:4317 HTTP/1.1\r\n"), "{heads:?}");
     assert!(heads[0].contains("Basic dXNlcjp3b3Jk"), "{heads:?}");
     // What is for the proxy does not reach the server.
