@@ -20,6 +20,7 @@ mod split;
     feature = "tls"
 ))]
 mod wire {
+    mod both;
     mod connection;
     mod forms;
     mod grpc;

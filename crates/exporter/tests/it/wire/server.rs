@@ -5,9 +5,10 @@ use std::future::{pending, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{iter, repeat_with};
+use futures_util::stream::{iter, repeat_with, unfold};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -33,7 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 pub(crate) type Stream = Box<dyn Io>;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
@@ -252,6 +253,16 @@ pub(crate) fn grpc_headers(status: &Status) -> HeaderMap {
 pub(crate) fn endless() -> Answer {
     let frames = repeat_with(|| Ok(Frame::data(Bytes::from_static(&[0; 65_536]))));
     Response::new(StreamBody::new(frames).boxed_unsync())
+}
+
+/// An answer whose body comes in bytes, one each `period`, without end.
+pub(crate) fn endless_from(answer: Answer, period: Duration) -> Answer {
+    let (head, _) = answer.into_parts();
+    let bytes = unfold((), move |()| async move {
+        tokio::time::sleep(period).await;
+        Some((Ok(Frame::data(Bytes::from_static(b"\0"))), ()))
+    });
+    Response::from_parts(head, StreamBody::new(bytes).boxed_unsync())
 }
 
 /// An answer that breaks off in the middle.
