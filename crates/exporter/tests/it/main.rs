@@ -11,6 +11,7 @@ mod queue;
 mod retry;
 mod script;
 mod split;
+mod stack;
 #[cfg(all(
     feature = "grpc",
     feature = "http",
