@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::Uri;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
@@ -21,7 +23,8 @@ use tokio_rustls::rustls::{
 use super::stream::{Io, Kind};
 use crate::ConfigError;
 
-/// How the server proves who it is, and how we do. Files are read once, when the exporter is made.
+/// How the server proves who it is, and how we do. Files are read when the exporter is made, and
+/// again as [`reload_interval`](Self::reload_interval) says.
 #[derive(Clone, Debug, Default)]
 pub struct TlsConfig {
     /// The certificates that may have signed the server's: the system's. Where given, only these.
@@ -36,6 +39,10 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
     /// The oldest version of TLS that is spoken: 1.2.
     pub min_version: TlsVersion,
+    /// How long files are taken as they were read: for ever. With an interval, the first connection
+    /// after it reads them again; where they cannot be used then, what was read before still counts.
+    /// Set it where certificates are replaced while the program runs.
+    pub reload_interval: Option<Duration>,
     /// Takes any certificate, whoever signed it, for whatever name, and expired too: whoever is in
     /// the way can read and change everything. Off. Only for a test against a server of one's own;
     /// [`ca`](Self::ca) is the answer to a certificate of one's own.
@@ -73,8 +80,16 @@ pub enum TlsVersion {
 
 /// What the connections of an exporter have in common.
 pub(super) struct Client {
-    connector: TlsConnector,
+    config: TlsConfig,
+    http2: bool,
     server_name: Option<ServerName<'static>>,
+    current: Mutex<Current>,
+}
+
+/// What was made of the files when they were last read.
+struct Current {
+    connector: TlsConnector,
+    read_at: Instant,
 }
 
 /// Checks that the server has the key of the certificate that it shows, and nothing else.
@@ -127,6 +142,19 @@ impl fmt::Display for Pem {
 
 impl TlsConfig {
     pub(super) fn client(&self, http2: bool) -> Result<Client, ConfigError> {
+        let server_name = match &self.server_name {
+            None => None,
+            Some(name) => Some(
+                ServerName::try_from(name.clone())
+                    .map_err(|_| ConfigError::Tls(format!("{name:?} is no name of a server")))?,
+            ),
+        };
+        let current = Current { connector: self.connector(http2)?, read_at: Instant::now() };
+        Ok(Client { config: self.clone(), http2, server_name, current: Mutex::new(current) })
+    }
+
+    /// Reads the files.
+    fn connector(&self, http2: bool) -> Result<TlsConnector, ConfigError> {
         let wrong = |error: &dyn fmt::Display| ConfigError::Tls(error.to_string());
         let provider = CryptoProvider::get_default()
             .map_or_else(|| Arc::new(ring::default_provider()), Arc::clone);
@@ -154,14 +182,7 @@ impl TlsConfig {
         if !http2 {
             config.alpn_protocols.push(b"http/1.1".to_vec());
         }
-        let server_name = match &self.server_name {
-            None => None,
-            Some(name) => Some(
-                ServerName::try_from(name.clone())
-                    .map_err(|_| wrong(&format!("{name:?} is no name of a server")))?,
-            ),
-        };
-        Ok(Client { connector: TlsConnector::from(Arc::new(config)), server_name })
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 
     fn verifier(
@@ -199,6 +220,20 @@ impl TlsConfig {
 // === impl Client ===
 
 impl Client {
+    /// What was read last; read anew, where that is too long ago.
+    fn connector(&self, now: Instant) -> TlsConnector {
+        // What panics while it reads leaves what was there.
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = now.saturating_duration_since(current.read_at);
+        if self.config.reload_interval.is_some_and(|interval| age >= interval) {
+            current.read_at = now;
+            if let Ok(connector) = self.config.connector(self.http2) {
+                current.connector = connector;
+            }
+        }
+        current.connector.clone()
+    }
+
     /// Agrees with the server on keys, over a connection that is there.
     pub(super) async fn handshake(
         &self,
@@ -215,7 +250,7 @@ impl Client {
                 ServerName::try_from(host.to_owned()).map_err(io::Error::other)?
             }
         };
-        let io = self.connector.connect(name, io).await?;
+        let io = self.connector(Instant::now()).connect(name, io).await?;
         let http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Box::new(io), Kind { http2, ..kind }))
     }

@@ -216,7 +216,7 @@ async fn trailers_alone_are_an_answer() {
 
 const OK: Status = Status { code: Code::Ok, message: String::new(), retry_delay: None };
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn after_a_partial_success_nothing_is_ever_sent_again() {
     // With a message, without, with all of it rejected, and with more than all.
     for (rejected, message) in [(1, "old"), (0, "a warning"), (3, ""), (u64::MAX >> 1, "")] {

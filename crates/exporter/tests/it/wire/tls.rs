@@ -282,6 +282,36 @@ async fn an_old_version_of_tls_is_refused_where_a_new_one_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_was_replaced_is_read_again_after_the_interval() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (server, _) = start(Protocol::Http1, with(new.server())).await;
+    let file = std::env::temp_dir().join(format!("teleflow-{:x}.pem", fastrand::u64(..)));
+    std::fs::write(&file, &old.pem).unwrap();
+    let tls = TlsConfig {
+        ca: Some(Pem::File(file.clone())),
+        reload_interval: Some(Duration::from_secs(60)),
+        ..TlsConfig::default()
+    };
+    let exporter = over_http(&server, tls);
+    let refused = async || exporter.export(spans(1, "a")).await.unwrap_err().to_string();
+    // Only then: a clock that runs ahead would be faster than the sockets.
+    let pass = async |seconds| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    // What cannot be used changes nothing, nor what is new before the interval is over.
+    std::fs::write(&file, "no certificate").unwrap();
+    pass(61).await;
+    assert!(refused().await.contains("UnknownIssuer"));
+    std::fs::write(&file, &new.pem).unwrap();
+    assert!(refused().await.contains("UnknownIssuer"));
+    pass(61).await;
+    exporter.export(spans(1, "a")).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_never_agrees_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = HttpConfig::new(format!("https://{}", listener.local_addr().unwrap()));
