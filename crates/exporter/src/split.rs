@@ -6,9 +6,13 @@ use teleflow_otlp::{Limits, Payload, split};
 
 use crate::{Delivered, ExportError, Exporter, Left, Outgoing, Undelivered};
 
-/// The most requests that are made of one payload: what is left then is given up. A payload of
-/// which every item is too large would else be a request for each of them.
-const MAX_REQUESTS: usize = 256;
+/// So many requests for one item alone are refused before those that are as large are dropped
+/// without asking. A payload of which every item is too large would else be a request for each.
+const MAX_REFUSED_ITEMS: usize = 16;
+
+/// So many requests of one payload are refused before the rest of it is given up: a server that
+/// refuses without rhyme or reason.
+const MAX_REFUSED: usize = 1024;
 
 /// Cuts in half what [is too large](ExportError::is_too_large), for the destination or by a limit of
 /// ours, and sends the halves, one after the other, until they fit.
@@ -46,7 +50,7 @@ pub struct SplitStats {
     pub split: u64,
     /// Requests that were sent in their place.
     pub pieces: u64,
-    /// Items that were too large by themselves, or whose payload took too many requests.
+    /// Items that were too large by themselves, or whose payload was refused too often.
     pub dropped_items: u64,
 }
 
@@ -88,25 +92,32 @@ impl<E: Exporter> SplitTooLarge<E> {
         let mut parts = Undelivered::default();
         // The smallest that was refused: what is as large need not be sent to know it.
         let mut refused = payload.bytes();
+        let mut refused_item = usize::MAX;
+        let (mut refusals, mut refused_items) = (0, 0);
         // The next one is at the end.
         let mut waiting = Vec::new();
-        let mut requests = 0;
         self.cut(payload, error, &mut waiting, &mut parts);
         while let Some((payload, why)) = waiting.pop() {
-            let is_known = payload.bytes() >= refused && payload.items() > 1;
-            if is_known {
-                self.cut(payload, why, &mut waiting, &mut parts);
-                continue;
-            }
-            if requests == MAX_REQUESTS {
+            let bytes = payload.bytes();
+            let is_one = payload.items() == 1;
+            let is_known = is_one && bytes >= refused_item && refused_items >= MAX_REFUSED_ITEMS;
+            if is_known || refusals >= MAX_REFUSED {
                 self.drop_too_large(payload, why, &mut parts);
                 continue;
             }
-            requests += 1;
+            if bytes >= refused && !is_one {
+                self.cut(payload, why, &mut waiting, &mut parts);
+                continue;
+            }
             self.pieces.fetch_add(1, Ordering::Relaxed);
             match self.inner.export(payload.clone()).await {
                 Err(error) if error.is_too_large() => {
-                    refused = refused.min(payload.bytes());
+                    refusals += 1;
+                    refused = refused.min(bytes);
+                    if is_one {
+                        refused_items += 1;
+                        refused_item = refused_item.min(bytes);
+                    }
                     self.cut(payload, error, &mut waiting, &mut parts);
                 }
                 result => parts.add(payload, result),

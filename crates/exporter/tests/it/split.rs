@@ -102,8 +102,19 @@ async fn where_every_item_is_too_large_requests_are_bounded() {
     let split = SplitTooLarge::new(narrow.clone());
     let result = split.export(many).await;
     assert_eq!(Tally::of(5000, &result).dropped, [("too_large", 5000)]);
-    assert!(split.stats().pieces <= 256, "{:?}", split.stats());
+    assert!(split.stats().pieces <= 50, "{:?}", split.stats());
     assert_eq!(split.stats().dropped_items, 5000);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_very_little_gets_everything_all_the_same() {
+    let many = spans(3000, "a");
+    let narrow = narrow(spans(2, "a").bytes(), []);
+    let split = SplitTooLarge::new(narrow.clone());
+    let result = split.export(many).await;
+    assert_eq!(Tally::of(3000, &result), Tally { delivered: 3000, ..Tally::default() });
+    assert!(narrow.kept.requests().len() >= 1500);
+    assert!(split.stats().pieces < narrow.kept.requests().len() as u64 + 20);
 }
 
 #[tokio::test(start_paused = true)]
