@@ -288,3 +288,41 @@ async fn a_server_that_goes_away_politely_still_answers_what_it_has() {
     }
     assert_eq!(connections.load(Ordering::Relaxed), 3);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_request_was_read_is_heard() {
+    // Far over every window and buffer on the way.
+    let large = spans(1, &"x".repeat(8 * MIB));
+    // Over HTTP/1.1: answers after the head, then reads on and throws away.
+    let (addr, _) = raw(|mut stream| async move {
+        let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        while matches!(stream.read(&mut [0; 65_536]).await, Ok(1..)) {}
+    })
+    .await;
+    let error = over_http(addr).export(large.clone()).await.unwrap_err();
+    assert!(error.is_too_large(), "{error:?}");
+
+    // Over HTTP/2: answers without reading, which resets the stream.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|_| async {
+                let status =
+                    Status::new(Code::ResourceExhausted, "the request is larger than 1 bytes");
+                Ok::<_, std::convert::Infallible>(grpc_error(&status))
+            });
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let connection = hyper::server::conn::http2::Builder::new(executor);
+            tokio::spawn(
+                connection.serve_connection(hyper_util::rt::TokioIo::new(stream), service),
+            );
+        }
+    });
+    let exporter = over_grpc(addr);
+    for _ in 0..20 {
+        let error = exporter.export(large.clone()).await.unwrap_err();
+        assert!(error.is_too_large(), "{error:?}");
+    }
+}
