@@ -67,7 +67,7 @@ pub enum ConfigError {
     Client(String),
 }
 
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 impl Compression {
     /// How many there may be.
     pub(crate) const COUNT: usize = 3;
@@ -118,7 +118,7 @@ impl Compression {
     }
 }
 
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 impl Encoding {
     /// How many there may be.
     pub(crate) const COUNT: usize = 2;
@@ -145,7 +145,7 @@ impl Encoding {
 
 /// Makes a header map, or says which header cannot be sent. Values are marked as secrets, so that
 /// nothing prints them.
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 pub(crate) fn headers(given: &[(String, String)]) -> Result<http::HeaderMap, ConfigError> {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -165,7 +165,7 @@ pub(crate) fn headers(given: &[(String, String)]) -> Result<http::HeaderMap, Con
 }
 
 /// Headers that the protocols or the connection decide.
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 const OURS: [&str; 13] = [
     "accept-encoding",
     "connection",
@@ -183,7 +183,7 @@ const OURS: [&str; 13] = [
 ];
 
 #[cfg(test)]
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod tests {
     use super::*;
 

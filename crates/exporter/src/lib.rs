@@ -64,15 +64,15 @@
 mod adaptive;
 mod balance;
 mod circuit_breaker;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod client;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod compress;
 mod config;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod connection;
 mod console;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod endpoint;
 mod error;
 mod escape;
@@ -83,7 +83,7 @@ mod fan_out;
 mod grpc;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod negotiate;
 mod outgoing;
 mod queue;
@@ -92,7 +92,7 @@ mod retry;
 mod split;
 mod timeout;
 mod undelivered;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod wire;
 
 pub use adaptive::{
@@ -100,14 +100,14 @@ pub use adaptive::{
 };
 pub use balance::{Balance, BalanceConfig, EndpointStats};
 pub use circuit_breaker::CircuitBreaker;
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 pub use client::WireStats;
 pub use config::{Compression, ConfigError, Encoding};
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 pub use connection::{
     ConnectionConfig, ConnectionEvent, ConnectionObserver, ConnectionStats, KeepAlive, Proxy,
 };
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", any(feature = "grpc", feature = "http")))]
 pub use connection::{Identity, Pem, TlsConfig, TlsVersion};
 pub use console::Console;
 pub use error::ExportError;

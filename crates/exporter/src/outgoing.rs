@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use teleflow_otlp::Payload;
 
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 pub(crate) use self::forms::{Form, Maker};
 
 /// A payload, and what was made of it to be sent: shared by every retry and every destination.
@@ -30,7 +30,7 @@ pub struct Outgoing(Arc<Inner>);
 
 struct Inner {
     payload: Payload,
-    #[cfg(feature = "__client")]
+    #[cfg(any(feature = "grpc", feature = "http"))]
     forms: forms::Forms,
 }
 
@@ -41,7 +41,7 @@ impl Outgoing {
     pub fn new(payload: Payload) -> Self {
         Self(Arc::new(Inner {
             payload,
-            #[cfg(feature = "__client")]
+            #[cfg(any(feature = "grpc", feature = "http"))]
             forms: forms::Forms::default(),
         }))
     }
@@ -77,7 +77,7 @@ impl fmt::Debug for Outgoing {
     }
 }
 
-#[cfg(feature = "__client")]
+#[cfg(any(feature = "grpc", feature = "http"))]
 mod forms {
     use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -259,6 +259,7 @@ pub(crate) fn endless() -> Answer {
 pub(crate) fn endless_from(answer: Answer, period: Duration) -> Answer {
     let (head, _) = answer.into_parts();
     let bytes = unfold((), move |()| async move {
+        // bounded wait: the server is slow on purpose, and the test pauses the clock
         tokio::time::sleep(period).await;
         Some((Ok(Frame::data(Bytes::from_static(b"\0"))), ()))
     });
