@@ -82,7 +82,7 @@ fn main() -> io::Result<()> {
     time(
         "wire/split",
         &mut || {
-            black_box(split(&merged, halves, halves));
+            black_box(split(merged.clone(), halves, halves));
         },
         &mut || {
             let mut first = decode_all(&requests);

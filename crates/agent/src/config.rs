@@ -41,7 +41,9 @@ use report::Report;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use env::Environment;
-pub(crate) use exporters::{Compression, Exporter, OnFull, Queue, Retry, Verbosity};
+pub(crate) use exporters::{
+    Compression, Exporter, OnFull, Queue, QueueBatch, Retry, Sizer, Verbosity,
+};
 pub(crate) use extensions::Extension;
 pub(crate) use id::Id;
 pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};
@@ -55,7 +57,7 @@ pub(crate) use service::{LogLevel, Pipeline, Service, Signal};
 pub(crate) use {
     exporters::{DebugExporter, OtlpGrpcExporter, OtlpHttpExporter, SqliteExporter},
     extensions::Admin,
-    processors::{DecisionCache, Policy},
+    processors::{DecisionCache, MIN_MAX_BYTES, Policy},
     receivers::{GrpcServer, HttpServer},
     report::{ConfigError, Position},
     service::PipelineId,

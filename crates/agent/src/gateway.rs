@@ -1,7 +1,7 @@
 //! Makes a pipeline of a checked config: the one place where the file's words become the
 //! libraries'.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use teleflow::exporter::{
 };
 use teleflow::otlp::span::StatusCode;
 use teleflow::store::SqliteStore;
-use teleflow::{Builder, LaneConfig, Payload, Pipeline, Signal, batcher, receiver, sampler, store};
+use teleflow::{
+    Builder, LaneConfig, Payload, Pipeline, Sending, Signal, batcher, receiver, sampler, store,
+};
 
 use crate::config::{self, Config};
 use crate::talk;
@@ -51,12 +53,17 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         if used(|pipeline| &pipeline.receivers, id) {
             let config::Receiver::Otlp(otlp) = component;
             builder = builder.receiver(id.to_string(), receiver(otlp));
+            if waits_for_result(config, id) {
+                builder = builder.wait_for_result(id.to_string());
+            }
         }
     }
     for (id, component) in &config.exporters {
         if used(|pipeline| &pipeline.exporters, id) {
             let made = exporter(component, open).with_context(|| format!("exporters.{id}"))?;
-            builder = builder.exporter(id.to_string(), made.exporter, made.queue);
+            let batch = component.queue().and_then(|queue| queue.batch.as_ref()).map(merging);
+            let sending = Sending { queue: made.queue, batch };
+            builder = builder.exporter(id.to_string(), made.exporter, sending);
             stores.extend(made.store.map(|store| (id.to_string(), store)));
         }
     }
@@ -75,6 +82,18 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
     }
     builder.check()?;
     Ok(Parts { builder, stores })
+}
+
+/// Whether a receiver answers only when its items have arrived: where it feeds an exporter of which
+/// the file says so.
+fn waits_for_result(config: &Config, receiver: &config::Id) -> bool {
+    let fed =
+        config.service.pipelines.values().filter(|pipeline| pipeline.receivers.contains(receiver));
+    let mut exporters = fed.flat_map(|pipeline| &pipeline.exporters);
+    exporters.any(|id| {
+        let queue = config.exporters.get(id).and_then(config::Exporter::queue);
+        queue.is_some_and(|queue| queue.wait_for_result)
+    })
 }
 
 const fn signal(signal: config::Signal) -> Signal {
@@ -161,6 +180,27 @@ fn batching(batch: &config::Batch) -> batcher::Config {
         max_items: batch.send_batch_max_size.and_then(|max| (max.get() as u64).try_into().ok()),
         timeout: batch.timeout,
         ..batcher::Config::default()
+    }
+}
+
+/// `sending_queue.batch`
+fn merging(batch: &config::QueueBatch) -> batcher::Config {
+    let default = batcher::Config { timeout: batch.flush_timeout, ..batcher::Config::default() };
+    let (min, max) = (batch.min_size as u64, batch.max_size);
+    let least_max_bytes = default.max_bytes.max(batch.min_size);
+    match batch.sizer {
+        config::Sizer::Requests | config::Sizer::Items => batcher::Config {
+            min_items: min,
+            max_items: max.and_then(|max| max.try_into().ok()),
+            ..default
+        },
+        config::Sizer::Bytes => batcher::Config {
+            // Zero sends what comes.
+            min_items: if batch.min_size == 0 { 0 } else { u64::MAX },
+            min_bytes: NonZeroUsize::new(batch.min_size),
+            max_bytes: max.map_or(least_max_bytes, NonZeroUsize::get),
+            ..default
+        },
     }
 }
 
@@ -253,12 +293,22 @@ fn queue(queue: Option<&config::Queue>) -> QueueConfig {
         config::OnFull::Wait => exporter::OnFull::Wait,
     };
     match queue {
-        Some(queue) => QueueConfig {
-            max_requests: queue.queue_size,
-            num_consumers: queue.num_consumers,
-            on_full: on_full(queue.on_full),
-            ..QueueConfig::default()
-        },
+        Some(queue) => {
+            let config = QueueConfig {
+                num_consumers: queue.num_consumers,
+                on_full: on_full(queue.on_full),
+                ..QueueConfig::default()
+            };
+            let (size, max_requests) = (queue.queue_size, NonZeroUsize::MAX);
+            match queue.sizer {
+                config::Sizer::Requests => QueueConfig { max_requests: size, ..config },
+                config::Sizer::Items => {
+                    let max_items = NonZeroU64::try_from(size).ok();
+                    QueueConfig { max_requests, max_items, ..config }
+                }
+                config::Sizer::Bytes => QueueConfig { max_requests, max_bytes: size, ..config },
+            }
+        }
         None => QueueConfig {
             max_requests: NonZeroUsize::MIN,
             num_consumers: NonZeroUsize::MIN,
@@ -312,5 +362,47 @@ service:
         for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
             assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
         }
+    }
+
+    #[test]
+    fn the_least_that_a_file_may_give_the_sampler_is_what_that_works_with() {
+        assert_eq!(config::MIN_MAX_BYTES, sampler::MIN_BYTES as u64);
+    }
+
+    #[test]
+    fn a_sending_queue_becomes_a_queue_and_a_batcher() {
+        let of = |yaml: &str| {
+            let config = parse(&format!(
+                "
+receivers: {{ otlp: {{ protocols: {{ grpc: }} }}, otlp/2: {{ protocols: {{ http: }} }} }}
+exporters: {{ debug: , otlp: {{ endpoint: 'http://c:1', sending_queue: {yaml} }} }}
+service:
+  pipelines:
+    traces: {{ receivers: [otlp], exporters: [debug, otlp] }}
+    logs: {{ receivers: [otlp/2], exporters: [debug] }}
+"
+            ));
+            let found =
+                config.exporters.values().find_map(config::Exporter::queue).copied().unwrap();
+            let waiting = config.receivers.keys().map(|id| waits_for_result(&config, id));
+            (queue(Some(&found)), found.batch.as_ref().map(merging), waiting.collect::<Vec<_>>())
+        };
+        let (requests, batch, waiting) = of("{ queue_size: 7, wait_for_result: true }");
+        assert_eq!((requests.max_requests.get(), requests.max_items), (7, None));
+        assert_eq!((batch, waiting), (None, vec![true, false]));
+
+        let (items, batch, waiting) =
+            of("{ queue_size: 7, sizer: items, batch: { max_size: 9000 } }");
+        assert_eq!((items.max_requests, items.max_items), (NonZeroUsize::MAX, NonZeroU64::new(7)));
+        let batch = batch.unwrap();
+        assert_eq!((batch.min_items, batch.max_items), (8192, NonZeroU64::new(9000)));
+        assert_eq!(waiting, [false, false]);
+
+        let (bytes, batch, _) =
+            of("{ queue_size: 7, sizer: bytes, batch: { min_size: 10, max_size: 20 } }");
+        assert_eq!((bytes.max_bytes.get(), bytes.max_items), (7, None));
+        let batch = batch.unwrap();
+        let min_bytes = NonZeroUsize::new(10);
+        assert_eq!((batch.min_items, batch.min_bytes, batch.max_bytes), (u64::MAX, min_bytes, 20));
     }
 }

@@ -21,13 +21,19 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> T) -> Result<T, Payload> {
 
 /// Drops what belongs to a user; a panic of it, and of what that carries, goes no further.
 pub(crate) fn drop_quietly<T>(value: T) {
-    if let Err(panic) = caught(|| drop(value))
-        && let Err(again) = caught(|| drop(panic))
-    {
-        // It panics for ever.
-        mem::forget(again);
+    let Err(mut panic) = caught(|| drop(value)) else { return };
+    for _ in 0..MOST_PANICS {
+        match caught(|| drop(panic)) {
+            Ok(()) => return,
+            Err(again) => panic = again,
+        }
     }
+    // It panics for ever.
+    mem::forget(panic);
 }
+
+/// So many panics in a row, each in what the one before carried, are dropped.
+const MOST_PANICS: u32 = 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,21 +1,22 @@
 //! The sending queue: bounds what waits for an exporter and accounts for every payload.
 //!
 //! Payloads go in at one end; consumers take them out in order, export several at a time and tell
-//! an [`Observer`] what became of each. A payload counts against the bounds until its export is
+//! an [`Observer`] what became of each, and whoever waits for the payload too. A payload counts against the bounds until its export is
 //! over: the memory it takes is free only then.
 
 mod shared;
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{Answer, Payload, Signal};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::shared::{NoRoom, Shared, consume};
+use self::shared::{NoRoom, Shared, Size, consume};
 use crate::{AnyExporter, Delivered, ExportError};
 
 /// How much a queue holds. The defaults are the Collector's, and a byte limit that it does not have.
@@ -29,6 +30,8 @@ pub struct QueueConfig {
     /// A larger payload than this is never taken. Set it by the memory that an outage of the
     /// destination may cost.
     pub max_bytes: NonZeroUsize,
+    /// The most items held, those in flight included: no limit. A payload with more is never taken.
+    pub max_items: Option<NonZeroU64>,
     /// How many payloads are exported at a time: 10. With 1, they leave in the order in which they
     /// came.
     pub num_consumers: NonZeroUsize,
@@ -53,7 +56,7 @@ pub enum Refused {
     #[error("the queue is full")]
     Full(Payload),
     /// It will never fit.
-    #[error("the payload takes {} bytes, more than the queue holds", .0.bytes())]
+    #[error("the payload, {} items of {} bytes, is more than the queue holds", .0.items(), .0.bytes())]
     TooLarge(Payload),
     /// The queue takes nothing any more.
     #[error("the queue is closed")]
@@ -104,9 +107,9 @@ pub struct Queue {
 pub struct Permit<'a> {
     shared: &'a Shared,
     /// What was reserved.
-    bytes: usize,
+    size: Size,
     /// What a pushed payload holds on to.
-    kept: Option<usize>,
+    kept: Option<Size>,
 }
 
 /// What a queue holds at one moment.
@@ -145,6 +148,7 @@ impl Default for QueueConfig {
         Self {
             max_requests: nonzero(1000),
             max_bytes: nonzero(256 * 1024 * 1024),
+            max_items: None,
             num_consumers: nonzero(10),
             on_full: OnFull::Reject,
         }
@@ -160,6 +164,32 @@ impl Refused {
             Self::Full(payload) | Self::TooLarge(payload) | Self::Closed(payload) => payload,
         }
     }
+}
+
+// === impl Outcome ===
+
+impl Outcome<'_> {
+    /// What it means for `items`: those that a destination answered it will never take are rejected,
+    /// all that failed otherwise were lost.
+    pub fn answer(&self, items: u64) -> Answer {
+        match self {
+            Self::Delivered(delivered) => {
+                let rejected = delivered.rejected.min(items);
+                Answer { delivered: items - rejected, rejected, ..Answer::default() }
+            }
+            Self::Failed(error) if refused_for_good(error) => Answer::rejected(items),
+            Self::Failed(_) | Self::Abandoned => Answer::dropped(items),
+        }
+    }
+}
+
+/// Whether the destination itself has said that it will never take the items.
+fn refused_for_good(error: &ExportError) -> bool {
+    let answered = matches!(
+        error,
+        ExportError::Status(_) | ExportError::Http { .. } | ExportError::Permanent(_)
+    );
+    answered && !error.is_retryable()
 }
 
 // === impl Queue ===
@@ -186,10 +216,9 @@ impl Queue {
     ///
     /// [`Refused`] gives the payload back.
     pub fn try_push(&self, payload: Payload) -> Result<(), Refused> {
-        match self.shared.take(payload.bytes()) {
-            Ok(()) => {
-                Permit { shared: &self.shared, bytes: payload.bytes(), kept: None }.push(payload)
-            }
+        let size = Size::of(&payload);
+        match self.shared.take(size) {
+            Ok(()) => Permit { shared: &self.shared, size, kept: None }.push(payload),
             Err(no_room) => Err(no_room.refuse(payload)),
         }
     }
@@ -211,7 +240,7 @@ impl Queue {
         if self.on_full == OnFull::Reject {
             return self.try_push(payload);
         }
-        match self.reserve_bytes(payload.bytes()).await {
+        match self.reserve_size(Size::of(&payload)).await {
             Ok(permit) => permit.push(payload),
             Err(no_room) => Err(no_room.refuse(payload)),
         }
@@ -227,15 +256,16 @@ impl Queue {
     ///
     /// Dropping the future loses the place in line and nothing else.
     pub async fn reserve(&self, payload: &Payload) -> Result<Permit<'_>, Refused> {
-        self.reserve_bytes(payload.bytes()).await.map_err(|no_room| no_room.refuse(payload.clone()))
+        let reserved = self.reserve_size(Size::of(payload)).await;
+        reserved.map_err(|no_room| no_room.refuse(payload.clone()))
     }
 
-    async fn reserve_bytes(&self, bytes: usize) -> Result<Permit<'_>, NoRoom> {
+    async fn reserve_size(&self, size: Size) -> Result<Permit<'_>, NoRoom> {
         let shared = &self.shared;
         let Ok(_turn) = shared.turn.acquire().await else { return Err(NoRoom::Closed) };
         loop {
-            match shared.take(bytes) {
-                Ok(()) => return Ok(Permit { shared, bytes, kept: None }),
+            match shared.take(size) {
+                Ok(()) => return Ok(Permit { shared, size, kept: None }),
                 // Room that came free before the wait begins leaves its word here.
                 Err(NoRoom::Full) => shared.room.notified().await,
                 Err(no_room) => return Err(no_room),
@@ -295,6 +325,12 @@ impl Queue {
         stats
     }
 
+    /// How long the exports took that have ended since this was last asked, retries included: the
+    /// last 64 of them. Who makes batches can learn from it how long to collect.
+    pub fn take_export_times(&self) -> impl Iterator<Item = Duration> + use<> {
+        std::mem::take(&mut self.shared.lock().times).into_iter()
+    }
+
     fn lock_consumers(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.consumers.lock().expect("no code panics while it holds this lock")
     }
@@ -326,7 +362,8 @@ impl Permit<'_> {
     ///
     /// If `payload` is larger than the one that the room was reserved for.
     pub fn push(mut self, payload: Payload) -> Result<(), Refused> {
-        assert!(payload.bytes() <= self.bytes, "the room was reserved for another payload");
+        let size = Size::of(&payload);
+        assert!(size.fits(self.size), "the room was reserved for another payload");
         if payload.is_empty() {
             return Ok(());
         }
@@ -336,7 +373,7 @@ impl Permit<'_> {
             return Err(Refused::Closed(payload));
         }
         // The payload keeps what it needs; dropping the permit gives back the rest.
-        self.kept = Some(payload.bytes());
+        self.kept = Some(size);
         state.items += payload.items();
         state.bytes += payload.bytes();
         state.queued.push_back(payload);
@@ -348,11 +385,13 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.kept == Some(self.bytes) {
+        if self.kept == Some(self.size) {
             return;
         }
+        let kept = self.kept.unwrap_or_default();
         let mut state = self.shared.lock();
-        state.held_bytes -= self.bytes - self.kept.unwrap_or(0);
+        state.held.bytes -= self.size.bytes - kept.bytes;
+        state.held.items -= self.size.items - kept.items;
         state.held_requests -= usize::from(self.kept.is_none());
         drop(state);
         self.shared.room.notify_one();

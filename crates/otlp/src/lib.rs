@@ -26,6 +26,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ack;
 mod assemble;
 mod payload;
 mod response;
@@ -46,6 +47,7 @@ pub mod span;
 pub mod tree;
 pub mod value;
 
+pub use ack::{Ack, Answer};
 pub use assemble::Assembler;
 pub use payload::Payload;
 pub use response::ExportResponse;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Invalid, Signal, validate};
+use crate::{Ack, Invalid, Signal, validate};
 
 /// Validated telemetry of one signal, on its way from a receiver to an exporter.
 ///
@@ -10,15 +10,18 @@ use crate::{Invalid, Signal, validate};
 /// repeated fields of concatenated messages add up, the segments laid end to end are one request:
 /// merging payloads is appending segments.
 ///
-/// Cloning is cheap: the bytes are shared.
-#[derive(Clone, Debug)]
+/// Somebody may wait for what becomes of the items: the [`Ack`] goes along where payloads are merged
+/// and cut. One that is dropped with its payload says that the items were lost.
+///
+/// Cloning is cheap: the bytes are shared. Nobody waits for a clone; where both go on, each needs its
+/// part of the acknowledgement: [`Payload::fan_out`].
+#[derive(Debug)]
 pub struct Payload {
     signal: Signal,
     segments: Vec<Bytes>,
     items: u64,
     bytes: usize,
-    // The acknowledgement's place is here: all payloads are made, merged and cut in this crate, so
-    // that it can go with the items through `append` and `split`.
+    ack: Ack,
 }
 
 // === impl Payload ===
@@ -36,7 +39,7 @@ impl Payload {
 
     /// A payload that holds nothing.
     pub const fn empty(signal: Signal) -> Self {
-        Self { signal, segments: Vec::new(), items: 0, bytes: 0 }
+        Self { signal, segments: Vec::new(), items: 0, bytes: 0, ack: Ack::none() }
     }
 
     /// Takes bytes that this process wrote or has validated before, and their number of items.
@@ -46,7 +49,7 @@ impl Payload {
     pub fn trusted(signal: Signal, request: Bytes, items: u64) -> Self {
         let bytes = request.len();
         let segments = if request.is_empty() { Vec::new() } else { vec![request] };
-        Self { signal, segments, items, bytes }
+        Self { signal, segments, items, bytes, ack: Ack::none() }
     }
 
     /// The signal of every item in it.
@@ -74,9 +77,39 @@ impl Payload {
         &self.segments
     }
 
-    /// Gives up the pieces.
+    /// Gives up the pieces. Who waits for them is told that they were lost, unless the
+    /// acknowledgement was [taken](Self::take_ack) before.
     pub fn into_segments(self) -> Vec<Bytes> {
         self.segments
+    }
+
+    /// Has somebody wait for what becomes of the items.
+    ///
+    /// # Panics
+    ///
+    /// If the acknowledgement is not for all of them, or there is one already.
+    #[must_use]
+    pub fn with_ack(mut self, ack: Ack) -> Self {
+        assert!(self.ack.is_none(), "somebody waits for the payload already");
+        assert!(ack.is_none() || ack.items() == self.items, "some items would not be answered for");
+        self.ack = ack;
+        self
+    }
+
+    /// Takes the acknowledgement, to answer for the items.
+    pub fn take_ack(&mut self) -> Ack {
+        std::mem::take(&mut self.ack)
+    }
+
+    /// Whether somebody waits for what becomes of the items.
+    pub const fn is_awaited(&self) -> bool {
+        !self.ack.is_none()
+    }
+
+    /// The payload for so many ways, each to be answered for; the worst answer of each item counts.
+    pub fn fan_out(mut self, ways: usize) -> impl ExactSizeIterator<Item = Self> {
+        let acks = self.take_ack().fan_out(ways);
+        acks.into_iter().map(move |ack| self.clone().with_ack(ack))
     }
 
     /// Adds `other` to the end. Copies no telemetry.
@@ -84,8 +117,9 @@ impl Payload {
     /// # Panics
     ///
     /// If the two are of different signals.
-    pub fn append(&mut self, other: Self) {
+    pub fn append(&mut self, mut other: Self) {
         assert_eq!(self.signal, other.signal, "only payloads of one signal can be merged");
+        self.ack.append(self.items, other.take_ack(), other.items);
         self.items += other.items;
         self.bytes += other.bytes;
         if self.segments.is_empty() {
@@ -106,6 +140,18 @@ impl Payload {
                 many.iter().for_each(|segment| joined.extend_from_slice(segment));
                 joined.into()
             }
+        }
+    }
+}
+
+impl Clone for Payload {
+    fn clone(&self) -> Self {
+        Self {
+            signal: self.signal,
+            segments: self.segments.clone(),
+            items: self.items,
+            bytes: self.bytes,
+            ack: Ack::none(),
         }
     }
 }

@@ -42,7 +42,10 @@ impl Limits {
 ///
 /// The pieces together take at most a little over twice the bytes of `payload`, unless envelopes
 /// under 64 KiB are repeated for the sake of the limit of items.
-pub fn split(payload: &Payload, first: Limits, rest: Limits) -> Vec<Payload> {
+///
+/// Who waits for the payload waits for its pieces.
+pub fn split(mut payload: Payload, first: Limits, rest: Limits) -> Vec<Payload> {
+    let mut ack = payload.take_ack();
     let mut cutter = Cutter {
         signal: payload.signal(),
         limits: first,
@@ -56,7 +59,15 @@ pub fn split(payload: &Payload, first: Limits, rest: Limits) -> Vec<Payload> {
         cutter.segment(segment);
     }
     cutter.finish();
-    cutter.done
+    let mut pieces = cutter.done;
+    if !ack.is_none() {
+        let awaited = |piece: Payload| {
+            let of_piece = ack.take(piece.items());
+            piece.with_ack(of_piece)
+        };
+        pieces = pieces.into_iter().map(awaited).collect();
+    }
+    pieces
 }
 
 struct Cutter<'a> {

@@ -1,7 +1,7 @@
 //! What was kept and is not written yet, and how it becomes payloads.
 
 use bytes::Bytes;
-use teleflow_otlp::{Assembler, Payload, Signal};
+use teleflow_otlp::{Ack, Assembler, Payload, Signal};
 
 use crate::table::{SpanRef, Table};
 
@@ -73,8 +73,14 @@ impl Kept {
                 })
                 .count();
             let (now, later) = rest.split_at(take.max(1));
-            let spans = now.iter().map(|run| u64::from(run.spans)).sum();
-            payloads.push(Payload::trusted(Signal::Traces, request(table, now), spans));
+            let request = request(table, now);
+            let (mut ack, mut spans) = (Ack::none(), 0);
+            for run in now {
+                let more = u64::from(run.spans);
+                ack.append(spans, table.take_ack(run.place.chunk, run.spans), more);
+                spans += more;
+            }
+            payloads.push(Payload::trusted(Signal::Traces, request, spans).with_ack(ack));
             rest = later;
         }
         for run in self.runs.drain(..) {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use teleflow_otlp::span::TailFields;
+use teleflow_otlp::{Ack, Answer};
 
 use crate::policy::TraceSummary;
 
@@ -24,6 +25,8 @@ pub(crate) struct Chunk {
     /// The envelopes of the groups that have spans, and which is whose.
     pub(crate) envelopes: Vec<u8>,
     pub(crate) scopes: Vec<Scope>,
+    /// Who waits for the spans that were not written yet.
+    ack: Ack,
     /// How many spans are in use, and one for whoever still reads it.
     live: u32,
     /// The writing of kept spans that this chunk was last a part of, and how much of its envelopes
@@ -112,12 +115,13 @@ impl Table {
     /// Adds a request without spans; spans are pushed, and then [`release`](Self::release)d.
     ///
     /// Returns its index; it holds one reference of its own until [`seal`](Self::seal).
-    pub(crate) fn add_chunk(&mut self, bytes: Bytes) -> u32 {
+    pub(crate) fn add_chunk(&mut self, bytes: Bytes, ack: Ack) -> u32 {
         self.chunk_bytes += bytes.len() + CHUNK_OVERHEAD;
         self.chunks.insert(Chunk {
             bytes,
             envelopes: Vec::new(),
             scopes: Vec::new(),
+            ack,
             live: 1,
             writing: 0,
             counted: 0,
@@ -178,13 +182,21 @@ impl Table {
         self.chunks.get_mut(chunk).live += 1;
     }
 
-    /// Gives up so many spans of a chunk, and the chunk with its last.
+    /// Hands out who waits for so many spans that go on.
+    pub(crate) fn take_ack(&mut self, chunk: u32, spans: u32) -> Ack {
+        self.chunks.get_mut(chunk).ack.take(u64::from(spans))
+    }
+
+    /// Gives up so many spans of a chunk, and the chunk with its last: those that did not go on were
+    /// left out.
     pub(crate) fn release(&mut self, index: u32, spans: u32) {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.bytes.len() + CHUNK_OVERHEAD + chunk.lists();
+            let left_out = Answer::sampled_out(chunk.ack.items());
+            chunk.ack.settle(left_out);
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Payload, Signal, tree};
+use teleflow_otlp::{Ack, Payload, Signal, tree};
 use thiserror::Error;
 
 use crate::decided::Decided;
@@ -201,20 +201,28 @@ impl TailSampler {
         })
     }
 
-    /// Takes a payload's spans. Late spans and what has to be decided early come out at once;
+    /// Takes a payload's spans. Who waits for them is answered when they are left out, and else waits
+    /// for the payload in which they come out. Late spans and what has to be decided early come out at once;
     /// metrics and logs pass by.
     ///
     /// # Panics
     ///
     /// If a segment of the payload takes 4 GiB or more: places in it are kept in 32 bits.
-    pub fn offer(&mut self, now: Instant, payload: Payload, out: &mut Output) {
+    pub fn offer(&mut self, now: Instant, mut payload: Payload, out: &mut Output) {
         if payload.signal() != Signal::Traces {
             out.kept.push(payload);
             return;
         }
         let deadline = now + self.config.decision_wait;
-        for segment in payload.into_segments() {
-            self.offer_segment(deadline, segment, out);
+        let mut ack = payload.take_ack();
+        let mut segments = payload.into_segments().into_iter().peekable();
+        while let Some(segment) = segments.next() {
+            // Only where somebody waits for several segments has each to be counted.
+            let of_segment = match segments.peek() {
+                Some(_) if !ack.is_none() => ack.take(span_count(&segment)),
+                _ => std::mem::take(&mut ack),
+            };
+            self.offer_segment(deadline, segment, of_segment, out);
             self.make_room(out);
         }
         self.write_kept(out);
@@ -261,9 +269,9 @@ impl TailSampler {
         self.stats.clone()
     }
 
-    fn offer_segment(&mut self, deadline: Instant, segment: Bytes, out: &mut Output) {
+    fn offer_segment(&mut self, deadline: Instant, segment: Bytes, ack: Ack, out: &mut Output) {
         assert!(u32::try_from(segment.len()).is_ok(), "a request of 4 GiB has to be cut first");
-        let chunk = self.table.add_chunk(segment.clone());
+        let chunk = self.table.add_chunk(segment.clone(), ack);
         let mut until_check = CHECK_EVERY;
         // Spans of a trace often come in a row: the last look-up serves the next span too.
         let mut last: Option<([u8; 16], Place)> = None;
@@ -463,6 +471,12 @@ impl TailSampler {
         }
         false
     }
+}
+
+/// How many spans a request holds.
+fn span_count(request: &[u8]) -> u64 {
+    let scopes = tree::resources(request).flat_map(|group| group.scopes());
+    scopes.map(|scope| scope.items().count() as u64).sum()
 }
 
 /// An envelope that is read when it is first asked for.

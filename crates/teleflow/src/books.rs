@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use teleflow_exporter::{ExportError, Observer, Outcome};
+use teleflow_exporter::{Observer, Outcome};
 use teleflow_otlp::Signal;
 
 /// The reason of what was still held when the time to shut down had passed.
@@ -263,33 +263,19 @@ pub(crate) struct Entries {
 
 impl Observer for Entries {
     fn outcome(&self, _signal: Signal, items: u64, outcome: Outcome<'_>) {
+        let answer = outcome.answer(items);
         let destination = &mut self.ledger.state().destinations[self.destination];
-        let reason = match outcome {
-            Outcome::Delivered(delivered) => {
-                let rejected = delivered.rejected.min(items);
-                transfer(&mut destination.held, &mut destination.delivered, items - rejected);
-                transfer(&mut destination.held, &mut destination.rejected, rejected);
-                return;
-            }
-            Outcome::Failed(error) if refused_for_good(error) => {
-                transfer(&mut destination.held, &mut destination.rejected, items);
-                return;
-            }
-            Outcome::Failed(error) => error.kind(),
-            Outcome::Abandoned => SHUTDOWN,
-        };
-        let lost = destination.dropped.entry(reason).or_default();
-        transfer(&mut destination.held, lost, items);
+        transfer(&mut destination.held, &mut destination.delivered, answer.delivered);
+        transfer(&mut destination.held, &mut destination.rejected, answer.rejected);
+        if answer.dropped > 0 {
+            let reason = match outcome {
+                Outcome::Failed(error) => error.kind(),
+                Outcome::Delivered(_) | Outcome::Abandoned => SHUTDOWN,
+            };
+            let lost = destination.dropped.entry(reason).or_default();
+            transfer(&mut destination.held, lost, answer.dropped);
+        }
     }
-}
-
-/// Whether the destination itself has said that it will never take the items.
-fn refused_for_good(error: &ExportError) -> bool {
-    let answered = matches!(
-        error,
-        ExportError::Status(_) | ExportError::Http { .. } | ExportError::Permanent(_)
-    );
-    answered && !error.is_retryable()
 }
 
 fn transfer(from: &mut u64, to: &mut u64, items: u64) {

@@ -34,6 +34,8 @@ pub(crate) struct Stages(Mutex<State>);
 pub(crate) struct State {
     pub(crate) sampler: Option<TailSampler>,
     pub(crate) batcher: Option<Batcher>,
+    /// Of each destination that has one of its own.
+    pub(crate) outlets: Vec<Option<Batcher>>,
 }
 
 #[derive(Debug)]
@@ -41,17 +43,35 @@ pub(crate) struct Lane {
     pub(crate) stages: Arc<Stages>,
     pub(crate) ledger: Ledger,
     pub(crate) queues: Vec<Arc<Queue>>,
+    /// Cancelled when nothing new is taken in any more. Where senders wait for results the lane then
+    /// holds nothing back: they are to be answered before they are cut off.
+    pub(crate) hurry: Option<CancellationToken>,
     /// Cancelled when the time to shut down has passed.
     pub(crate) give_up: CancellationToken,
     /// Set where a panic ended the lane.
     pub(crate) has_failed: Arc<AtomicBool>,
 }
 
+/// What is on its way between the stages; its memory serves again.
+#[derive(Debug, Default)]
+struct Work {
+    out: Output,
+    /// For all destinations.
+    batches: Vec<Payload>,
+    /// For one.
+    full: Vec<Payload>,
+    ready: Vec<(usize, Payload)>,
+}
+
 // === impl Stages ===
 
 impl Stages {
-    pub(crate) fn new(sampler: Option<TailSampler>, batcher: Option<Batcher>) -> Self {
-        Self(Mutex::new(State { sampler, batcher }))
+    pub(crate) fn new(
+        sampler: Option<TailSampler>,
+        batcher: Option<Batcher>,
+        outlets: Vec<Option<Batcher>>,
+    ) -> Self {
+        Self(Mutex::new(State { sampler, batcher, outlets }))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,9 +95,9 @@ impl Lane {
 
     async fn carry(&self, intake: &mut mpsc::Receiver<Taken>) {
         let mut received = Vec::with_capacity(AT_ONCE);
-        let mut batches = Vec::new();
-        let mut out = Output::default();
+        let mut work = Work::default();
         let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
+        let mut in_hurry = false;
         loop {
             let deadline = self.stages.lock().next_deadline();
             if let Some(deadline) = deadline.map(Instant::from_std)
@@ -88,55 +108,91 @@ impl Lane {
             tokio::select! {
                 biased;
                 () = self.give_up.cancelled() => return self.abandon(intake, SHUTDOWN).await,
+                () = self.hurried(), if !in_hurry => in_hurry = true,
                 () = &mut timer, if deadline.is_some() => {}
                 taken = intake.recv_many(&mut received, AT_ONCE) => if taken == 0 { break },
             }
             let step = self.stages.lock().work(
                 Instant::now().into_std(),
                 received.drain(..).map(|(payload, _permit)| payload),
-                &mut out,
-                &mut batches,
+                &mut work,
             );
             self.ledger.step(step);
-            if !self.dispatch(&mut batches).await {
+            let goes_on = self.dispatch(&mut work, false).await;
+            if !goes_on || (in_hurry && !self.empty(&mut work).await) {
                 return self.abandon(intake, SHUTDOWN).await;
             }
         }
+        if !self.empty(&mut work).await {
+            self.abandon(intake, SHUTDOWN).await;
+        }
+    }
+
+    /// Hands on everything that is held; `false` where the time ran out before all was.
+    async fn empty(&self, work: &mut Work) -> bool {
         loop {
             let now = Instant::now().into_std();
-            let (step, is_all) = self.stages.lock().close(now, &mut out, &mut batches);
+            let (step, is_all) = self.stages.lock().close(now, work);
             self.ledger.step(step);
-            if !self.dispatch(&mut batches).await {
-                return self.abandon(intake, SHUTDOWN).await;
+            if !self.dispatch(work, is_all).await {
+                return false;
             }
             if is_all {
-                return;
+                return true;
             }
         }
     }
 
-    /// Hands batches to every queue; `false` where the time ran out before all were.
-    async fn dispatch(&self, batches: &mut Vec<Payload>) -> bool {
-        for batch in batches.drain(..) {
+    async fn hurried(&self) {
+        match &self.hurry {
+            Some(hurry) => hurry.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hands batches to every destination; `false` where the time ran out before all were.
+    async fn dispatch(&self, work: &mut Work, is_last: bool) -> bool {
+        self.route(work, is_last);
+        for (destination, batch) in work.ready.drain(..) {
             let items = batch.items();
-            self.ledger.dispatch(items);
-            for (destination, queue) in self.queues.iter().enumerate() {
-                // Room at once is the usual case.
-                let pushed = tokio::select! {
-                    biased;
-                    pushed = queue.push(batch.clone()) => Some(pushed),
-                    () = self.give_up.cancelled() => None,
-                };
-                let reason = match pushed {
-                    Some(Ok(())) => continue,
-                    Some(Err(Refused::Full(_))) => "queue_full",
-                    Some(Err(Refused::TooLarge(_))) => "too_large",
-                    Some(Err(Refused::Closed(_))) | None => SHUTDOWN,
-                };
-                self.ledger.drop_queued(destination, items, reason);
-            }
+            // Room at once is the usual case.
+            let pushed = tokio::select! {
+                biased;
+                pushed = self.queues[destination].push(batch) => Some(pushed),
+                () = self.give_up.cancelled() => None,
+            };
+            let reason = match pushed {
+                Some(Ok(())) => continue,
+                Some(Err(Refused::Full(_))) => "queue_full",
+                Some(Err(Refused::TooLarge(_))) => "too_large",
+                Some(Err(Refused::Closed(_))) | None => SHUTDOWN,
+            };
+            self.ledger.drop_queued(destination, items, reason);
         }
         !self.give_up.is_cancelled()
+    }
+
+    /// Gives every destination its part, and takes what is ready for its queue.
+    fn route(&self, work: &mut Work, is_last: bool) {
+        let now = Instant::now().into_std();
+        let mut stages = self.stages.lock();
+        stages.learn(&self.queues);
+        for batch in work.batches.drain(..) {
+            self.ledger.dispatch(batch.items());
+            let ways = batch.fan_out(self.queues.len());
+            for ((destination, batch), batcher) in ways.enumerate().zip(&mut stages.outlets) {
+                match batcher {
+                    Some(batcher) => batcher.offer(now, batch, &mut work.full),
+                    None => work.full.push(batch),
+                }
+                work.ready.extend(work.full.drain(..).map(|batch| (destination, batch)));
+            }
+        }
+        for (destination, batcher) in stages.outlets.iter_mut().enumerate() {
+            let Some(batcher) = batcher else { continue };
+            let due = if is_last { batcher.close() } else { batcher.poll(now) };
+            work.ready.extend(due.map(|batch| (destination, batch)));
+        }
     }
 
     /// Enters everything that is still here as dropped.
@@ -148,16 +204,31 @@ impl Lane {
         self.ledger.abandon(reason);
         let mut stages = self.stages.lock();
         (stages.sampler, stages.batcher) = (None, None);
+        for (destination, batcher) in stages.outlets.iter_mut().enumerate() {
+            if let Some(batcher) = batcher.take() {
+                self.ledger.drop_queued(destination, batcher.items(), reason);
+            }
+        }
     }
 }
 
 // === impl State ===
 
 impl State {
+    /// Tells the batchers how long exports take.
+    fn learn(&mut self, queues: &[Arc<Queue>]) {
+        for (queue, outlet) in queues.iter().zip(&mut self.outlets) {
+            for took in queue.take_export_times() {
+                let batchers = self.batcher.iter_mut().chain(&mut *outlet);
+                batchers.for_each(|batcher| batcher.exported(took));
+            }
+        }
+    }
+
     fn next_deadline(&self) -> Option<std::time::Instant> {
         let sampler = self.sampler.as_ref().and_then(TailSampler::next_deadline);
-        let batcher = self.batcher.as_ref().and_then(Batcher::next_deadline);
-        sampler.into_iter().chain(batcher).min()
+        let batchers = self.batcher.iter().chain(self.outlets.iter().flatten());
+        sampler.into_iter().chain(batchers.filter_map(Batcher::next_deadline)).min()
     }
 
     /// Lets the stages work on what came in, and on what is due.
@@ -165,62 +236,50 @@ impl State {
         &mut self,
         now: std::time::Instant,
         payloads: impl Iterator<Item = Payload>,
-        out: &mut Output,
-        batches: &mut Vec<Payload>,
+        work: &mut Work,
     ) -> Step {
         let mut step = Step::default();
         for payload in payloads {
             step.taken += payload.items();
             match &mut self.sampler {
-                Some(sampler) => sampler.offer(now, payload, out),
-                None => out.kept.push(payload),
+                Some(sampler) => sampler.offer(now, payload, &mut work.out),
+                None => work.out.kept.push(payload),
             }
-            self.collect(now, out, batches, &mut step);
+            self.collect(now, work, &mut step);
         }
         if let Some(sampler) = &mut self.sampler
             && sampler.next_deadline().is_some_and(|deadline| deadline <= now)
         {
-            sampler.poll(now, out);
-            self.collect(now, out, batches, &mut step);
+            sampler.poll(now, &mut work.out);
+            self.collect(now, work, &mut step);
         }
         if let Some(batcher) = &mut self.batcher {
-            batches.extend(batcher.poll(now));
+            work.batches.extend(batcher.poll(now));
         }
         step
     }
 
     /// Hands on what is held, and tells whether that was all: there may be more than should leave
     /// at once.
-    fn close(
-        &mut self,
-        now: std::time::Instant,
-        out: &mut Output,
-        batches: &mut Vec<Payload>,
-    ) -> (Step, bool) {
+    fn close(&mut self, now: std::time::Instant, work: &mut Work) -> (Step, bool) {
         let mut step = Step::default();
-        let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(out));
-        self.collect(now, out, batches, &mut step);
+        let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(&mut work.out));
+        self.collect(now, work, &mut step);
         if is_all && let Some(batcher) = &mut self.batcher {
-            batches.extend(batcher.close());
+            work.batches.extend(batcher.close());
         }
         (step, is_all)
     }
 
     /// Moves what the sampler let through to the batcher.
-    fn collect(
-        &mut self,
-        now: std::time::Instant,
-        out: &mut Output,
-        batches: &mut Vec<Payload>,
-        step: &mut Step,
-    ) {
-        step.sampled_out += std::mem::take(&mut out.sampled_out);
-        for payload in out.kept.drain(..) {
+    fn collect(&mut self, now: std::time::Instant, work: &mut Work, step: &mut Step) {
+        step.sampled_out += std::mem::take(&mut work.out.sampled_out);
+        for payload in work.out.kept.drain(..) {
             step.kept += payload.items();
             match &mut self.batcher {
-                Some(batcher) => batcher.offer(now, payload, batches),
+                Some(batcher) => batcher.offer(now, payload, &mut work.batches),
                 None if payload.is_empty() => {}
-                None => batches.push(payload),
+                None => work.batches.push(payload),
             }
         }
     }
@@ -238,9 +297,10 @@ mod tests {
     fn lane(batcher: Option<Batcher>) -> Lane {
         let destinations = ["out".to_owned()];
         Lane {
-            stages: Arc::new(Stages::new(None, batcher)),
+            stages: Arc::new(Stages::new(None, batcher, vec![None])),
             ledger: Ledger::new("lane", Signal::Traces, &destinations),
             queues: Vec::new(),
+            hurry: None,
             give_up: CancellationToken::new(),
             has_failed: Arc::default(),
         }

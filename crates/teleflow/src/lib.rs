@@ -41,12 +41,14 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod inlet;
 mod intake;
 mod lane;
 mod pipeline;
 
 pub use books::{Account, Books};
-pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, StartError, Stats};
+pub use inlet::Inlet;
+pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats};
 pub use teleflow_batcher as batcher;
 pub use teleflow_exporter as exporter;
 pub use teleflow_otlp as otlp;

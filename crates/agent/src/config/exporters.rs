@@ -5,6 +5,7 @@ mod delivery;
 mod headers;
 mod otlp_grpc;
 mod otlp_http;
+mod queue;
 mod sqlite;
 mod tls;
 
@@ -15,9 +16,10 @@ use super::later;
 use super::read::At;
 
 pub(crate) use debug::{DebugExporter, Verbosity};
-pub(crate) use delivery::{Compression, OnFull, Queue, Retry};
+pub(crate) use delivery::{Compression, Retry};
 pub(crate) use otlp_grpc::OtlpGrpcExporter;
 pub(crate) use otlp_http::OtlpHttpExporter;
+pub(crate) use queue::{OnFull, Queue, QueueBatch, Sizer};
 pub(crate) use sqlite::SqliteExporter;
 
 /// Where telemetry goes.
@@ -58,6 +60,20 @@ fn refuse_shared_files(section: &At<'_>, exporters: &Components<Exporter>) {
         if let Some(other) = files.insert(path, id) {
             let message = format!("{}.{id} writes to the file of {other}", section.path());
             section.report.error_with_hint(defined.at, message, "give each its own path");
+        }
+    }
+}
+
+// === impl Exporter ===
+
+impl Exporter {
+    /// What waits for it; `None` if it has no queue, or none that can be described.
+    pub(crate) const fn queue(&self) -> Option<&Queue> {
+        match self {
+            Self::Debug(_) => None,
+            Self::OtlpGrpc(otlp) => otlp.queue.as_ref(),
+            Self::OtlpHttp(otlp) => otlp.queue.as_ref(),
+            Self::Sqlite(sqlite) => sqlite.queue.as_ref(),
         }
     }
 }

@@ -127,7 +127,7 @@ pub(super) const GRPC_CLIENT: Later = &[
     ("auth", "an `authorization` header can be written in `headers`"),
     ("authority", ""),
     ("balancer_name", ""),
-    ("batcher", "use the batch processor"),
+    ("batcher", "use `batch` in `sending_queue`"),
     ("keepalive", ""),
     ("middlewares", ""),
     ("read_buffer_size", ""),
@@ -138,7 +138,7 @@ pub(super) const GRPC_CLIENT: Later = &[
 
 pub(super) const HTTP_CLIENT: Later = &[
     ("auth", "an `authorization` header can be written in `headers`"),
-    ("batcher", "use the batch processor"),
+    ("batcher", "use `batch` in `sending_queue`"),
     ("compression_params", ""),
     ("cookies", ""),
     ("disable_keep_alives", ""),
@@ -186,13 +186,9 @@ pub(super) const COMPRESSIONS: Later = &[
 
 pub(super) const ENCODINGS: Later = &[("json", "")];
 
-pub(super) const QUEUE: Later = &[
-    ("batch", "use the batch processor"),
-    ("storage", "the queue is in memory"),
-    ("wait_for_result", ""),
-];
+pub(super) const QUEUE: Later = &[("storage", "the queue is in memory")];
 
-pub(super) const SIZERS: Later = &[("bytes", ""), ("items", "")];
+pub(super) const QUEUE_BATCH: Later = &[("partition", "")];
 
 pub(super) const EXTENSIONS: Later = &[
     ("basicauth", ""),
@@ -244,7 +240,7 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("an exporter's `compression`", COMPRESSIONS),
     ("exporters.otlphttp.encoding", ENCODINGS),
     ("an exporter's `sending_queue`", QUEUE),
-    ("an exporter's `sending_queue.sizer`", SIZERS),
+    ("an exporter's `sending_queue.batch`", QUEUE_BATCH),
     ("extensions", EXTENSIONS),
     ("service.pipelines", SIGNALS),
     ("service.telemetry", TELEMETRY),

@@ -1,12 +1,15 @@
 //! What a queue's two ends share, and the consumers at the far one.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{Ack, Payload, Signal};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::{Drained, Observer, Outcome, QueueConfig, Refused};
 use crate::{AnyExporter, ExportError, Exporter as _};
@@ -24,7 +27,14 @@ pub(super) struct Shared {
     reporting: watch::Sender<usize>,
     observer: Arc<dyn Observer>,
     max_requests: usize,
-    max_bytes: usize,
+    max: Size,
+}
+
+/// How large a payload is, or all that is held.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Size {
+    pub(super) items: u64,
+    pub(super) bytes: usize,
 }
 
 #[derive(Debug)]
@@ -37,7 +47,9 @@ pub(super) struct State {
     pub(super) in_flight: Box<[Option<Flight>]>,
     /// Against the bounds: queued, in flight, and permits.
     pub(super) held_requests: usize,
-    pub(super) held_bytes: usize,
+    pub(super) held: Size,
+    /// How long exports took that nobody asked for yet: the last few.
+    pub(super) times: VecDeque<Duration>,
     pub(super) closed: bool,
 }
 
@@ -47,12 +59,19 @@ pub(super) struct Flight {
     pub(super) signal: Signal,
     pub(super) items: u64,
     pub(super) bytes: usize,
+    /// When its export, or its wait for one, began.
+    pub(super) since: Instant,
 }
+
+/// How many export times are kept for who asks.
+const MAX_TIMES: usize = 64;
 
 /// A consumer's hold on its flight: reports it as abandoned unless it lands.
 struct Landing<'a> {
     shared: &'a Shared,
     consumer: usize,
+    /// Dropped with it, it says that the items were lost.
+    ack: Ack,
 }
 
 /// Counts a report as long as it lasts, also when the observer panics.
@@ -77,6 +96,18 @@ impl NoRoom {
     }
 }
 
+// === impl Size ===
+
+impl Size {
+    pub(super) const fn of(payload: &Payload) -> Self {
+        Self { items: payload.items(), bytes: payload.bytes() }
+    }
+
+    pub(super) const fn fits(self, room: Self) -> bool {
+        self.items <= room.items && self.bytes <= room.bytes
+    }
+}
+
 // === impl Shared ===
 
 impl Shared {
@@ -88,7 +119,8 @@ impl Shared {
                 bytes: 0,
                 in_flight: vec![None; config.num_consumers.get()].into(),
                 held_requests: 0,
-                held_bytes: 0,
+                held: Size::default(),
+                times: VecDeque::new(),
                 closed: false,
             }),
             ready: Semaphore::new(0),
@@ -97,7 +129,10 @@ impl Shared {
             reporting: watch::Sender::new(0),
             observer,
             max_requests: config.max_requests.get(),
-            max_bytes: config.max_bytes.get(),
+            max: Size {
+                items: config.max_items.map_or(u64::MAX, NonZeroU64::get),
+                bytes: config.max_bytes.get(),
+            },
         }
     }
 
@@ -106,21 +141,25 @@ impl Shared {
     }
 
     /// Takes room for one payload.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), NoRoom> {
+    pub(super) fn take(&self, size: Size) -> Result<(), NoRoom> {
         let mut state = self.lock();
         if state.closed {
-            Err(NoRoom::Closed)
-        } else if bytes > self.max_bytes {
-            Err(NoRoom::TooLarge)
-        } else if state.held_requests >= self.max_requests
-            || state.held_bytes > self.max_bytes - bytes
-        {
-            Err(NoRoom::Full)
-        } else {
-            state.held_requests += 1;
-            state.held_bytes += bytes;
-            Ok(())
+            return Err(NoRoom::Closed);
         }
+        if !size.fits(self.max) {
+            return Err(NoRoom::TooLarge);
+        }
+        let room = Size {
+            items: self.max.items - state.held.items,
+            bytes: self.max.bytes - state.held.bytes,
+        };
+        if state.held_requests >= self.max_requests || !size.fits(room) {
+            return Err(NoRoom::Full);
+        }
+        state.held_requests += 1;
+        state.held.items += size.items;
+        state.held.bytes += size.bytes;
+        Ok(())
     }
 
     /// Takes the oldest payload out, for a consumer to export.
@@ -133,21 +172,28 @@ impl Shared {
             signal: payload.signal(),
             items: payload.items(),
             bytes: payload.bytes(),
+            since: Instant::now(),
         });
         Some(payload)
     }
 
-    /// Ends a flight, unless a drain has ended it already.
-    fn end(&self, consumer: usize, outcome: Outcome<'_>) {
+    /// Ends a flight, unless a drain has ended it already, and says which it was.
+    fn end(&self, consumer: usize, outcome: Outcome<'_>) -> Option<Flight> {
         let mut state = self.lock();
-        let Some(flight) = state.in_flight[consumer].take() else { return };
+        let flight = state.in_flight[consumer].take()?;
+        if state.times.len() == MAX_TIMES {
+            state.times.pop_front();
+        }
+        state.times.push_back(flight.since.elapsed());
         state.held_requests -= 1;
-        state.held_bytes -= flight.bytes;
+        state.held.items -= flight.items;
+        state.held.bytes -= flight.bytes;
         // Before the lock is given back: a drain that finds no flight knows of the report.
         let _reporting = Reporting::begin(self);
         drop(state);
         self.room.notify_one();
         self.observer.outcome(flight.signal, flight.items, outcome);
+        Some(flight)
     }
 
     /// Waits until no observer is being told of an outcome.
@@ -167,12 +213,13 @@ impl Shared {
                 signal: payload.signal(),
                 items: payload.items(),
                 bytes: payload.bytes(),
+                since: Instant::now(),
             }));
             state.items = 0;
             state.bytes = 0;
         }
         let mut drained = Drained::default();
-        for Flight { signal, items, bytes } in left {
+        for Flight { signal, items, bytes, .. } in left {
             drained.abandoned_requests += 1;
             drained.abandoned_items += items;
             drained.abandoned_bytes += bytes as u64;
@@ -185,8 +232,10 @@ impl Shared {
 // === impl Landing ===
 
 impl Landing<'_> {
-    fn land(self, outcome: Outcome<'_>) {
-        self.shared.end(self.consumer, outcome);
+    fn land(mut self, outcome: Outcome<'_>) {
+        if let Some(flight) = self.shared.end(self.consumer, outcome) {
+            std::mem::take(&mut self.ack).settle(outcome.answer(flight.items));
+        }
     }
 }
 
@@ -219,13 +268,13 @@ pub(super) async fn consume(shared: Arc<Shared>, exporter: AnyExporter, consumer
         if let Ok(permit) = shared.ready.acquire().await {
             permit.forget();
         }
-        let Some(payload) = shared.start(consumer) else {
+        let Some(mut payload) = shared.start(consumer) else {
             if shared.lock().closed {
                 return;
             }
             continue;
         };
-        let landing = Landing { shared: &shared, consumer };
+        let landing = Landing { shared: &shared, consumer, ack: payload.take_ack() };
         shared.observer.started(payload.signal(), payload.items());
         // Inside of the block, so that a panic before the first await is caught too.
         let export = AssertUnwindSafe(async { exporter.export(payload).await });

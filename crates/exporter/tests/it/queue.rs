@@ -1,4 +1,4 @@
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use teleflow_exporter::{
     AnyExporter, Drained, ExportError, Observer, OnFull, Outcome, Queue, QueueConfig, QueueStats,
     Refused,
 };
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{Ack, Answer, Payload, Signal};
 use tokio::time::Instant;
 
 use crate::script::{Scripted, Step, spans};
@@ -67,6 +67,7 @@ fn config(requests: usize, bytes: usize, consumers: usize, on_full: OnFull) -> Q
     QueueConfig {
         max_requests: nonzero(requests),
         max_bytes: nonzero(bytes),
+        max_items: None,
         num_consumers: nonzero(consumers),
         on_full,
     }
@@ -122,6 +123,43 @@ async fn bytes_are_bounded_too_and_what_can_never_fit_is_told_so() {
     script.release(1);
     queue.drain(soon()).await;
     assert_eq!(books.counts().delivered, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn items_are_bounded_where_one_wants_it() {
+    let script = Scripted::new([Step::Wait]);
+    let most =
+        QueueConfig { max_items: NonZeroU64::new(10), ..config(100, MIB, 1, OnFull::Reject) };
+    let (queue, books) = queue(&script, most);
+    queue.try_push(spans(4, "in flight")).unwrap();
+    script.begun(1).await;
+    queue.try_push(spans(6, "queued")).unwrap();
+    assert!(matches!(queue.try_push(spans(1, "")), Err(Refused::Full(_))));
+    assert!(matches!(queue.try_push(spans(11, "")), Err(Refused::TooLarge(_))));
+    script.release(1);
+    queue.drain(soon()).await;
+    assert_eq!(books.counts().delivered, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_payload_is_told_what_became_of_it() {
+    let script = Scripted::new([Step::Wait]);
+    let (queue, _books) = queue(&script, config(100, MIB, 1, OnFull::Reject));
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let awaited = |items| {
+        let tell = tell.clone();
+        spans(items, "").with_ack(Ack::new(items, move |answer| tell.send(answer).unwrap()))
+    };
+    queue.try_push(awaited(4)).unwrap();
+    queue.try_push(awaited(5)).unwrap();
+    script.begun(1).await;
+    assert!(told.try_recv().is_err());
+    script.release(1);
+    assert_eq!(told.recv().await, Some(Answer::delivered(4)));
+    queue.drain(soon()).await;
+    assert_eq!(told.recv().await, Some(Answer::delivered(5)));
+    drop(queue.try_push(awaited(6)).unwrap_err());
+    assert_eq!(told.recv().await, Some(Answer::dropped(6)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod ack;
 mod json;
-mod reference;
 mod split;
 mod validate;
 mod views;

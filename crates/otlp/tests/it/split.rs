@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use teleflow_otlp::{Assembler, Limits, Payload, Signal, split, tree, validate};
 
-use crate::reference::{Request, each_generated};
 use crate::validate::field;
+use teleflow_testkit::reference::{Request, each_generated};
 
 fn payload(signal: Signal, request: &Request) -> Payload {
     Payload::parse(signal, Bytes::from(request.encode())).unwrap()
@@ -18,7 +18,7 @@ fn cutting_loses_nothing_keeps_the_order_and_obeys_both_limits() {
             items: telemetry.rng().u64(1..8),
             bytes: telemetry.rng().usize(30_000..60_000),
         };
-        let pieces = split(&whole, first, rest);
+        let pieces = split(whole.clone(), first, rest);
 
         let mut items = Vec::new();
         for (i, piece) in pieces.iter().enumerate() {
@@ -53,7 +53,7 @@ fn what_we_do_not_know_goes_along_at_every_level() {
     let request = [stray, &resource].concat();
     let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
     let one = Limits { items: 1, bytes: usize::MAX };
-    let pieces = split(&payload, one, one);
+    let pieces = split(payload, one, one);
     assert_eq!(pieces.len(), 2);
     let count = |bytes: &[u8]| bytes.windows(stray.len()).filter(|w| *w == stray).count();
     // The request's own goes with the first piece, the others with every piece.
@@ -67,7 +67,7 @@ fn one_item_over_the_limit_goes_alone() {
     let request = field(0x0a, &field(0x12, &[&span[..], &span, &span].concat()));
     let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
     let limits = Limits { items: 10, bytes: 500 };
-    let pieces = split(&payload, limits, limits);
+    let pieces = split(payload, limits, limits);
     assert_eq!(pieces.iter().map(Payload::items).collect::<Vec<_>>(), [1, 1, 1]);
 }
 
@@ -116,7 +116,7 @@ fn a_large_envelope_is_not_repeated_for_every_item() {
     let request = field(0x0a, &[resource, scope].concat());
     let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
     let limits = Limits { items: u64::MAX, bytes: 100_000 };
-    let pieces = split(&payload, limits, limits);
+    let pieces = split(payload.clone(), limits, limits);
     let bytes: usize = pieces.iter().map(Payload::bytes).sum();
     assert!(bytes < 3 * payload.bytes(), "{} became {bytes}", payload.bytes());
     assert_eq!(pieces.iter().map(Payload::items).sum::<u64>(), 30_000);
@@ -125,7 +125,7 @@ fn a_large_envelope_is_not_repeated_for_every_item() {
 /// What all pieces take, after a check that they hold every item.
 fn pieces_of(signal: Signal, request: Vec<u8>, limits: Limits) -> (Payload, Vec<Payload>) {
     let payload = Payload::parse(signal, Bytes::from(request)).unwrap();
-    let pieces = split(&payload, limits, limits);
+    let pieces = split(payload.clone(), limits, limits);
     assert_eq!(pieces.iter().map(Payload::items).sum::<u64>(), payload.items());
     (payload, pieces)
 }

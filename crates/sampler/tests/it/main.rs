@@ -14,6 +14,7 @@ use teleflow_otlp::{Payload, Signal, validate};
 use teleflow_sampler::{Config, ConfigError, Output, Policy, Rule, TailSampler, Trigger};
 use teleflow_testkit::telemetry::{START, Telemetry};
 
+mod acks;
 mod bounds;
 
 fn rules() -> Vec<Rule> {

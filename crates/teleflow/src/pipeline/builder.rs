@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Phase, Pipeline, RunningLane, RunningReceiver, Tasks};
 use crate::books::{Entries, Ledger};
+use crate::inlet::Inlet;
 use crate::intake::{Entrance, Intake, MAX_PAYLOADS};
 use crate::lane::{Lane, Stages};
 
@@ -24,8 +25,20 @@ use crate::lane::{Lane, Stages};
 #[derive(Debug, Default)]
 pub struct Builder {
     receivers: Vec<(String, teleflow_receiver::Config)>,
-    exporters: Vec<(String, AnyExporter, QueueConfig)>,
+    inlets: Vec<String>,
+    waiting: Vec<String>,
+    exporters: Vec<(String, AnyExporter, Sending)>,
     lanes: Vec<LaneConfig>,
+}
+
+/// What stands between a lane and an exporter.
+#[derive(Clone, Debug, Default)]
+pub struct Sending {
+    /// How much may wait for the exporter, and what happens to more.
+    pub queue: QueueConfig,
+    /// Makes larger requests of smaller ones, for this exporter alone. `None`: requests go as the
+    /// lane hands them on.
+    pub batch: Option<teleflow_batcher::Config>,
 }
 
 /// A way through the pipeline for one signal: from receivers, through a sampler and a batcher where
@@ -105,6 +118,17 @@ pub enum StartError {
         /// What is wrong.
         source: teleflow_batcher::ConfigError,
     },
+    /// The batcher of an exporter cannot work.
+    #[error("the batcher of exporter `{exporter}` cannot work")]
+    Sending {
+        /// The exporter.
+        exporter: String,
+        /// What is wrong.
+        source: teleflow_batcher::ConfigError,
+    },
+    /// A receiver that is to wait for results does not exist.
+    #[error("there is no receiver `{0}` to wait for results")]
+    NoReceiver(String),
     /// A receiver cannot listen.
     #[error("receiver `{receiver}` cannot listen")]
     Bind {
@@ -113,6 +137,14 @@ pub enum StartError {
         /// What is wrong.
         source: BindError,
     },
+}
+
+// === impl Sending ===
+
+impl From<QueueConfig> for Sending {
+    fn from(queue: QueueConfig) -> Self {
+        Self { queue, batch: None }
+    }
 }
 
 // === impl LaneConfig ===
@@ -169,16 +201,35 @@ impl Builder {
         self
     }
 
-    /// Adds an exporter and says how much may wait for it. Each lane that leads to it has a queue
-    /// of its own.
+    /// Adds a way in for this program's own telemetry, in the place of a receiver.
+    #[must_use]
+    pub fn inlet(mut self, name: impl Into<String>) -> Self {
+        self.inlets.push(name.into());
+        self
+    }
+
+    /// Has a receiver or an inlet answer a request only when every item of it has come to its end: delivered to
+    /// every exporter, sampled out, refused for good, or lost. If any was lost the sender is told
+    /// to send the request again; what had arrived arrives twice then.
+    ///
+    /// Without this a receiver answers as soon as the request is in its lanes. With a tail sampler
+    /// the answer takes as long as the sampler waits: senders need the patience for that.
+    #[must_use]
+    pub fn wait_for_result(mut self, receiver: impl Into<String>) -> Self {
+        self.waiting.push(receiver.into());
+        self
+    }
+
+    /// Adds an exporter and says how much may wait for it, and whether it is sent batches of its
+    /// own. Each lane that leads to it has a queue and a batcher of its own.
     #[must_use]
     pub fn exporter(
         mut self,
         name: impl Into<String>,
         exporter: impl Exporter,
-        queue: QueueConfig,
+        sending: impl Into<Sending>,
     ) -> Self {
-        self.exporters.push((name.into(), AnyExporter::new(exporter), queue));
+        self.exporters.push((name.into(), AnyExporter::new(exporter), sending.into()));
         self
     }
 
@@ -195,12 +246,17 @@ impl Builder {
     ///
     /// The first thing that does not fit.
     pub fn check(&self) -> Result<(), StartError> {
-        unique("receiver", self.receivers.iter().map(|(name, _)| name))?;
+        let inlets = || self.receivers.iter().map(|(name, _)| name).chain(&self.inlets);
+        unique("receiver", inlets())?;
         unique("exporter", self.exporters.iter().map(|(name, ..)| name))?;
         unique("lane", self.lanes.iter().map(|lane| &lane.name))?;
+        let unknown = |name: &&String| !inlets().any(|known| known == *name);
+        if let Some(name) = self.waiting.iter().find(unknown) {
+            return Err(StartError::NoReceiver(name.clone()));
+        }
         for lane in &self.lanes {
             for (kind, names, known) in [
-                ("receiver", &lane.receivers, names(self.receivers.iter().map(|(name, _)| name))),
+                ("receiver", &lane.receivers, names(inlets())),
                 ("exporter", &lane.exporters, names(self.exporters.iter().map(|(name, ..)| name))),
             ] {
                 if names.is_empty() {
@@ -218,7 +274,7 @@ impl Builder {
             if lane.sampler.is_some() && lane.signal != Signal::Traces {
                 return Err(StartError::NotTraces(lane.name.clone()));
             }
-            lane.stages()?;
+            Stages::of(lane, &self.exporters)?;
         }
         Ok(())
     }
@@ -248,27 +304,28 @@ impl Builder {
             }
         }
 
-        let give_up = CancellationToken::new();
+        let (stop_intake, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks { receivers: JoinSet::new(), lanes: JoinSet::new() };
         let mut lanes = Vec::new();
         let mut entrances: BTreeMap<String, [Vec<Entrance>; 3]> = BTreeMap::new();
         for config in self.lanes {
             let ledger = Ledger::new(&config.name, config.signal, &config.exporters);
-            let stages = Arc::new(config.stages()?);
+            let stages = Arc::new(Stages::of(&config, &self.exporters)?);
             let queues: Vec<_> = config
                 .exporters
                 .iter()
                 .enumerate()
                 .filter_map(|(destination, wanted)| {
-                    let (name, exporter, queue) =
+                    let (name, exporter, sending) =
                         self.exporters.iter().find(|(name, ..)| name == wanted)?;
-                    let entries = Entries { ledger: ledger.clone(), destination };
-                    let queue = Queue::spawn(exporter.clone(), queue.clone(), Arc::new(entries));
+                    let entries = Arc::new(Entries { ledger: ledger.clone(), destination });
+                    let queue = Queue::spawn(exporter.clone(), sending.queue.clone(), entries);
                     Some((name.clone(), Arc::new(queue)))
                 })
                 .collect();
             let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
             let entrance = Entrance::new(sender, ledger.clone());
+            let is_waited_for = config.receivers.iter().any(|name| self.waiting.contains(name));
             for receiver in config.receivers {
                 let by_signal = entrances.entry(receiver).or_default();
                 by_signal[config.signal.index()].push(entrance.clone());
@@ -278,6 +335,7 @@ impl Builder {
                 stages: Arc::clone(&stages),
                 ledger: ledger.clone(),
                 queues: queues.iter().map(|(_, queue)| Arc::clone(queue)).collect(),
+                hurry: is_waited_for.then(|| stop_intake.clone()),
                 give_up: give_up.clone(),
                 has_failed: Arc::clone(&has_failed),
             };
@@ -286,7 +344,6 @@ impl Builder {
             lanes.push(RunningLane { name, signal, ledger, stages, queues, has_failed });
         }
 
-        let stop_intake = CancellationToken::new();
         let mut receivers = Vec::new();
         for (name, receiver) in bound {
             receivers.push(RunningReceiver {
@@ -295,7 +352,10 @@ impl Builder {
                 stats: receiver.stats(),
                 name: name.clone(),
             });
-            let intake = Intake { lanes: Arc::new(entrances.remove(&name).unwrap_or_default()) };
+            let intake = Intake {
+                lanes: Arc::new(entrances.remove(&name).unwrap_or_default()),
+                waits_for_result: self.waiting.contains(&name),
+            };
             let stop = stop_intake.clone();
             tasks.receivers.spawn(async move {
                 let stopped = receiver.serve(intake, stop, INTAKE_GRACE).await;
@@ -304,7 +364,15 @@ impl Builder {
                 }
             });
         }
+        let inlets = self.inlets.into_iter().map(|name| {
+            let intake = Intake {
+                lanes: Arc::new(entrances.remove(&name).unwrap_or_default()),
+                waits_for_result: self.waiting.contains(&name),
+            };
+            (name, Inlet::new(intake))
+        });
         Ok(Pipeline {
+            inlets: inlets.collect(),
             receivers,
             lanes,
             exporters: self
@@ -323,22 +391,30 @@ impl Builder {
 /// How long requests that had begun may go on once nothing new is taken in.
 const INTAKE_GRACE: Duration = Duration::from_secs(5);
 
-impl LaneConfig {
-    fn stages(&self) -> Result<Stages, StartError> {
-        let lane = || self.name.clone();
-        let sampler = self
+impl Stages {
+    fn of(
+        lane: &LaneConfig,
+        exporters: &[(String, AnyExporter, Sending)],
+    ) -> Result<Self, StartError> {
+        let sampler = lane
             .sampler
             .clone()
             .map(TailSampler::new)
             .transpose()
-            .map_err(|source| StartError::Sampler { lane: lane(), source })?;
-        let batcher = self
-            .batcher
-            .clone()
-            .map(|config| Batcher::new(self.signal, config))
-            .transpose()
-            .map_err(|source| StartError::Batcher { lane: lane(), source })?;
-        Ok(Stages::new(sampler, batcher))
+            .map_err(|source| StartError::Sampler { lane: lane.name.clone(), source })?;
+        let batcher = |config: &Option<teleflow_batcher::Config>| {
+            config.clone().map(|config| Batcher::new(lane.signal, config)).transpose()
+        };
+        let of_lane = batcher(&lane.batcher)
+            .map_err(|source| StartError::Batcher { lane: lane.name.clone(), source })?;
+        let sending = |wanted| exporters.iter().find(|(name, ..)| name == wanted);
+        let outlets = lane.exporters.iter().filter_map(sending).map(|(exporter, _, sending)| {
+            batcher(&sending.batch).map_err(|source| {
+                let exporter = exporter.clone();
+                StartError::Sending { exporter, source }
+            })
+        });
+        Ok(Self::new(sampler, of_lane, outlets.collect::<Result<_, _>>()?))
     }
 }
 

@@ -3,3 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod pipeline;
+mod results;
+mod sending;

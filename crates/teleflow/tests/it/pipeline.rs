@@ -13,7 +13,7 @@ use teleflow_testkit::sink::{Cue, Sink};
 use teleflow_testkit::telemetry::Telemetry;
 use tokio::time::Instant;
 
-fn on_free_ports() -> receiver::Config {
+pub(crate) fn on_free_ports() -> receiver::Config {
     receiver::Config {
         grpc: Some(receiver::GrpcConfig {
             endpoint: "127.0.0.1:0".into(),
@@ -27,7 +27,7 @@ fn on_free_ports() -> receiver::Config {
     }
 }
 
-fn in_order() -> QueueConfig {
+pub(crate) fn in_order() -> QueueConfig {
     QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() }
 }
 
@@ -49,21 +49,21 @@ async fn start(
     builder.start().await.unwrap()
 }
 
-fn grpc_client(pipeline: &Pipeline) -> GrpcExporter {
+pub(crate) fn grpc_client(pipeline: &Pipeline) -> GrpcExporter {
     let endpoint = format!("http://{}", pipeline.grpc_addr("otlp").unwrap());
     GrpcExporter::new(GrpcConfig::new(endpoint)).unwrap()
 }
 
-fn http_client(pipeline: &Pipeline) -> HttpExporter {
+pub(crate) fn http_client(pipeline: &Pipeline) -> HttpExporter {
     let endpoint = format!("http://{}", pipeline.http_addr("otlp").unwrap());
     HttpExporter::new(HttpConfig::new(endpoint)).unwrap()
 }
 
-fn payload(signal: Signal, telemetry: &mut Telemetry) -> Payload {
+pub(crate) fn payload(signal: Signal, telemetry: &mut Telemetry) -> Payload {
     Payload::parse(signal, Bytes::from(telemetry.request(signal, 10))).unwrap()
 }
 
-fn in_a_while() -> Instant {
+pub(crate) fn in_a_while() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
 
@@ -88,7 +88,7 @@ async fn send(pipeline: &Pipeline, seed: u64) -> [u64; 3] {
 }
 
 #[track_caller]
-fn account(books: &Books, signal: Signal) -> &Account {
+pub(crate) fn account(books: &Books, signal: Signal) -> &Account {
     assert!(books.balance(), "{books}");
     let mut accounts = books.of(signal);
     let account = accounts.next().unwrap();

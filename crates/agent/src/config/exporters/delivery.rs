@@ -1,6 +1,5 @@
-//! What the exporters that send have in common: time limits, retry, queue, compression.
+//! What the exporters that send have in common: time limits, retry, compression.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::super::later;
@@ -21,27 +20,6 @@ pub(crate) struct Retry {
     pub(crate) max_elapsed_time: Option<Duration>,
 }
 
-/// `sending_queue`: what waits for an exporter, in memory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Queue {
-    /// How many requests are sent at a time. Default 10. At least 1.
-    pub(crate) num_consumers: NonZeroUsize,
-    /// How many requests there are at most, those being sent included. Default 1000. At least 1.
-    pub(crate) queue_size: NonZeroUsize,
-    /// What happens to one more. Default [`OnFull::Refuse`].
-    pub(crate) on_full: OnFull,
-}
-
-/// `sending_queue.block_on_overflow`
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum OnFull {
-    /// `false`: it is refused, and the sender told.
-    #[default]
-    Refuse,
-    /// `true`: it waits for room.
-    Wait,
-}
-
 /// `compression`
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) enum Compression {
@@ -51,9 +29,6 @@ pub(crate) enum Compression {
     /// `none`
     None,
 }
-
-const DEFAULT_QUEUE_SIZE: NonZeroUsize = NonZeroUsize::new(1000).expect("is not zero");
-const DEFAULT_CONSUMERS: NonZeroUsize = NonZeroUsize::new(10).expect("is not zero");
 
 // === impl Retry ===
 
@@ -133,47 +108,5 @@ fn check_elapsed_time(retry: Retry, at: &At<'_>) {
             at.report.error_with_hint(at.value_at(), message, "0 is no limit");
             return;
         }
-    }
-}
-
-/// Reads `sending_queue`: `None` if it is turned off.
-pub(super) fn read_queue(keys: &mut Keys<'_>) -> Option<Queue> {
-    read_queue_with(keys, |keys| {
-        let consumers = keys.value("num_consumers").and_then(|at| at.count(1));
-        consumers.and_then(NonZeroUsize::new).unwrap_or(DEFAULT_CONSUMERS)
-    })
-}
-
-/// Reads `sending_queue` of an exporter that sends one request at a time.
-pub(super) fn read_queue_of_one(keys: &mut Keys<'_>, why: &str) -> Option<Queue> {
-    read_queue_with(keys, |keys| {
-        if let Some(at) = keys.value("num_consumers") {
-            at.report.error_with_hint(at.name_at(), format!("{} cannot be chosen", at.path()), why);
-        }
-        NonZeroUsize::MIN
-    })
-}
-
-fn read_queue_with(
-    keys: &mut Keys<'_>,
-    consumers: impl FnOnce(&mut Keys<'_>) -> NonZeroUsize,
-) -> Option<Queue> {
-    let read = |keys: &mut Keys<'_>| {
-        let enabled = keys.value("enabled").and_then(|at| at.truth()).unwrap_or(true);
-        let size = keys.value("queue_size").and_then(|at| at.count(1));
-        let wait = keys.value("block_on_overflow").and_then(|at| at.truth()).unwrap_or(false);
-        if let Some(at) = keys.value("sizer") {
-            at.one_of(&[("requests", ())], later::SIZERS);
-        }
-        let queue = Queue {
-            num_consumers: consumers(keys),
-            queue_size: size.and_then(NonZeroUsize::new).unwrap_or(DEFAULT_QUEUE_SIZE),
-            on_full: if wait { OnFull::Wait } else { OnFull::Refuse },
-        };
-        enabled.then_some(queue)
-    };
-    match keys.find("sending_queue") {
-        Some(at) => at.section(later::QUEUE, read),
-        None => read(&mut keys.nothing()),
     }
 }

@@ -6,7 +6,8 @@ use super::super::endpoint::Endpoint;
 use super::super::later;
 use super::super::read::At;
 use super::super::secret::Secret;
-use super::delivery::{self, Compression, Queue, Retry};
+use super::delivery::{self, Compression, Retry};
+use super::queue::{self, Queue};
 use super::{headers, tls};
 
 /// Sends OTLP over gRPC, unencrypted.
@@ -37,7 +38,7 @@ pub(super) fn read(at: &At<'_>) -> OtlpGrpcExporter {
             headers: headers::read(keys),
             timeout: delivery::read_timeout(keys, Duration::from_secs(5)),
             retry: delivery::read_retry(keys),
-            queue: delivery::read_queue(keys),
+            queue: queue::read(keys),
         }
     })
 }

@@ -7,7 +7,8 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::secret::Secret;
 use super::super::service::Signal;
-use super::delivery::{self, Compression, Queue, Retry};
+use super::delivery::{self, Compression, Retry};
+use super::queue::{self, Queue};
 use super::{headers, tls};
 
 /// Sends OTLP over HTTP as protobuf, unencrypted.
@@ -63,7 +64,7 @@ pub(super) fn read(at: &At<'_>) -> OtlpHttpExporter {
             headers: headers::read(keys),
             timeout: delivery::read_timeout(keys, Duration::from_secs(30)),
             retry: delivery::read_retry(keys),
-            queue: delivery::read_queue(keys),
+            queue: queue::read(keys),
         };
         read_encoding(keys);
         if [Signal::Traces, Signal::Metrics, Signal::Logs]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::later::Later;
 use super::super::read::At;
-use super::delivery::{self, Queue};
+use super::queue::{self, Queue};
 
 /// Stores in a SQLite file. The Collector has no such exporter.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +35,6 @@ pub(super) fn read(at: &At<'_>) -> SqliteExporter {
             .value("max_size")
             .and_then(|at| at.bytes(MIB..=u64::MAX))
             .unwrap_or(DEFAULT_MAX_BYTES),
-        queue: delivery::read_queue_of_one(keys, "a store has one writer"),
+        queue: queue::read_of_one(keys, "a store has one writer"),
     })
 }

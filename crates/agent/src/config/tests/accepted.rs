@@ -39,7 +39,14 @@ const DEFAULT_RETRY: Retry = Retry {
 };
 
 fn default_queue() -> Queue {
-    Queue { num_consumers: count(10), queue_size: count(1000), on_full: OnFull::Refuse }
+    Queue {
+        num_consumers: count(10),
+        queue_size: count(1000),
+        sizer: Sizer::Requests,
+        on_full: OnFull::Refuse,
+        wait_for_result: false,
+        batch: None,
+    }
 }
 
 #[test]
@@ -210,6 +217,8 @@ fn an_exporter_says_everything() {
             num_consumers: count(2),
             queue_size: count(50),
             on_full: OnFull::Wait,
+            wait_for_result: true,
+            ..default_queue()
         }),
     };
     check(&config.exporters, "otlp", Exporter::OtlpGrpc(grpc));
@@ -227,9 +236,43 @@ fn an_exporter_says_everything() {
     let sqlite = SqliteExporter {
         path: "./other.db".into(),
         max_bytes: 2_000_000_000,
-        queue: Some(Queue { num_consumers: count(1), queue_size: count(5), ..default_queue() }),
+        queue: Some(Queue {
+            num_consumers: count(1),
+            queue_size: count(5),
+            sizer: Sizer::Items,
+            batch: Some(QueueBatch {
+                flush_timeout: Duration::from_secs(1),
+                min_size: 100,
+                max_size: Some(count(200)),
+                sizer: Sizer::Bytes,
+            }),
+            ..default_queue()
+        }),
     };
     check(&config.exporters, "sqlite", Exporter::Sqlite(sqlite));
+}
+
+#[test]
+fn a_batch_that_is_there_is_turned_on_and_counts_as_its_queue_does() {
+    let batch_of = |queue: &str| {
+        let file = format!(
+            "exporters: {{debug: , otlp: {{endpoint: 'http://c:1', sending_queue: {queue}}}}}"
+        );
+        let (config, _) = parse(&completed(&file));
+        config.exporters.values().find_map(|exporter| exporter.queue()?.batch)
+    };
+    let default = QueueBatch {
+        flush_timeout: Duration::from_millis(200),
+        min_size: 8192,
+        max_size: None,
+        sizer: Sizer::Items,
+    };
+    assert_eq!(batch_of("{}"), None);
+    assert_eq!(batch_of("{batch: }"), Some(default));
+    assert_eq!(batch_of("{batch: {}}"), Some(default));
+    let in_bytes = QueueBatch { sizer: Sizer::Bytes, ..default };
+    assert_eq!(batch_of("{sizer: bytes, batch: {}}"), Some(in_bytes));
+    assert_eq!(batch_of("{sizer: requests, batch: {sizer: items}}"), Some(default));
 }
 
 #[test]

@@ -136,21 +136,23 @@ fn a_queue_holds_and_sends_at_least_one_request() {
                 sending_queue:
                   num_consumers: 0
                   queue_size: 0
-                  sizer: items
+                  sizer: requests
                   storage: file_storage
                   batch: {}
                   block_on_overflow: 1
               otlp/2:
                 endpoint: http://c:1
-                sending_queue: {sizer: request}",
+                sending_queue: {sizer: request, batch: {flush_timeout: 0, max_size: 5, sizer: requests}}",
         &[
             "6:22: exporters.otlp.sending_queue.num_consumers must be a whole number from 1 to 4294967295, got the number 0",
             "7:19: exporters.otlp.sending_queue.queue_size must be a whole number from 1 to 4294967295, got the number 0",
-            "8:14: exporters.otlp.sending_queue.sizer `items` is not supported in this version; known: requests",
             "9:7: key `storage` in exporters.otlp.sending_queue is not supported in this version; the queue is in memory",
-            "10:7: key `batch` in exporters.otlp.sending_queue is not supported in this version; use the batch processor",
+            "10:7: exporters.otlp.sending_queue.batch cannot be counted in requests, as the queue is; write `sizer: items` or `sizer: bytes` in the batch",
             "11:26: exporters.otlp.sending_queue.block_on_overflow must be true or false, got the number 1",
-            "14:28: exporters.otlp/2.sending_queue.sizer must be one of: requests, got `request`; did you mean `requests`?",
+            "14:28: exporters.otlp/2.sending_queue.sizer must be one of: bytes, items, requests, got `request`; did you mean `requests`?",
+            "14:60: exporters.otlp/2.sending_queue.batch.flush_timeout must be more than 0, got the number 0; min_size: 0 sends at once",
+            "14:73: exporters.otlp/2.sending_queue.batch.max_size must be 0 or at least min_size (8192), got the number 5",
+            "14:83: exporters.otlp/2.sending_queue.batch.sizer must be one of: bytes, items, got `requests`",
         ],
     );
 }
