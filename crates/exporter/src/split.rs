@@ -136,7 +136,7 @@ impl<E: Exporter> SplitTooLarge<E> {
     ) {
         let items = payload.items();
         let half = Limits { items: items.div_ceil(2), bytes: usize::MAX };
-        let halves = if items > 1 { split(&payload, half, half) } else { Vec::new() };
+        let halves = if items > 1 { split(payload.clone(), half, half) } else { Vec::new() };
         // An envelope can be so large that it is not cut: repeated, it would be more than before.
         if halves.iter().all(|half| half.items() < items) && !halves.is_empty() {
             waiting.extend(halves.into_iter().rev().map(|half| (half, error.clone())));
