@@ -15,6 +15,9 @@ pub(crate) use self::forms::{Form, Maker};
 /// by the first who needs it, also where several need it at the same time; it is let go of with the
 /// last clone.
 ///
+/// Nobody waits for one: who answers for the items takes the payload's `Ack` out before, as
+/// [`Queue`](crate::Queue) does.
+///
 /// The forms take memory beside the payload as long: compressed ones less than it, JSON several times
 /// as much.
 ///
