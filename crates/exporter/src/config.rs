@@ -1,5 +1,6 @@
 //! What the exporters' settings have in common.
 
+use teleflow_concurrency::BreakerConfigError;
 use thiserror::Error;
 
 /// How requests are compressed.
@@ -13,6 +14,22 @@ pub enum Compression {
     /// of the time of level 6, the usual one, for a tenth more bytes.
     #[cfg(feature = "gzip")]
     Gzip,
+    /// zstd at level 1: faster than gzip and smaller, where the server reads it.
+    #[cfg(feature = "zstd")]
+    Zstd,
+}
+
+/// How requests and replies are written.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// Protobuf: sent as it came.
+    #[default]
+    Protobuf,
+    /// OTLP/JSON, by the protocol's mapping: made here, in one go and at many times the cost of
+    /// sending. What the protocol does not know is left out.
+    #[cfg(feature = "json")]
+    Json,
 }
 
 /// A setting that cannot work. Whoever wrote the configuration can act on it.
@@ -33,9 +50,97 @@ pub enum ConfigError {
     /// A field of [`RetryConfig`](crate::RetryConfig) is outside of its range.
     #[error("{0}")]
     Retry(&'static str),
+    /// The settings of a circuit breaker make no sense.
+    #[error(transparent)]
+    Breaker(#[from] BreakerConfigError),
+    /// A wrapper's setting is outside of its range.
+    #[error("{0}")]
+    Wrapper(&'static str),
+    /// Something about TLS: a file that cannot be read, a key that is none.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// The proxy's address cannot be used. It is not repeated: it may hold a password.
+    #[error("the proxy {0}")]
+    Proxy(&'static str),
     /// The platform's client could not be set up.
     #[error("the client cannot be set up: {0}")]
     Client(String),
+}
+
+#[cfg(any(feature = "grpc", feature = "http"))]
+impl Compression {
+    /// How many there may be.
+    pub(crate) const COUNT: usize = 3;
+
+    /// A small number for tables.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::None => 0,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => 1,
+            #[cfg(feature = "zstd")]
+            Self::Zstd => 2,
+        }
+    }
+
+    /// Its name in headers; `None` has none.
+    pub(crate) const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Some("gzip"),
+            #[cfg(feature = "zstd")]
+            Self::Zstd => Some("zstd"),
+        }
+    }
+
+    /// What is tried where a server does not read this one.
+    pub(crate) const fn lower(self) -> Option<Self> {
+        match self {
+            Self::None => None,
+            #[cfg(feature = "gzip")]
+            Self::Gzip => Some(Self::None),
+            #[cfg(all(feature = "zstd", feature = "gzip"))]
+            Self::Zstd => Some(Self::Gzip),
+            #[cfg(all(feature = "zstd", not(feature = "gzip")))]
+            Self::Zstd => Some(Self::None),
+        }
+    }
+
+    /// What replies may be compressed with, as a header's value.
+    pub(crate) const fn accepted() -> Option<&'static str> {
+        match (cfg!(feature = "gzip"), cfg!(feature = "zstd")) {
+            (true, true) => Some("gzip,zstd"),
+            (true, false) => Some("gzip"),
+            (false, true) => Some("zstd"),
+            (false, false) => None,
+        }
+    }
+}
+
+#[cfg(any(feature = "grpc", feature = "http"))]
+impl Encoding {
+    /// How many there may be.
+    pub(crate) const COUNT: usize = 2;
+
+    /// A small number for tables.
+    pub(crate) const fn index(self) -> usize {
+        match self {
+            Self::Protobuf => 0,
+            #[cfg(feature = "json")]
+            Self::Json => 1,
+        }
+    }
+
+    /// Its content type over HTTP.
+    #[cfg(feature = "http")]
+    pub(crate) const fn content_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/x-protobuf",
+            #[cfg(feature = "json")]
+            Self::Json => "application/json",
+        }
+    }
 }
 
 /// Makes a header map, or says which header cannot be sent. Values are marked as secrets, so that
@@ -61,7 +166,7 @@ pub(crate) fn headers(given: &[(String, String)]) -> Result<http::HeaderMap, Con
 
 /// Headers that the protocols or the connection decide.
 #[cfg(any(feature = "grpc", feature = "http"))]
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "accept-encoding",
     "connection",
     "content-encoding",
@@ -69,6 +174,7 @@ const OURS: [&str; 12] = [
     "content-type",
     "host",
     "keep-alive",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use teleflow_otlp::Payload;
 
-use crate::ExportError;
+use crate::{ExportError, Outgoing};
 
 /// Takes payloads to where they are kept.
 ///
@@ -43,6 +43,24 @@ pub trait Exporter: fmt::Debug + Send + Sync + 'static {
         payload: Payload,
     ) -> impl Future<Output = Result<Delivered, ExportError>> + Send;
 
+    /// Delivers a payload of which others may have made, or may want, the same wire form.
+    ///
+    /// What sends over a wire overrides this and shares what it made; the rest exports the payload.
+    ///
+    /// # Errors
+    ///
+    /// As [`export`](Self::export).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`export`](Self::export).
+    fn send(
+        &self,
+        outgoing: Outgoing,
+    ) -> impl Future<Output = Result<Delivered, ExportError>> + Send {
+        self.export(outgoing.into_payload())
+    }
+
     /// Makes lasting what was delivered, as far as the destination has such a notion.
     fn flush(&self) -> impl Future<Output = Result<(), ExportError>> + Send {
         ready(Ok(()))
@@ -72,6 +90,7 @@ type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, ExportError>> + Send +
 /// `Exporter` without its anonymous types, so that it can be a trait object.
 trait Erased: fmt::Debug + Send + Sync {
     fn export(&self, payload: Payload) -> Boxed<'_, Delivered>;
+    fn send(&self, outgoing: Outgoing) -> Boxed<'_, Delivered>;
     fn flush(&self) -> Boxed<'_, ()>;
     fn shutdown(&self) -> Boxed<'_, ()>;
 }
@@ -106,6 +125,13 @@ impl Exporter for AnyExporter {
         self.0.export(payload)
     }
 
+    fn send(
+        &self,
+        outgoing: Outgoing,
+    ) -> impl Future<Output = Result<Delivered, ExportError>> + Send {
+        self.0.send(outgoing)
+    }
+
     fn flush(&self) -> impl Future<Output = Result<(), ExportError>> + Send {
         self.0.flush()
     }
@@ -124,6 +150,13 @@ impl<E: Exporter> Exporter for Arc<E> {
         E::export(self, payload)
     }
 
+    fn send(
+        &self,
+        outgoing: Outgoing,
+    ) -> impl Future<Output = Result<Delivered, ExportError>> + Send {
+        E::send(self, outgoing)
+    }
+
     fn flush(&self) -> impl Future<Output = Result<(), ExportError>> + Send {
         E::flush(self)
     }
@@ -136,6 +169,10 @@ impl<E: Exporter> Exporter for Arc<E> {
 impl<E: Exporter> Erased for E {
     fn export(&self, payload: Payload) -> Boxed<'_, Delivered> {
         Box::pin(Exporter::export(self, payload))
+    }
+
+    fn send(&self, outgoing: Outgoing) -> Boxed<'_, Delivered> {
+        Box::pin(Exporter::send(self, outgoing))
     }
 
     fn flush(&self) -> Boxed<'_, ()> {

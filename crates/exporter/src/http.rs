@@ -1,23 +1,27 @@
-//! OTLP over HTTP, in protobuf.
+//! OTLP over HTTP, in protobuf or JSON.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
-use teleflow_otlp::{DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_RESPONSE_BYTES, Payload, Signal};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+use teleflow_otlp::{
+    DEFAULT_MAX_REQUEST_BYTES, DEFAULT_MAX_RESPONSE_BYTES, ExportResponse, Payload, Signal,
+};
 
-use crate::config::{self, Compression, ConfigError};
+use crate::client::{Asked, Client, Protocol, Settings};
+use crate::config::{self, Compression, ConfigError, Encoding};
+use crate::connection::Connector;
+use crate::endpoint::{self, Endpoint};
+use crate::outgoing::Form;
 use crate::wire::{self, Pieces, USER_AGENT};
-use crate::{Delivered, ExportError, Exporter, MAX_SERVER_DELAY};
+use crate::{ConnectionConfig, Delivered, ExportError, Exporter, Outgoing, WireStats};
 
 /// Where and how an [`HttpExporter`] sends.
 #[derive(Clone)]
 pub struct HttpConfig {
-    /// The base URL: `/v1/traces` and its like are appended to its path. Empty where each signal
-    /// that is sent has a URL of its own. There is no TLS yet: `https` is refused.
+    /// The base URL: `/v1/traces` and its like are appended to its path. `https` is TLS;
+    /// `unix:/path` is a socket. Empty where each signal that is sent has a URL of its own.
     pub endpoint: String,
     /// The URL for traces, used as it is.
     pub traces_endpoint: Option<String>,
@@ -30,38 +34,48 @@ pub struct HttpConfig {
     pub timeout: Duration,
     /// Sent with every request: names and values. Values are secrets; nothing prints them.
     pub headers: Vec<(String, String)>,
+    /// How requests are written: in protobuf.
+    pub encoding: Encoding,
     /// How requests are compressed: not at all.
     pub compression: Compression,
+    /// Whether to use a better [compression](Self::compression) that the server says it takes, and a
+    /// simpler one where it refuses this one: yes. Where there is none, there is none to change.
+    pub negotiate: bool,
     /// The most bytes of a request before compression: 64 MiB, as the specification advises. A
     /// larger one is not sent.
     pub max_request_bytes: usize,
     /// The most bytes of an answer, compressed and after decompression: 4 MiB, as the specification
-    /// advises.
+    /// advises. No more are ever read.
     pub max_response_bytes: usize,
+    /// Whether to speak HTTP/2 and nothing else: no. With TLS, HTTP/2 is spoken anyway with servers
+    /// that offer it; without, this is the only way to it.
+    pub http2: bool,
+    /// How connections are made and kept.
+    pub connection: ConnectionConfig,
 }
 
-/// Sends payloads over HTTP/1.1.
+/// Sends payloads over HTTP/1.1, or HTTP/2 where that is agreed on.
 ///
-/// Connections are kept and used again; there are as many as there are requests at a time. Proxies
-/// that the environment names are not used, and redirects are not followed: to a POST they are
-/// failures like any other. Of what a server sends with an error nothing is read.
+/// Connections are kept and used again; over HTTP/1.1 there are as many as there are requests at a
+/// time. Redirects are not followed: to a POST they are failures like any other. Of what a server
+/// sends with an error nothing is read.
 ///
-/// An answer of another content type than protobuf is taken at its status: with success, the
+/// An answer of another content type than the request's is taken at its status: with success, the
 /// payload counts as delivered in full.
 pub struct HttpExporter {
-    client: Client,
-    /// By [`Signal::index`].
-    urls: [Option<Url>; 3],
-    /// Everything that requests have in common.
-    headers: HeaderMap,
-    timeout: Option<Duration>,
-    #[cfg(feature = "gzip")]
-    gzip: Option<crate::gzip::Gzip>,
-    max_request_bytes: usize,
-    max_response_bytes: usize,
+    client: Client<Http>,
 }
 
-const PROTOBUF: &str = "application/x-protobuf";
+/// The protocol's own part.
+struct Http {
+    /// By [`Signal::index`].
+    uris: [Option<Uri>; 3],
+    /// Everything that requests have in common.
+    headers: HeaderMap,
+    /// What a proxy on the way is told, by [`Signal::index`].
+    proxy_authorization: [Option<HeaderValue>; 3],
+    encoding: Encoding,
+}
 
 // === impl HttpConfig ===
 
@@ -75,9 +89,13 @@ impl HttpConfig {
             logs_endpoint: None,
             timeout: Duration::from_secs(30),
             headers: Vec::new(),
+            encoding: Encoding::Protobuf,
             compression: Compression::None,
+            negotiate: true,
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
             max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
+            http2: false,
+            connection: ConnectionConfig::default(),
         }
     }
 }
@@ -87,9 +105,13 @@ impl fmt::Debug for HttpConfig {
         // Neither the endpoints, which may hold a password, nor the headers' values.
         f.debug_struct("HttpConfig")
             .field("timeout", &self.timeout)
+            .field("encoding", &self.encoding)
             .field("compression", &self.compression)
+            .field("negotiate", &self.negotiate)
             .field("max_request_bytes", &self.max_request_bytes)
             .field("max_response_bytes", &self.max_response_bytes)
+            .field("http2", &self.http2)
+            .field("connection", &self.connection)
             .finish_non_exhaustive()
     }
 }
@@ -101,200 +123,180 @@ impl HttpExporter {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] where an endpoint is none or a header cannot be sent.
+    /// [`ConfigError`] where an endpoint is none, a header cannot be sent, or TLS cannot be set up.
     pub fn new(config: HttpConfig) -> Result<Self, ConfigError> {
-        let mut urls = [None, None, None];
+        let mut uris = [None, None, None];
+        let (mut https, mut unix) = (false, None);
         for signal in Signal::ALL {
             let own = match signal {
                 Signal::Traces => &config.traces_endpoint,
                 Signal::Metrics => &config.metrics_endpoint,
                 Signal::Logs => &config.logs_endpoint,
             };
-            urls[signal.index()] = url(&config.endpoint, own.as_deref(), signal)?;
+            if let Some(server) = server(&config.endpoint, own.as_deref(), signal)? {
+                https |= server.is_https();
+                unix = server.unix;
+                uris[signal.index()] = Some(server.uri);
+            }
         }
-        if urls.iter().all(Option::is_none) {
+        if uris.iter().all(Option::is_none) {
             return Err(ConfigError::Endpoint("is missing"));
         }
+        let connector = Connector::new(&config.connection, https, unix, config.http2)?;
 
         let mut headers = config::headers(&config.headers)?;
-        headers.insert("content-type", HeaderValue::from_static(PROTOBUF));
-        headers.entry("user-agent").or_insert_with(|| HeaderValue::from_static(USER_AGENT));
-        #[cfg(feature = "gzip")]
-        {
-            headers.insert("accept-encoding", HeaderValue::from_static("gzip"));
-            if config.compression == Compression::Gzip {
-                headers.insert("content-encoding", HeaderValue::from_static("gzip"));
-            }
+        let content_type = HeaderValue::from_static(config.encoding.content_type());
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.entry(header::USER_AGENT).or_insert_with(|| HeaderValue::from_static(USER_AGENT));
+        if let Some(accepted) = Compression::accepted() {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted));
         }
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| ConfigError::Client(wire::root_cause(&error).to_string()))?;
-        Ok(Self {
-            client,
-            urls,
-            headers,
-            timeout: Some(config.timeout).filter(|timeout| !timeout.is_zero()),
-            #[cfg(feature = "gzip")]
-            gzip: (config.compression == Compression::Gzip).then(Default::default),
+        let proxy_authorization =
+            uris.each_ref().map(|uri| connector.proxy_authorization(uri.as_ref()?));
+        let encoding = config.encoding;
+        let protocol = Http { uris, headers, proxy_authorization, encoding };
+        let settings = Settings {
+            encoding,
+            compression: config.compression,
+            negotiate: config.negotiate,
+            timeout: config.timeout,
             max_request_bytes: config.max_request_bytes,
             max_response_bytes: config.max_response_bytes,
-        })
+            http2: config.http2,
+            connection: config.connection,
+        };
+        Ok(Self { client: Client::new(protocol, settings, connector) })
     }
 
-    async fn send(&self, url: &Url, payload: Payload) -> Result<Delivered, ExportError> {
-        let items = payload.items();
-        let segments = self.compress(payload.into_segments()).await;
-        let request = self
-            .client
-            .post(url.clone())
-            .headers(self.headers.clone())
-            .body(reqwest::Body::wrap(Pieces::new(&[], segments)));
-        let response = request.send().await.map_err(|error| broken(url, error))?;
-        let status = response.status();
-        if !status.is_success() {
-            let retry_after = response
-                .headers()
-                .get("retry-after")
-                .and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
-            return Err(ExportError::Http { status: status.as_u16(), retry_after });
-        }
-        self.read(url, response, items).await
+    /// What was sent so far.
+    pub fn stats(&self) -> WireStats {
+        self.client.stats()
     }
 
-    #[cfg(feature = "gzip")]
-    async fn compress(&self, segments: Vec<Bytes>) -> Vec<Bytes> {
-        match &self.gzip {
-            Some(gzip) => vec![gzip.compress(&segments).await],
-            None => segments,
-        }
-    }
-
-    #[cfg(not(feature = "gzip"))]
-    async fn compress(&self, segments: Vec<Bytes>) -> Vec<Bytes> {
-        segments
-    }
-
-    async fn read(
-        &self,
-        url: &Url,
-        mut response: reqwest::Response,
-        items: u64,
-    ) -> Result<Delivered, ExportError> {
-        let limit = self.max_response_bytes;
-        if response.content_length().is_some_and(|length| length > limit as u64) {
-            return Err(wire::too_long(limit));
-        }
-        let mut reply = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| broken(url, error))? {
-            if chunk.len() > limit - reply.len() {
-                return Err(wire::too_long(limit));
-            }
-            reply.extend_from_slice(&chunk);
-        }
-        let headers = response.headers();
-        if headers.get("content-type").is_some_and(|given| !is_protobuf(given)) {
-            return Ok(Delivered::ALL);
-        }
-        match headers.get("content-encoding").map_or(&b"identity"[..], HeaderValue::as_bytes) {
-            b"identity" => wire::delivered(&reply, items),
-            #[cfg(feature = "gzip")]
-            b"gzip" => {
-                use crate::gzip::{InflateError, inflate};
-
-                let reply = inflate(&reply, limit).map_err(|error| match error {
-                    InflateError::TooLong => wire::too_long(limit),
-                    InflateError::Broken => {
-                        ExportError::BadAnswer("it cannot be inflated".to_owned())
-                    }
-                })?;
-                wire::delivered(&reply, items)
-            }
-            _ => Err(ExportError::BadAnswer("its compression is unknown".to_owned())),
-        }
+    /// The compression that the next request of this signal goes out with.
+    pub fn compression(&self, signal: Signal) -> Compression {
+        self.client.compression(signal)
     }
 }
 
 impl fmt::Debug for HttpExporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Paths and queries may hold tokens.
-        let authorities: Vec<_> = self.urls.iter().flatten().map(Url::authority).collect();
+        let uris = self.client.protocol().uris.iter().flatten();
+        let authorities: Vec<_> = uris.map(endpoint::peer).collect();
         f.debug_struct("HttpExporter")
             .field("endpoints", &authorities)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+            .field("client", &self.client)
+            .finish()
     }
 }
 
 impl Exporter for HttpExporter {
     async fn export(&self, payload: Payload) -> Result<Delivered, ExportError> {
-        let signal = payload.signal();
-        let Some(url) = &self.urls[signal.index()] else {
-            return Err(ExportError::Permanent(format!("no endpoint takes {signal}")));
+        self.client.send(Outgoing::new(payload)).await
+    }
+
+    async fn send(&self, outgoing: Outgoing) -> Result<Delivered, ExportError> {
+        self.client.send(outgoing).await
+    }
+
+    async fn shutdown(&self) -> Result<(), ExportError> {
+        self.client.disconnect();
+        Ok(())
+    }
+}
+
+// === impl Http ===
+
+impl Protocol for Http {
+    const ACCEPTS: HeaderName = header::ACCEPT_ENCODING;
+    const OVERHEAD: usize = 0;
+
+    fn request(
+        &self,
+        signal: Signal,
+        form: Form,
+        compression: Compression,
+    ) -> Option<Request<Pieces>> {
+        let uri = self.uris[signal.index()].clone()?;
+        let mut request = Request::new(Pieces::new(&[], form.pieces));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        if let Some(name) = compression.name() {
+            request.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        if let Some(value) = &self.proxy_authorization[signal.index()] {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, value.clone());
+        }
+        Some(request)
+    }
+
+    fn head(&self, head: &Parts) -> Result<Option<Delivered>, ExportError> {
+        if head.status.is_success() { Ok(None) } else { Err(wire::http_error(head)) }
+    }
+
+    fn answer(
+        &self,
+        head: &Parts,
+        body: Vec<u8>,
+        _: &HeaderMap,
+        asked: Asked,
+    ) -> Result<Delivered, ExportError> {
+        let ours = self.encoding.content_type();
+        let headers = &head.headers;
+        if headers.get(header::CONTENT_TYPE).is_some_and(|given| !is_type(given, ours)) {
+            return Ok(Delivered::ALL);
+        }
+        let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        let body = match encoding {
+            None | Some(b"identity") => body,
+            Some(encoding) => wire::inflated(encoding, &body, asked.max_response_bytes)?,
         };
-        let (bytes, limit) = (payload.bytes(), self.max_request_bytes);
-        if bytes > limit {
-            return Err(ExportError::TooLarge { bytes, limit });
-        }
-        match self.timeout {
-            Some(timeout) => tokio::time::timeout(timeout, self.send(url, payload))
-                .await
-                .unwrap_or(Err(ExportError::Timeout(timeout))),
-            None => self.send(url, payload).await,
-        }
+        let reply = match self.encoding {
+            Encoding::Protobuf => ExportResponse::decode(&body),
+            // Nothing at all says no more than the status.
+            #[cfg(feature = "json")]
+            Encoding::Json if body.is_empty() => Some(ExportResponse::default()),
+            #[cfg(feature = "json")]
+            Encoding::Json => ExportResponse::from_json(asked.signal, &body),
+        };
+        wire::delivered(reply, asked.items)
+    }
+
+    fn refuses_compression(&self, error: &ExportError) -> bool {
+        matches!(error, ExportError::Http { status: 415, .. })
     }
 }
 
 /// A signal's URL: its own as it is, or the base with the signal's path appended.
-fn url(base: &str, own: Option<&str>, signal: Signal) -> Result<Option<Url>, ConfigError> {
-    let refuse = |problem| Err(ConfigError::Endpoint(problem));
+fn server(base: &str, own: Option<&str>, signal: Signal) -> Result<Option<Endpoint>, ConfigError> {
     let given = own.unwrap_or(base);
     if given.is_empty() {
         return Ok(None);
     }
-    let Ok(mut url) = Url::parse(given) else { return refuse("is no URL") };
-    match url.scheme() {
-        "http" => {}
-        "https" => return refuse("asks for TLS, which is not built in"),
-        _ => return refuse("has a scheme other than http"),
+    let mut server = Endpoint::parse(given)?;
+    match own {
+        Some(_) if server.unix.is_some() => {
+            return Err(ConfigError::Endpoint("of one signal is a socket; only the base can be"));
+        }
+        Some(_) if base.starts_with("unix:") => {
+            return Err(ConfigError::Endpoint("is a socket, and a signal has another"));
+        }
+        Some(_) => {}
+        None => {
+            let path = format!("{}{}", server.uri.path().trim_end_matches('/'), signal.http_path());
+            server.uri = endpoint::with_path(&server.uri, &path)?;
+        }
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse("holds a user name: credentials belong into a header");
-    }
-    if own.is_none() {
-        let path = format!("{}{}", url.path().trim_end_matches('/'), signal.http_path());
-        url.set_path(&path);
-    }
-    Ok(Some(url))
+    Ok(Some(server))
 }
 
-/// There was no answer, or only the beginning of one.
-fn broken(url: &Url, error: reqwest::Error) -> ExportError {
-    // With its URL the error would print what may be a token.
-    let error = error.without_url();
-    ExportError::Unreachable(format!("{}: {}", url.authority(), wire::root_cause(&error)))
-}
-
-/// `Retry-After`, in seconds or as a date. A date that has passed is no delay.
-fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    let delay = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // So many digits that they are no number are a long time all the same.
-        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
-    } else {
-        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
-    };
-    Some(delay.min(MAX_SERVER_DELAY))
-}
-
-/// Parameters may follow.
-fn is_protobuf(content_type: &HeaderValue) -> bool {
-    let bytes = content_type.as_bytes();
+/// Whether a content type is this one. Parameters may follow.
+fn is_type(given: &HeaderValue, expected: &str) -> bool {
+    let bytes = given.as_bytes();
     let end = bytes.iter().position(|&byte| byte == b';').unwrap_or(bytes.len());
-    bytes[..end].trim_ascii().eq_ignore_ascii_case(PROTOBUF.as_bytes())
+    bytes[..end].trim_ascii().eq_ignore_ascii_case(expected.as_bytes())
 }
 
 #[cfg(test)]
@@ -315,44 +317,28 @@ mod tests {
             ("http://c", Some("http://d/in?x=1"), "http://d/in?x=1"),
             ("", Some("http://d/v1/traces/"), "http://d/v1/traces/"),
         ] {
-            let url = url(base, own, Signal::Traces).unwrap().unwrap();
-            assert_eq!(url.as_str(), expected, "{base} {own:?}");
+            let server = server(base, own, Signal::Traces).unwrap().unwrap();
+            assert_eq!(server.uri.to_string(), expected, "{base} {own:?}");
         }
-        assert_eq!(url("", None, Signal::Logs), Ok(None));
-        let metrics = url("http://c", None, Signal::Metrics).unwrap().unwrap();
-        assert_eq!(metrics.path(), "/v1/metrics");
+        assert!(server("", None, Signal::Logs).unwrap().is_none());
+        let metrics = server("http://c", None, Signal::Metrics).unwrap().unwrap();
+        assert_eq!(metrics.uri.path(), "/v1/metrics");
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused_without_being_repeated() {
-        for base in ["c:4318", "/v1/traces", "https://c", "ftp://c", "http://u:secret@c", "http://"]
-        {
-            let error = url(base, None, Signal::Traces).unwrap_err();
+        for base in ["c:4318", "/v1/traces", "ftp://c", "http://u:secret@c", "http://"] {
+            let error = server(base, None, Signal::Traces).unwrap_err();
             assert!(!error.to_string().contains("secret"), "{base}: {error}");
         }
         assert!(HttpExporter::new(HttpConfig::new("")).is_err());
     }
 
+    #[cfg(not(feature = "tls"))]
     #[test]
-    fn retry_after_is_read_in_both_forms_and_never_negative() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:00 GMT").unwrap();
-        for (value, expected) in [
-            ("0", Some(0)),
-            ("120", Some(120)),
-            (" 7 ", Some(7)),
-            ("99999999999999999999999", Some(3600)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(37)),
-            ("Sun Nov  6 08:49:37 1994", Some(37)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(3600)),
-            ("", None),
-            ("-5", None),
-            ("1.5", None),
-            ("soon", None),
-        ] {
-            assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value:?}");
-        }
+    fn without_tls_built_in_an_endpoint_that_asks_for_it_is_refused() {
+        let error = HttpExporter::new(HttpConfig::new("https://collector")).unwrap_err();
+        assert!(error.to_string().contains("TLS, which is not built in"), "{error}");
     }
 
     #[test]
@@ -363,7 +349,11 @@ mod tests {
             ("application/json", false),
             ("application/x-protobuffer", false),
         ] {
-            assert_eq!(is_protobuf(&HeaderValue::from_static(value)), expected, "{value}");
+            assert_eq!(
+                is_type(&HeaderValue::from_static(value), "application/x-protobuf"),
+                expected,
+                "{value}"
+            );
         }
     }
 }

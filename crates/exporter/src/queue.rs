@@ -11,13 +11,13 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use teleflow_otlp::{Answer, Payload, Signal};
+use teleflow_otlp::{Payload, Signal};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::shared::{NoRoom, Shared, Size, consume};
-use crate::{AnyExporter, Delivered, ExportError};
+use crate::{AnyExporter, Delivered, ExportError, Tally};
 
 /// How much a queue holds. The defaults are the Collector's, and a byte limit that it does not have.
 #[derive(Clone, Debug)]
@@ -169,27 +169,14 @@ impl Refused {
 // === impl Outcome ===
 
 impl Outcome<'_> {
-    /// What it means for `items`: those that a destination answered it will never take are rejected,
-    /// all that failed otherwise were lost.
-    pub fn answer(&self, items: u64) -> Answer {
+    /// What it means for `items`.
+    pub fn tally(&self, items: u64) -> Tally {
         match self {
-            Self::Delivered(delivered) => {
-                let rejected = delivered.rejected.min(items);
-                Answer { delivered: items - rejected, rejected, ..Answer::default() }
-            }
-            Self::Failed(error) if refused_for_good(error) => Answer::rejected(items),
-            Self::Failed(_) | Self::Abandoned => Answer::dropped(items),
+            Self::Delivered(delivered) => Tally::of(items, Ok(delivered)),
+            Self::Failed(error) => Tally::of(items, Err(error)),
+            Self::Abandoned => Tally { dropped: vec![("shutdown", items)], ..Tally::default() },
         }
     }
-}
-
-/// Whether the destination itself has said that it will never take the items.
-fn refused_for_good(error: &ExportError) -> bool {
-    let answered = matches!(
-        error,
-        ExportError::Status(_) | ExportError::Http { .. } | ExportError::Permanent(_)
-    );
-    answered && !error.is_retryable()
 }
 
 // === impl Queue ===

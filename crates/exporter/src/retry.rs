@@ -4,14 +4,20 @@
 //! only what [`ExportError::is_retryable`] says is tried again; the wait grows by a factor up to a
 //! maximum and is spread at random, so that many clients do not come back at once; where the
 //! destination names a delay, the wait is at least that, and further waits grow from there; and when
-//! the next attempt would come too late, there is none.
+//! the next attempt would come too late, there is none. A [`RetryBudget`] bounds how much all of them
+//! together may send again.
 
+mod budget;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use teleflow_otlp::Payload;
+use tokio::sync::watch;
 
-use crate::{ConfigError, Delivered, ExportError, Exporter};
+pub use self::budget::{RetryBudget, RetryBudgetConfig};
+use crate::{ConfigError, Delivered, ExportError, Exporter, Left, Outgoing, Undelivered};
 
 /// The longest delay that a destination can impose: one hour.
 ///
@@ -77,6 +83,21 @@ pub struct Backoff {
 /// When it gives up, the last error is the answer; its [`is_retryable`](ExportError::is_retryable)
 /// is true then, which tells giving up from a refusal.
 ///
+/// What arrived is never sent again: neither after a partial success, nor where an exporter inside
+/// could deliver a part ([`ExportError::Undelivered`]); then the retryable rest alone goes again.
+/// The wire form of a payload is made once for all attempts.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Instant;
+/// use teleflow_exporter::{Console, Retry, RetryBudget, RetryBudgetConfig, RetryConfig};
+///
+/// let budget = RetryBudget::new(RetryBudgetConfig::default(), Instant::now())?;
+/// let retry = Retry::new(Console::stdout(), RetryConfig::default())?.with_budget(Arc::new(budget));
+/// assert_eq!(retry.stats().retries, 0);
+/// # Ok::<(), teleflow_exporter::ConfigError>(())
+/// ```
+///
 /// [`Queue`]: crate::Queue
 #[derive(Debug)]
 pub struct Retry<E> {
@@ -85,9 +106,14 @@ pub struct Retry<E> {
     /// Cloned for each payload, with its deadline set.
     backoff: Backoff,
     max_elapsed_time: Duration,
+    budget: Option<Arc<RetryBudget>>,
+    /// Waits are over, and there are no more.
+    interrupted: watch::Sender<bool>,
     attempts: AtomicU64,
     retries: AtomicU64,
+    put_off: AtomicU64,
     gave_up: AtomicU64,
+    given_back: AtomicU64,
 }
 
 /// What a [`Retry`] has done so far.
@@ -97,8 +123,12 @@ pub struct RetryStats {
     pub attempts: u64,
     /// Exports started that were not a payload's first.
     pub retries: u64,
+    /// Waits that were longer because the [`RetryBudget`] was spent.
+    pub put_off: u64,
     /// Payloads that could have been sent again, but not in time.
     pub gave_up: u64,
+    /// Payloads that were given back for [`Retry::interrupt`].
+    pub given_back: u64,
 }
 
 // === impl RetryConfig ===
@@ -143,8 +173,9 @@ impl Backoff {
 
     /// How long to wait after a failure at `now`, or `None` to give up.
     ///
-    /// The wait is the back-off with jitter, or `server_delay` where that is longer. `server_delay`
-    /// counts for at most what is left of `max_elapsed_time`, so that an absurd one costs the
+    /// The wait is the back-off with jitter, or `server_delay` where that is longer, and then a
+    /// little more: up to half of the randomization factor of it, at random, so that the clients that
+    /// a server told the same do not all come back at once. `server_delay` counts for at most what is left of `max_elapsed_time`, so that an absurd one costs the
     /// payload its other attempts and not the last, or for [`MAX_SERVER_DELAY`] where there is no
     /// such limit. `random` is uniform, from 0 up to but not 1.
     pub fn next(
@@ -156,8 +187,10 @@ impl Backoff {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
         let server_delay = server_delay.unwrap_or_default().min(left.unwrap_or(MAX_SERVER_DELAY));
 
-        let spread = 1.0 - self.randomization_factor + 2.0 * self.randomization_factor * random;
-        let wait = scaled(self.interval, spread).max(server_delay);
+        let factor = self.randomization_factor;
+        let backoff = scaled(self.interval, 1.0 - factor + 2.0 * factor * random);
+        let asked_for = scaled(server_delay, 1.0 + 0.5 * factor * random);
+        let wait = backoff.max(asked_for.min(left.unwrap_or(asked_for)));
 
         let grown = scaled(self.interval.max(server_delay), self.multiplier);
         self.interval = grown.min(self.max_interval);
@@ -179,10 +212,28 @@ impl<E> Retry<E> {
             enabled: config.enabled,
             backoff: Backoff::new(&config, now())?,
             max_elapsed_time: config.max_elapsed_time,
+            budget: None,
+            interrupted: watch::Sender::new(false),
             attempts: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            put_off: AtomicU64::new(0),
             gave_up: AtomicU64::new(0),
+            given_back: AtomicU64::new(0),
         })
+    }
+
+    /// Sends again only what `budget` allows. Where it allows nothing, a payload waits as if it had
+    /// failed once more.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Arc<RetryBudget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Ends all waits, for a shutdown: what could have been sent again is given back at once, in
+    /// [`ExportError::Undelivered`], and so is what fails from now on.
+    pub fn interrupt(&self) {
+        self.interrupted.send_replace(true);
     }
 
     /// What was done so far.
@@ -190,7 +241,9 @@ impl<E> Retry<E> {
         RetryStats {
             attempts: self.attempts.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            put_off: self.put_off.load(Ordering::Relaxed),
             gave_up: self.gave_up.load(Ordering::Relaxed),
+            given_back: self.given_back.load(Ordering::Relaxed),
         }
     }
 
@@ -200,28 +253,94 @@ impl<E> Retry<E> {
     }
 }
 
+impl<E: Exporter> Retry<E> {
+    /// Waits for the next attempt; false where there is none any more.
+    async fn wait(&self, wait: Duration) -> bool {
+        let mut interrupted = self.interrupted.subscribe();
+        // The sender is ours, and so there.
+        tokio::time::timeout(wait, interrupted.wait_for(|is| *is)).await.is_err()
+    }
+
+    /// Waits until there may be another attempt.
+    async fn rest(&self, backoff: &mut Backoff, error: &ExportError) -> Rest {
+        let mut server_delay = error.retry_after();
+        loop {
+            let Some(wait) = backoff.next(now(), server_delay, fastrand::f64()) else {
+                self.gave_up.fetch_add(1, Ordering::Relaxed);
+                return Rest::TooLate;
+            };
+            if !self.wait(wait).await {
+                self.given_back.fetch_add(1, Ordering::Relaxed);
+                return Rest::Interrupted;
+            }
+            if self.budget.as_ref().is_none_or(|budget| budget.withdraw(now())) {
+                return Rest::Over;
+            }
+            self.put_off.fetch_add(1, Ordering::Relaxed);
+            // The server's was waited for.
+            server_delay = None;
+        }
+    }
+}
+
+/// How a wait ended.
+enum Rest {
+    /// Another attempt may be made.
+    Over,
+    TooLate,
+    Interrupted,
+}
+
 impl<E: Exporter> Exporter for Retry<E> {
+    async fn export(&self, payload: Payload) -> Result<Delivered, ExportError> {
+        self.send(Outgoing::new(payload)).await
+    }
+
     /// # Cancel safety
     ///
     /// As with every exporter: dropping the future leaves it open whether the payload was
-    /// delivered. Dropped while it waits, the payload is not sent again.
-    async fn export(&self, payload: Payload) -> Result<Delivered, ExportError> {
+    /// delivered. Dropped while it waits, the payload is not sent again. To have it back instead,
+    /// [`interrupt`](Retry::interrupt).
+    async fn send(&self, outgoing: Outgoing) -> Result<Delivered, ExportError> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         if !self.enabled {
-            return self.inner.export(payload).await;
+            return self.inner.send(outgoing).await;
+        }
+        if let Some(budget) = &self.budget {
+            budget.deposit(now());
         }
         let mut backoff = self.backoff.clone();
         backoff.deadline = deadline(now(), self.max_elapsed_time);
+        let mut outgoing = outgoing;
+        // What became of parts, where an attempt delivered one.
+        let mut parts: Option<Undelivered> = None;
         loop {
-            let error = match self.inner.export(payload.clone()).await {
+            let error = match self.inner.send(outgoing.clone()).await {
                 Err(error) if error.is_retryable() => error,
-                result => return result,
+                Err(ExportError::Undelivered(part)) => match part.divided() {
+                    (settled, Some(left)) => {
+                        let parts = parts.get_or_insert_default();
+                        parts.merge(settled);
+                        outgoing = Outgoing::new(left.payload);
+                        left.error
+                    }
+                    (settled, None) => {
+                        let mut all = parts.unwrap_or_default();
+                        all.merge(settled);
+                        return all.into_result();
+                    }
+                },
+                result => return finished(parts, outgoing, result),
             };
-            let Some(wait) = backoff.next(now(), error.retry_after(), fastrand::f64()) else {
-                self.gave_up.fetch_add(1, Ordering::Relaxed);
-                return Err(error);
-            };
-            tokio::time::sleep(wait).await;
+            match self.rest(&mut backoff, &error).await {
+                Rest::Over => {}
+                Rest::TooLate => return finished(parts, outgoing, Err(error)),
+                Rest::Interrupted => {
+                    let mut all = parts.unwrap_or_default();
+                    all.leave(Left { payload: outgoing.into_payload(), error });
+                    return Err(ExportError::Undelivered(Box::new(all)));
+                }
+            }
             self.attempts.fetch_add(1, Ordering::Relaxed);
             self.retries.fetch_add(1, Ordering::Relaxed);
         }
@@ -231,8 +350,25 @@ impl<E: Exporter> Exporter for Retry<E> {
         self.inner.flush().await
     }
 
+    /// Also [interrupts](Retry::interrupt).
     async fn shutdown(&self) -> Result<(), ExportError> {
+        self.interrupt();
         self.inner.shutdown().await
+    }
+}
+
+/// The answer, with what became of parts before.
+fn finished(
+    parts: Option<Undelivered>,
+    outgoing: Outgoing,
+    result: Result<Delivered, ExportError>,
+) -> Result<Delivered, ExportError> {
+    match parts {
+        None => result,
+        Some(mut parts) => {
+            parts.add(outgoing.into_payload(), result);
+            parts.into_result()
+        }
     }
 }
 
@@ -295,15 +431,25 @@ mod tests {
         let later = start + 1_000_000 * SECOND;
         assert_eq!(backoff.next(later, None, 0.5), Some(5 * SECOND));
         let absurd = Some(Duration::MAX);
-        assert_eq!(backoff.next(later, absurd, 0.5), Some(MAX_SERVER_DELAY));
+        assert_eq!(backoff.next(later, absurd, 0.0), Some(MAX_SERVER_DELAY));
     }
 
     #[test]
     fn a_longer_delay_of_the_server_wins_and_further_waits_grow_from_there() {
         let (mut backoff, start) = backoff(|_| ());
         assert_eq!(backoff.next(start, Some(SECOND), 0.5), Some(5 * SECOND));
-        assert_eq!(backoff.next(start, Some(12 * SECOND), 0.5), Some(12 * SECOND));
+        assert_eq!(backoff.next(start, Some(12 * SECOND), 0.0), Some(12 * SECOND));
         assert_eq!(backoff.next(start, None, 0.5), Some(18 * SECOND));
+    }
+
+    #[test]
+    fn clients_that_were_told_the_same_delay_come_back_after_it_and_not_at_once() {
+        let (backoff, start) = backoff(|_| ());
+        let minute = Some(60 * SECOND);
+        for (random, seconds) in [(0.0, 60.0), (0.5, 67.5), (0.999_999, 74.999)] {
+            let wait = backoff.clone().next(start, minute, random).unwrap().as_secs_f64();
+            assert!((wait - seconds).abs() < 0.01, "{random}: {wait}");
+        }
     }
 
     #[test]

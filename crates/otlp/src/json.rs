@@ -6,6 +6,7 @@
 
 mod plain;
 mod read;
+mod reply;
 mod write;
 
 pub use plain::{write_attributes, write_string, write_value};
@@ -43,11 +44,7 @@ impl ExportResponse {
         if self.is_full_success() {
             return "{}".to_owned();
         }
-        let rejected = match signal {
-            Signal::Traces => "rejectedSpans",
-            Signal::Metrics => "rejectedDataPoints",
-            Signal::Logs => "rejectedLogRecords",
-        };
+        let rejected = signal.rejected_key();
         let mut out = format!("{{\"partialSuccess\":{{\"{rejected}\":\"{}\"", self.rejected);
         if !self.message.is_empty() {
             out.push_str(",\"errorMessage\":");
@@ -55,5 +52,18 @@ impl ExportResponse {
         }
         out.push_str("}}");
         out
+    }
+}
+
+// === impl Signal ===
+
+impl Signal {
+    /// What a reply calls the count of items that were refused.
+    const fn rejected_key(self) -> &'static str {
+        match self {
+            Self::Traces => "rejectedSpans",
+            Self::Metrics => "rejectedDataPoints",
+            Self::Logs => "rejectedLogRecords",
+        }
     }
 }

@@ -263,17 +263,13 @@ pub(crate) struct Entries {
 
 impl Observer for Entries {
     fn outcome(&self, _signal: Signal, items: u64, outcome: Outcome<'_>) {
-        let answer = outcome.answer(items);
+        let tally = outcome.tally(items);
         let destination = &mut self.ledger.state().destinations[self.destination];
-        transfer(&mut destination.held, &mut destination.delivered, answer.delivered);
-        transfer(&mut destination.held, &mut destination.rejected, answer.rejected);
-        if answer.dropped > 0 {
-            let reason = match outcome {
-                Outcome::Failed(error) => error.kind(),
-                Outcome::Delivered(_) | Outcome::Abandoned => SHUTDOWN,
-            };
+        transfer(&mut destination.held, &mut destination.delivered, tally.delivered);
+        transfer(&mut destination.held, &mut destination.rejected, tally.rejected);
+        for (reason, items) in tally.dropped {
             let lost = destination.dropped.entry(reason).or_default();
-            transfer(&mut destination.held, lost, answer.dropped);
+            transfer(&mut destination.held, lost, items);
         }
     }
 }

@@ -234,7 +234,7 @@ impl Shared {
 impl Landing<'_> {
     fn land(mut self, outcome: Outcome<'_>) {
         if let Some(flight) = self.shared.end(self.consumer, outcome) {
-            std::mem::take(&mut self.ack).settle(outcome.answer(flight.items));
+            std::mem::take(&mut self.ack).settle(outcome.tally(flight.items).answer());
         }
     }
 }

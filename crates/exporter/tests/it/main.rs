@@ -2,13 +2,32 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod adaptive;
+mod balance;
 mod console;
-#[cfg(all(feature = "grpc", feature = "http", feature = "gzip"))]
-mod grpc;
-#[cfg(all(feature = "grpc", feature = "http", feature = "gzip"))]
-mod http;
+mod destinations;
+mod limits;
 mod queue;
 mod retry;
 mod script;
-#[cfg(all(feature = "grpc", feature = "http", feature = "gzip"))]
-mod server;
+mod split;
+mod stack;
+#[cfg(all(
+    feature = "grpc",
+    feature = "http",
+    feature = "gzip",
+    feature = "zstd",
+    feature = "json",
+    feature = "tls"
+))]
+mod wire {
+    mod both;
+    mod connection;
+    mod forms;
+    mod grpc;
+    mod hostile;
+    mod http;
+    mod proxy;
+    mod server;
+    mod tls;
+}

@@ -5,9 +5,10 @@ use std::future::{pending, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{iter, repeat_with};
+use futures_util::stream::{iter, repeat_with, unfold};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -17,16 +18,23 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use teleflow_otlp::{ExportResponse, Status};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 /// Makes the same answer every time.
 pub(crate) type Answers = fn() -> Answer;
 
-#[derive(Clone, Copy)]
+/// What a connection runs over.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+pub(crate) type Stream = Box<dyn Io>;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Protocol {
     Http1,
     Http2,
@@ -36,6 +44,8 @@ pub(crate) enum Protocol {
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
+    /// Named in the request's line itself, as proxies are told.
+    pub(crate) authority: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     /// Which connection it came on, from 0.
@@ -69,15 +79,34 @@ impl Server {
     where
         F: Future<Output = Option<Answer>> + Send,
     {
-        let server = Self {
-            addr: listener.local_addr().unwrap(),
-            received: Arc::default(),
-            arrived: Arc::new(Semaphore::new(0)),
-        };
+        let addr = listener.local_addr().unwrap();
+        let (accepted, streams) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if accepted.send(Box::new(stream) as Stream).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self::over(addr, streams, protocol, answer)
+    }
+
+    /// Serves on connections that come from elsewhere.
+    pub(crate) fn over<F>(
+        addr: SocketAddr,
+        mut streams: mpsc::Receiver<Stream>,
+        protocol: Protocol,
+        answer: impl Fn(usize) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<Answer>> + Send,
+    {
+        let server = Self { addr, received: Arc::default(), arrived: Arc::new(Semaphore::new(0)) };
         let serving = server.clone();
         tokio::spawn(async move {
-            for connection in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
+            let mut connections = 0..;
+            while let Some(stream) = streams.recv().await {
+                let connection = connections.next().unwrap();
                 let (serving, answer) = (serving.clone(), answer.clone());
                 let service = service_fn(move |request| {
                     let (serving, answer) = (serving.clone(), answer.clone());
@@ -110,6 +139,7 @@ impl Server {
     async fn receive(&self, request: Request<Incoming>, connection: usize) -> usize {
         let (parts, body) = request.into_parts();
         let received = Received {
+            authority: parts.uri.authority().map(ToString::to_string),
             path: parts.uri.path_and_query().unwrap().to_string(),
             headers: parts.headers,
             body: body.collect().await.map(|body| body.to_bytes()).unwrap_or_default(),
@@ -225,6 +255,17 @@ pub(crate) fn endless() -> Answer {
     Response::new(StreamBody::new(frames).boxed_unsync())
 }
 
+/// An answer whose body comes in bytes, one each `period`, without end.
+pub(crate) fn endless_from(answer: Answer, period: Duration) -> Answer {
+    let (head, _) = answer.into_parts();
+    let bytes = unfold((), move |()| async move {
+        // bounded wait: the server is slow on purpose, and the test pauses the clock
+        tokio::time::sleep(period).await;
+        Some((Ok(Frame::data(Bytes::from_static(b"\0"))), ()))
+    });
+    Response::from_parts(head, StreamBody::new(bytes).boxed_unsync())
+}
+
 /// An answer that breaks off in the middle.
 pub(crate) fn breaks_off() -> Answer {
     let frames = [Ok(Frame::data(Bytes::from_static(b"\0"))), Err(io::Error::other("as told"))];
@@ -245,4 +286,8 @@ pub(crate) fn gunzip(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     flate2::read::GzDecoder::new(data).read_to_end(&mut out).unwrap();
     out
+}
+
+pub(crate) fn unzstd(data: &[u8]) -> Vec<u8> {
+    zstd::stream::decode_all(data).unwrap()
 }

@@ -1,0 +1,140 @@
+//! A connection's bytes, watched, so that its end can be told of.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::{ConnectionEvent, Events};
+use crate::wire;
+
+/// What a connection runs over: TCP, a unix socket, a tunnel, TLS on top of one of them.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// What hyper has to know of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kind {
+    /// A proxy is handed requests over it.
+    pub(super) proxied: bool,
+    /// TLS has agreed on HTTP/2.
+    pub(super) http2: bool,
+}
+
+/// A connection that tells when it is over, and why.
+pub(crate) struct Stream {
+    io: Box<dyn Io>,
+    kind: Kind,
+    peer: Arc<str>,
+    events: Arc<Events>,
+    /// How the other side ended it, if it did.
+    end: Option<String>,
+    last_read: Instant,
+    /// So long without a byte and the connection was given up for a probe without an answer.
+    silence: Option<Duration>,
+}
+
+// === impl Stream ===
+
+impl Stream {
+    pub(super) fn new(
+        io: Box<dyn Io>,
+        kind: Kind,
+        peer: Arc<str>,
+        events: Arc<Events>,
+        silence: Option<Duration>,
+    ) -> Self {
+        events.tell(&peer, &ConnectionEvent::Connected);
+        Self { io, kind, peer, events, end: None, last_read: Instant::now(), silence }
+    }
+
+    fn broke<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let (Err(error), None) = (&result, &self.end) {
+            self.end = Some(wire::said(&error.to_string()));
+        }
+        result
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.last_read = Instant::now();
+        } else if result.is_ok() && room > 0 && self.end.is_none() {
+            self.end = Some("the server closed it".to_owned());
+        }
+        Poll::Ready(self.broke(result))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
+        Poll::Ready(self.broke(result))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs));
+        Poll::Ready(self.broke(result))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        Poll::Ready(self.broke(result))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Closed here: whatever goes wrong with it is of no interest.
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        let connected = Connected::new().proxy(self.kind.proxied);
+        if self.kind.http2 { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let silent = self.silence.is_some_and(|silence| self.last_read.elapsed() >= silence);
+        let event = match self.end.take() {
+            Some(cause) => ConnectionEvent::Lost { cause },
+            None if silent => ConnectionEvent::Lost { cause: "no answer to a probe".to_owned() },
+            None => ConnectionEvent::Closed,
+        };
+        self.events.tell(&self.peer, &event);
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
