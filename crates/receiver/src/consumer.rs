@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use teleflow_otlp::Payload;
+use teleflow_otlp::{ExportResponse, Payload};
 use thiserror::Error;
 
 /// Takes what clients send.
 pub trait Consumer: Send + Sync + 'static {
     /// Takes one validated payload. The client is answered when the future ends, and told success
-    /// if it is `Ok`. A payload may hold no items; one without any bytes does not get here.
+    /// if it is `Ok`: of all items, unless the response counts some as rejected. A payload may hold
+    /// no items; one without any bytes does not get here.
     ///
     /// # Errors
     ///
@@ -21,7 +22,10 @@ pub trait Consumer: Send + Sync + 'static {
     /// The future is dropped where it stands if the client leaves, or if the grace of
     /// [`Receiver::serve`](crate::Receiver::serve) is over. A payload must by then be taken or not,
     /// never in part. A panic costs the client its answer, and nobody else anything.
-    fn consume(&self, payload: Payload) -> impl Future<Output = Result<(), Refused>> + Send;
+    fn consume(
+        &self,
+        payload: Payload,
+    ) -> impl Future<Output = Result<ExportResponse, Refused>> + Send;
 }
 
 /// The payload was not taken, and may be sent again.
@@ -57,7 +61,10 @@ pub enum RefusedReason {
 // === impl Consumer ===
 
 impl<C: Consumer> Consumer for Arc<C> {
-    fn consume(&self, payload: Payload) -> impl Future<Output = Result<(), Refused>> + Send {
+    fn consume(
+        &self,
+        payload: Payload,
+    ) -> impl Future<Output = Result<ExportResponse, Refused>> + Send {
         C::consume(self, payload)
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use teleflow_otlp::{Code, Payload, Signal, Status};
+use teleflow_otlp::{Code, ExportResponse, Payload, Signal, Status};
 
 use crate::auth::{Identity, Peer};
 use crate::body::{Metered, PREFIX};
@@ -47,7 +47,7 @@ pub(crate) async fn answer<C: Consumer>(
     };
     in_flight.end(&outcome);
     match outcome {
-        Ok(_) => success(),
+        Ok(taken) => success(&taken.response),
         Err(rejection) => {
             let mut response = error(rejection.status);
             if let Some(auth) = core.auth(Transport::Grpc)
@@ -111,14 +111,26 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
         })
 }
 
-fn success() -> Response<Reply> {
+fn success(response: &ExportResponse) -> Response<Reply> {
     // An `Export…ServiceResponse` without a word, uncompressed.
     const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; PREFIX]);
+    let message = if response.is_full_success() { EMPTY_MESSAGE } else { framed(response) };
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static("0"));
-    let mut response = Response::new(Reply::with_trailers(EMPTY_MESSAGE, trailers));
+    let mut response = Response::new(Reply::with_trailers(message, trailers));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
+}
+
+/// A partial success as a message of a call, uncompressed.
+fn framed(response: &ExportResponse) -> Bytes {
+    let message = response.encode();
+    let length = u32::try_from(message.len()).expect("a consumer says less than 4 GiB");
+    let mut framed = Vec::with_capacity(PREFIX + message.len());
+    framed.push(0);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(&message);
+    framed.into()
 }
 
 fn error(status: Status) -> Response<Reply> {

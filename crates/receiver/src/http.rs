@@ -12,7 +12,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use teleflow_otlp::{ExportResponse, Payload, json};
+use teleflow_otlp::{Payload, json};
 use tokio::time;
 
 use crate::auth::{Identity, Peer};
@@ -89,8 +89,8 @@ async fn route<C: Consumer>(
     };
     in_flight.end(&outcome);
     match outcome {
-        Ok(_) => {
-            let reply = ExportResponse::default();
+        Ok(taken) => {
+            let reply = taken.response;
             match in_error {
                 Format::Protobuf => response(StatusCode::OK, in_error, reply.encode()),
                 Format::Json => response(StatusCode::OK, in_error, reply.to_json(signal)),

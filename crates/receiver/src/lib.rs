@@ -22,16 +22,16 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use teleflow_otlp::Payload;
+//! use teleflow_otlp::{ExportResponse, Payload};
 //! use teleflow_receiver::{Config, Consumer, GrpcConfig, HttpConfig, Receiver, Refused};
 //! use tokio_util::sync::CancellationToken;
 //!
 //! struct Count;
 //!
 //! impl Consumer for Count {
-//!     async fn consume(&self, payload: Payload) -> Result<(), Refused> {
+//!     async fn consume(&self, payload: Payload) -> Result<ExportResponse, Refused> {
 //!         println!("{} {}", payload.items(), payload.signal().items_name());
-//!         Ok(())
+//!         Ok(ExportResponse::default())
 //!     }
 //! }
 //!

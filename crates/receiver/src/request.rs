@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use teleflow_concurrency::Permit;
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{ExportResponse, Payload, Signal};
 use tokio::time::Instant;
 
 use crate::auth::{Denial, IDENTITY, Identity, Peer};
@@ -136,10 +136,10 @@ impl<'a> InFlight<'a> {
     }
 
     /// Counts how the request ended: with so many items taken, or not.
-    pub(crate) fn end(&mut self, outcome: &Result<u64, Rejection>) {
+    pub(crate) fn end(&mut self, outcome: &Result<Taken, Rejection>) {
         self.ended = true;
         match outcome {
-            Ok(items) => self.counters().accept(*items),
+            Ok(taken) => self.counters().accept(taken.items),
             Err(rejection) => self.counters().reject(rejection.cause, rejection.items),
         }
     }
@@ -178,23 +178,32 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Hands the payload over and returns how many items were taken.
+/// A payload that the consumer took.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// How many items it had.
+    items: u64,
+    /// What the client is told.
+    pub(crate) response: ExportResponse,
+}
+
+/// Hands the payload over and returns what the client is told.
 pub(crate) async fn deliver<C: Consumer>(
     consumer: &C,
     core: &Core,
     identity: Option<Identity>,
     payload: Payload,
-) -> Result<u64, Rejection> {
+) -> Result<Taken, Rejection> {
     let (items, bytes) = (payload.items(), payload.bytes());
     if bytes == 0 {
-        return Ok(items);
+        return Ok(Taken { items, response: ExportResponse::default() });
     }
     let consumed = consumer.consume(payload);
     let consumed = match identity {
         Some(identity) => IDENTITY.scope(identity, consumed).await,
         None => consumed.await,
     };
-    consumed.map_err(|mut refused| {
+    let response = consumed.map_err(|mut refused| {
         refused.retry_after = match refused.retry_after {
             Some(wait) => Some(spread(wait, fastrand::u32(..))),
             None if refused.reason == RefusedReason::Overloaded => core.come_back(bytes as u64),
@@ -202,7 +211,7 @@ pub(crate) async fn deliver<C: Consumer>(
         };
         Rejection { items, ..Rejection::refused(refused) }
     })?;
-    Ok(items)
+    Ok(Taken { items, response })
 }
 
 // === impl Core ===

@@ -7,7 +7,7 @@ use std::alloc::System;
 use std::time::Duration;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use teleflow_otlp::Payload;
+use teleflow_otlp::{ExportResponse, Payload};
 use teleflow_receiver::{Config, Consumer, GrpcConfig, HttpConfig, Receiver, Refused};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -21,8 +21,8 @@ const CONNECTIONS: usize = 200;
 struct Nothing;
 
 impl Consumer for Nothing {
-    async fn consume(&self, _: Payload) -> Result<(), Refused> {
-        Ok(())
+    async fn consume(&self, _: Payload) -> Result<ExportResponse, Refused> {
+        Ok(ExportResponse::default())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use teleflow_otlp::Payload;
+use teleflow_otlp::{ExportResponse, Payload};
 use teleflow_receiver::Refused;
 
 use crate::intake::Intake;
@@ -49,7 +49,8 @@ impl Inlet {
     }
 
     /// Hands a payload to every lane of its signal, or to none; where the inlet waits for results,
-    /// ends when every item has come to its end. A payload without items is taken and forgotten.
+    /// ends when every item has come to its end, and says how many were rejected. A payload without
+    /// items is taken and forgotten.
     ///
     /// # Errors
     ///
@@ -58,7 +59,7 @@ impl Inlet {
     /// # Cancel safety
     ///
     /// Dropped before it ends, the payload was taken or not, never in part.
-    pub async fn send(&self, payload: Payload) -> Result<(), Refused> {
+    pub async fn send(&self, payload: Payload) -> Result<ExportResponse, Refused> {
         let intake = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(intake) = intake else { return Err(Refused::shutting_down()) };
         let result = intake.hand_in(payload).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use teleflow_otlp::{Ack, Answer, Payload};
+use teleflow_otlp::{Ack, Answer, ExportResponse, Payload};
 use teleflow_receiver::{Consumer, Refused, RefusedReason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -103,7 +103,7 @@ impl Intake {
 impl Consumer for Intake {
     /// Takes a payload for every lane of its signal, or for none. Where the receiver waits for the
     /// result, that comes after.
-    async fn consume(&self, payload: Payload) -> Result<(), Refused> {
+    async fn consume(&self, payload: Payload) -> Result<ExportResponse, Refused> {
         self.hand_in(payload).await?.wait().await
     }
 }
@@ -112,11 +112,15 @@ impl Consumer for Intake {
 
 impl Outcome {
     /// What the sender is told. Of a payload of which any item was lost it may send all again.
-    pub(crate) async fn wait(self) -> Result<(), Refused> {
-        let Some(told) = self.0 else { return Ok(()) };
+    pub(crate) async fn wait(self) -> Result<ExportResponse, Refused> {
+        let Some(told) = self.0 else { return Ok(ExportResponse::default()) };
         // Dropped without an answer, items count as lost.
-        if told.await.is_ok_and(|answer| answer.dropped == 0) {
-            return Ok(());
+        if let Ok(answer) = told.await
+            && answer.dropped == 0
+        {
+            let rejected = answer.rejected;
+            let message = if rejected > 0 { "refused by a destination" } else { "" };
+            return Ok(ExportResponse { rejected, message: message.to_owned() });
         }
         Err(Refused {
             reason: RefusedReason::Unavailable,

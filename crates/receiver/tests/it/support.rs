@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use teleflow_otlp::{Payload, Signal};
+use teleflow_otlp::{ExportResponse, Payload, Signal};
 use teleflow_receiver::auth::Identity;
 use teleflow_receiver::{
     Config, Consumer, GrpcConfig, HttpConfig, Receiver, Refused, Stats, Stopped,
@@ -39,6 +39,8 @@ pub(crate) struct Fake {
     /// Each payload waits for a permit.
     pub(crate) gate: Semaphore,
     pub(crate) refuses: Mutex<Option<Refused>>,
+    /// What is said of a payload that is taken.
+    pub(crate) answers: Mutex<ExportResponse>,
     pub(crate) panics: AtomicBool,
     /// Has a permit for each payload that was dropped while it waited.
     pub(crate) dropped: Semaphore,
@@ -106,7 +108,7 @@ pub(crate) struct ProtoDuration {
 // === impl Fake ===
 
 impl Consumer for Fake {
-    async fn consume(&self, payload: Payload) -> Result<(), Refused> {
+    async fn consume(&self, payload: Payload) -> Result<ExportResponse, Refused> {
         assert!(!self.panics.load(SeqCst), "told to panic");
         let waits = Waits(&self.dropped);
         self.entered.add_permits(1);
@@ -118,7 +120,7 @@ impl Consumer for Fake {
         let name = Identity::current().map(|identity| identity.name().to_owned());
         self.senders.lock().unwrap().push(name);
         self.seen.lock().unwrap().push(payload);
-        Ok(())
+        Ok(self.answers.lock().unwrap().clone())
     }
 }
 
@@ -159,6 +161,7 @@ impl Server {
             entered: Semaphore::new(0),
             gate: Semaphore::new(0),
             refuses: Mutex::default(),
+            answers: Mutex::default(),
             panics: AtomicBool::new(false),
             dropped: Semaphore::new(0),
         });

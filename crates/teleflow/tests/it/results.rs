@@ -86,6 +86,28 @@ async fn what_was_lost_may_be_sent_again() {
 }
 
 #[tokio::test]
+async fn what_was_refused_for_good_is_a_partial_success() {
+    let sink = Sink::new();
+    let pipeline = start(&[&sink], |lane| lane).await;
+    let payload = spans(4);
+    let items = payload.items();
+    for (cue, rejected) in [(Cue::Reject(2), 2), (Cue::Permanent, items), (Cue::Take, 0)] {
+        for client in [0, 1] {
+            sink.cue([cue.clone()]);
+            let delivered = match client {
+                0 => grpc_client(&pipeline).export(payload.clone()).await.unwrap(),
+                _ => http_client(&pipeline).export(payload.clone()).await.unwrap(),
+            };
+            assert_eq!(delivered.rejected, rejected);
+            assert_eq!(delivered.message.is_some(), rejected > 0);
+        }
+    }
+    let books = pipeline.shutdown(in_a_while()).await;
+    let traces = account(&books, Signal::Traces);
+    assert_eq!((traces.accepted, traces.rejected), (6 * items, 2 * (2 + items)));
+}
+
+#[tokio::test]
 async fn of_several_destinations_the_worst_answer_counts() {
     let (good, bad) = (Sink::new(), Sink::new());
     let pipeline = start(&[&good, &bad], |lane| lane).await;

@@ -165,7 +165,10 @@ impl Door {
         let request = Bytes::copy_from_slice(&payload.to_bytes());
         let received = Payload::trusted(payload.signal(), request, payload.items());
         match inlet.send(received).await {
-            Ok(()) => Ok(Delivered::ALL),
+            Ok(response) => {
+                let message = (response.rejected > 0).then_some(response.message);
+                Ok(Delivered { rejected: response.rejected, message })
+            }
             Err(refused) => {
                 let status = Status::new(Code::Unavailable, refused.to_string());
                 Err(ExportError::Status(Status { retry_delay: refused.retry_after, ..status }))
