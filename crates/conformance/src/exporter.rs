@@ -1,0 +1,1 @@
+//! Checks of an exporter: the suite plays the server.
