@@ -20,6 +20,7 @@ mod receiver;
 mod report;
 pub mod rule;
 pub mod rules;
+pub mod server;
 mod signal;
 pub mod status;
 mod telemetry;

@@ -21,7 +21,8 @@ pub(super) const CHECKS: &[Check] = checks! {
     Must Http "36.413_json" |receiver| too_large(receiver, Encoding::Json);
     Must Http "36.415" unsupported;
     Must Http "37.bad_protobuf" |receiver| refused(receiver, Encoding::Protobuf, &[&[0xff; 16], &[0x0a, 5, 1], &[0x0a]]);
-    Must Http "37.bad_json" |receiver| refused(receiver, Encoding::Json, &[b"{", b"[]", b"{\"resourceSpans\":5}", b"", b"{} x"]);
+    Must Http "37.bad_json" |receiver| refused(receiver, Encoding::Json, &[b"{", b"[]", b"{\"resourceSpans\":5}", b"{} x"]);
+    Should Http "37.no_body_is_no_json" |receiver| refused(receiver, Encoding::Json, &[b""]);
     Should Http "37.bad_utf8" bad_utf8;
     Should Http "37.bad_request_in_protobuf" |receiver| bad_request(receiver, Encoding::Protobuf);
     Should Http "37.bad_request_in_json" |receiver| bad_request(receiver, Encoding::Json);

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::prelude::BASE64_STANDARD;
 use base64::{Engine as _, alphabet};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
@@ -197,6 +198,11 @@ pub(crate) fn unframe(bytes: &[u8], encoding: Option<&str>, limit: usize) -> io:
         (1, _) => Err(io::Error::other("a compressed message without grpc-encoding: gzip")),
         _ => Err(io::Error::other("a prefix that is not gRPC's")),
     }
+}
+
+/// Writes base64 with its padding.
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
 }
 
 /// Reads base64 with or without its padding, as headers may have it.
