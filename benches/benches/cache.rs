@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use teleflow_benches::alloc::{self, Counting};
 use teleflow_benches::measure::side_by_side;
-use teleflow_benches::report::{Better, Report, Rival};
+use teleflow_benches::report::{Asked, Better, Report, Rival};
 use teleflow_cache::{
     Cache, CacheConfig, FirstLevel, FirstLevelConfig, Redis, RedisConfig, SecondLevel,
 };
@@ -45,6 +45,8 @@ fn main() -> io::Result<()> {
     hits(&mut report);
     inserts(&mut report);
     redis(&mut report)?;
+    report.ask("cache/hit/1t", Asked::AtMost(20.0));
+    report.ask("cache/redis_batch_100/round_trips", Asked::AtMost(1.0));
     report.note("hit: 16-byte keys, u64 values, 1000 of 10 000 entries asked for, `now` given");
     report.publish().map(drop)
 }

@@ -4,14 +4,14 @@
 //! that share one pool; each rival does the same, reset included.
 //!
 //! `spans_100k` creates and drops 100 000 spans with 8 attributes and 2 events, 2 000 alive at any
-//! time: from a cold pool of capacity 10 000, and without one.
+//! time: from a cold pool of capacity 10 000, and without one. `spans_100k_texts` and
+//! `spans_100k_strings` do that with one and the same span on both sides: the pool's part alone.
 //!
 //! `fan_out` hands 1 000 requests of 1 KiB to 8 workers each, which build an answer and send it
 //! back: with messages and answers from a pool, and without one.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it finds")]
 
-use std::collections::VecDeque;
 use std::hint::black_box;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,10 +19,12 @@ use std::thread;
 use std::time::Instant;
 
 use teleflow_benches::alloc::{self, Counting};
-use teleflow_benches::measure::side_by_side;
 use teleflow_benches::process::{self, Cores};
-use teleflow_benches::report::{Better, Report, Rival};
-use teleflow_pool::{Pairs, Pool, Recycle, SizedPool};
+use teleflow_benches::report::{Asked, Better, Report, Rival};
+use teleflow_pool::{Pool, SizedPool};
+
+#[path = "pool/spans.rs"]
+mod spans;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -47,12 +49,16 @@ fn main() -> io::Result<()> {
     let mut report = Report::new("pool");
     let cores = Cores::take()?;
     get_return(&mut report, [cores.ours, cores.theirs]);
-    spans(&mut report);
+    spans::run(&mut report);
     fan_out(&mut report);
-    report.note(
-        "spans_100k: without a pool a span owns a String for each name, key and value; the pooled one \
-         keeps them in one text each for attributes and events, whose memory it keeps",
-    );
+    report.ask("pool/get_return/1t", Asked::AtMost(8.0));
+    report.ask("pool/get_return/1t", Asked::Ratio(1.2));
+    report.ask("pool/get_return/2t", Asked::AtMost(9.0));
+    report.ask("pool/get_return/2t", Asked::Ratio(4.0));
+    report.ask("pool/spans_100k/created", Asked::AtMost(2000.0));
+    report.ask("pool/spans_100k/hit_rate", Asked::AtLeast(0.98));
+    report.ask("pool/spans_100k/time", Asked::Ratio(5.0));
+    report.ask("pool/fan_out/allocations", Asked::Ratio(4.0));
     report.publish().map(drop)
 }
 
@@ -181,139 +187,6 @@ fn time(contender: &Contender<'_>, cores: &[usize]) -> f64 {
             .map(|thread| thread.join().expect("it does not panic"))
             .fold(0.0, f64::max)
     })
-}
-
-/// Spans in a run of `spans_100k`, and how many of them are alive at a time.
-const SPANS: usize = 100_000;
-const ALIVE: usize = 2000;
-
-const ATTRIBUTES: [(&str, &str); 8] = [
-    ("http.request.method", "GET"),
-    ("url.path", "/api/v1/customers/42/orders"),
-    ("http.response.status_code", "200"),
-    ("server.address", "orders.internal.example"),
-    ("network.protocol.version", "1.1"),
-    ("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64)"),
-    ("db.statement", "SELECT * FROM orders WHERE customer = ?"),
-    ("thread.name", "worker-7"),
-];
-
-const EVENTS: [&str; 2] = ["connection acquired", "rows fetched"];
-
-/// What a tracer fills, with a pool: its texts lie one behind the other, and keep their memory.
-#[derive(Default)]
-struct PooledSpan {
-    name: String,
-    ids: [u64; 3],
-    attributes: Pairs,
-    event_times: Vec<u64>,
-    event_names: Pairs,
-}
-
-struct Attribute {
-    key: String,
-    value: String,
-}
-
-struct Event {
-    time: u64,
-    name: String,
-}
-
-/// The same span as it is written without a pool.
-struct PlainSpan {
-    name: String,
-    ids: [u64; 3],
-    attributes: Vec<Attribute>,
-    events: Vec<Event>,
-}
-
-impl Recycle for PooledSpan {
-    fn recycle(&mut self) {
-        self.name.clear();
-        self.attributes.recycle();
-        self.event_times.clear();
-        self.event_names.recycle();
-    }
-}
-
-fn spans(report: &mut Report) {
-    let pooled = || {
-        let pool = teleflow_pool::spans(|room| PooledSpan {
-            attributes: Pairs::with_capacity(room.attributes),
-            event_times: Vec::with_capacity(room.events),
-            event_names: Pairs::with_capacity(room.events),
-            ..PooledSpan::default()
-        })
-        .build();
-        let mut alive = VecDeque::with_capacity(ALIVE);
-        for number in 0..SPANS as u64 {
-            if alive.len() == ALIVE {
-                alive.pop_front();
-            }
-            let mut span = pool.acquire();
-            span.name.push_str("GET /orders");
-            span.ids = [number, number, number];
-            for (key, value) in ATTRIBUTES {
-                span.attributes.push(key, value);
-            }
-            for name in EVENTS {
-                span.event_times.push(number);
-                span.event_names.push(name, "");
-            }
-            alive.push_back(span);
-        }
-        black_box(&alive);
-        drop(alive);
-        pool.stats()
-    };
-    let plain = || {
-        let mut alive = VecDeque::with_capacity(ALIVE);
-        for number in 0..SPANS as u64 {
-            if alive.len() == ALIVE {
-                alive.pop_front();
-            }
-            let mut span = PlainSpan {
-                name: "GET /orders".to_owned(),
-                ids: [number, number, number],
-                attributes: Vec::with_capacity(16),
-                events: Vec::with_capacity(8),
-            };
-            for (key, value) in ATTRIBUTES {
-                let (key, value) = (key.to_owned(), value.to_owned());
-                span.attributes.push(Attribute { key, value });
-            }
-            for name in EVENTS {
-                span.events.push(Event { time: number, name: name.to_owned() });
-            }
-            alive.push_back(span);
-        }
-        black_box(&alive);
-        let last = alive.back().map(|span: &PlainSpan| {
-            let attributes = span.attributes.iter().map(|one| one.key.len() + one.value.len());
-            let events = span.events.iter().map(|event| event.time + event.name.len() as u64);
-            (span.name.len(), span.ids, attributes.sum::<usize>(), events.sum::<u64>())
-        });
-        black_box(last);
-    };
-
-    let (stats, ours) = alloc::count(pooled);
-    let ((), theirs) = alloc::count(plain);
-    println!("spans: {} created, hit rate {:.1} %", stats.created, 100.0 * stats.hit_rate());
-    let rival = |value| Some(Rival { name: "no pool", value });
-    let each = |value: u64| value as f64 / SPANS as f64;
-    report.row(
-        "pool/spans_100k/allocations",
-        "allocations/span",
-        Better::Lower,
-        each(ours.allocations),
-        rival(each(theirs.allocations)),
-    );
-    let (ours, theirs) = side_by_side(|| _ = black_box(pooled()), plain);
-    let each = |nanoseconds: f64| nanoseconds / SPANS as f64;
-    report.row("pool/spans_100k/time", "ns/span", Better::Lower, each(ours), rival(each(theirs)));
-    report.row("pool/spans_100k/created", "spans", Better::Lower, stats.created as f64, None);
-    report.row("pool/spans_100k/hit_rate", "share", Better::Higher, stats.hit_rate(), None);
 }
 
 /// Requests in the fan-out scene, and to how many workers each goes.

@@ -25,11 +25,25 @@ pub struct Rival<'a> {
     pub value: f64,
 }
 
+/// What a metric should reach. A machine that does other things as well may miss it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked {
+    /// Our figure, in the unit of the row.
+    AtMost(f64),
+    /// Our figure, in the unit of the row.
+    AtLeast(f64),
+    /// The ratio, at least.
+    Ratio(f64),
+    /// So many times the rival's figure, at most.
+    WithinTimes(f64),
+}
+
 /// The rows of one benchmark.
 #[derive(Debug)]
 pub struct Report {
     name: String,
     rows: Vec<Row>,
+    asked: Vec<(&'static str, Asked)>,
     notes: Vec<String>,
 }
 
@@ -50,7 +64,7 @@ struct Row {
 impl Report {
     /// Starts the report that is kept as `target/bench/NAME.json`.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), rows: Vec::new(), notes: Vec::new() }
+        Self { name: name.to_owned(), rows: Vec::new(), asked: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds a row.
@@ -83,6 +97,11 @@ impl Report {
             rival_value,
             ratio,
         });
+    }
+
+    /// Adds a line to the table of goals at the end; the first row of that metric answers it.
+    pub fn ask(&mut self, metric: &'static str, asked: Asked) {
+        self.asked.push((metric, asked));
     }
 
     /// Adds a line below the table, such as why there is no rival.
@@ -123,17 +142,74 @@ impl fmt::Display for Report {
                 row.rival.clone().unwrap_or_else(dash),
             ]);
         }
-        let widths: [usize; 6] = std::array::from_fn(|column| {
-            lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
-        });
-        let [m, u, o, t, r, _] = widths;
+        let [m, u, o, t, r, _] = widths(&lines);
         for [metric, unit, ours, theirs, ratio, name] in &lines {
             writeln!(f, "{metric:m$}  {unit:u$}  {ours:>o$}  {theirs:>t$}  {ratio:>r$}  {name}")?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }
+        if self.asked.is_empty() {
+            return Ok(());
+        }
+        let mut lines = vec![["goal", "asked", "measured", "rival's name", ""].map(str::to_owned)];
+        for (metric, asked) in &self.asked {
+            let row = self.rows.iter().find(|row| row.metric == *metric);
+            let measured = row.and_then(|row| asked.measured(row));
+            let word = match measured {
+                Some(value) if asked.is_met(value) => "met",
+                Some(_) => "missed",
+                None => "not measured",
+            };
+            lines.push([
+                (*metric).to_owned(),
+                asked.describe(row.map_or("", |row| row.unit)),
+                measured.map_or_else(dash, figure),
+                row.and_then(|row| row.rival.clone()).unwrap_or_else(dash),
+                word.to_owned(),
+            ]);
+        }
+        let [g, a, m, n, _] = widths(&lines);
+        writeln!(f)?;
+        for [goal, asked, measured, name, word] in &lines {
+            let line = format!("{goal:g$}  {asked:a$}  {measured:>m$}  {name:n$}  {word}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
         Ok(())
+    }
+}
+
+fn widths<const N: usize>(lines: &[[String; N]]) -> [usize; N] {
+    std::array::from_fn(|column| {
+        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    })
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn measured(self, row: &Row) -> Option<f64> {
+        match self {
+            Self::AtMost(_) | Self::AtLeast(_) => row.ours,
+            Self::Ratio(_) => row.ratio,
+            Self::WithinTimes(_) => row.ratio.map(|ratio| 1.0 / ratio),
+        }
+    }
+
+    fn is_met(self, measured: f64) -> bool {
+        match self {
+            Self::AtMost(most) | Self::WithinTimes(most) => measured <= most,
+            Self::AtLeast(least) | Self::Ratio(least) => measured >= least,
+        }
+    }
+
+    fn describe(self, unit: &str) -> String {
+        match self {
+            Self::AtMost(most) => format!("at most {most} {unit}"),
+            Self::AtLeast(least) => format!("at least {least} {unit}"),
+            Self::Ratio(least) => format!("ratio of {least} at least"),
+            Self::WithinTimes(most) => format!("at most {most} x the rival's"),
+        }
     }
 }
 
@@ -214,5 +290,26 @@ long/er  spans/s  1,234,567  200.0  6172.84  other
 note: a note
 ";
         assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn goals_are_met_missed_or_not_measured() {
+        let mut report = Report::new("test");
+        report.row("a", "ns", Better::Lower, 260.0, Some(RIVAL));
+        report.ask("a", Asked::AtMost(260.0));
+        report.ask("a", Asked::AtLeast(261.0));
+        report.ask("a", Asked::Ratio(1.0));
+        report.ask("a", Asked::WithinTimes(1.3));
+        report.ask("b", Asked::Ratio(1.0));
+        let expected = "\n\
+goal  asked                      measured  rival's name
+a     at most 260 ns                260.0  other         met
+a     at least 261 ns               260.0  other         missed
+a     ratio of 1 at least           0.769  other         missed
+a     at most 1.3 x the rival's     1.300  other         met
+b     ratio of 1 at least               -  -             not measured
+";
+        let text = report.to_string();
+        assert!(text.ends_with(expected), "{text}");
     }
 }

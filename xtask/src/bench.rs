@@ -1,6 +1,8 @@
 //! `bench`: runs the benchmarks, checks what they report and compares it with an earlier run.
 
 mod compare;
+mod counts;
+mod revision;
 mod rows;
 mod saved;
 
@@ -10,6 +12,8 @@ use std::fs;
 use anyhow::{Context, Result, anyhow, bail};
 use xshell::Shell;
 
+use self::counts::Tree;
+use self::revision::Revision;
 use self::rows::Row;
 use self::saved::Saved;
 use crate::flags;
@@ -21,6 +25,15 @@ const PACKAGE: &str = "teleflow-benches";
 /// varies by about ten.
 const THRESHOLD: f64 = 15.0;
 
+/// What a run is compared with.
+#[derive(Debug)]
+enum Base {
+    /// Figures that were kept.
+    Saved(Saved),
+    /// Another revision, whose instructions are counted.
+    Revision(Revision),
+}
+
 pub fn run(
     sh: &Shell,
     workspace: &Workspace,
@@ -28,10 +41,22 @@ pub fn run(
     passed_on: &[OsString],
 ) -> Result<()> {
     let known = names(workspace)?;
-    let chosen = choose(&known, flags.name.as_deref())?;
-    let save = flags.save.as_deref().map(|name| Saved::new(workspace, name)).transpose()?;
     // A misspelt name must not cost a run.
-    let against = flags.against.as_deref().map(|name| Saved::open(workspace, name)).transpose()?;
+    let against =
+        flags.against.as_deref().map(|name| Base::find(sh, workspace, name)).transpose()?;
+    let chosen = match (&against, flags.name.as_deref()) {
+        (Some(Base::Revision(_)), None) => vec![counts::NAME],
+        (Some(Base::Revision(_)), Some(name)) if name != counts::NAME => {
+            bail!("with a revision only `{}` is compared, not `{name}`", counts::NAME)
+        }
+        (_, name) => choose(&known, name)?,
+    };
+    let save = match flags.save.as_deref() {
+        Some(name) if Revision::find(sh, name).is_some() => {
+            bail!("`{name}` is a revision, and `--against {name}` means that: choose another name")
+        }
+        name => name.map(|name| Saved::new(workspace, name)).transpose()?,
+    };
 
     let mut problems = Vec::new();
     let mut reported = Vec::new();
@@ -41,13 +66,20 @@ pub fn run(
             Err(error) => problems.push(format!("{name}: {error:#}")),
         }
     }
-    if let Some(against) = against {
-        against.warn_of_differences(sh);
-        for (name, rows) in &reported {
-            let worse =
-                compare::against(&against, name, rows, flags.threshold.unwrap_or(THRESHOLD));
-            problems.extend(worse?);
+    match against {
+        Some(Base::Saved(saved)) => {
+            saved.warn_of_differences(sh);
+            for (name, rows) in &reported {
+                let threshold = flags.threshold.unwrap_or(THRESHOLD);
+                problems.extend(compare::against(&saved, name, rows, threshold)?);
+            }
         }
+        Some(Base::Revision(revision)) => {
+            for (_, rows) in &reported {
+                problems.extend(revision.compare(sh, workspace, rows, flags.threshold)?);
+            }
+        }
+        None => {}
     }
     // Compare first: both may be the same name.
     if let Some(save) = save {
@@ -88,14 +120,33 @@ fn bench(
     if report.exists() {
         fs::remove_file(&report).with_context(|| format!("cannot remove {}", report.display()))?;
     }
-    let fixed = ["bench", "--locked", "--package", PACKAGE, "--bench", name, "--"];
-    let cmd = workspace::cargo(sh, fixed).args(passed_on);
-    workspace::announce(sh, &cmd);
-    cmd.run().map_err(|_| anyhow!("`cargo bench --bench {name}` failed"))?;
-
+    if name == counts::NAME {
+        let tree = Tree { root: &workspace.root, target: &workspace.target, name: "here" };
+        let rows = counts::run(sh, workspace, &tree, passed_on)?;
+        rows::write(&report, &rows)?;
+        rows.iter().for_each(|row| println!("{}", counts::line(row)));
+    } else {
+        let fixed = ["bench", "--locked", "--package", PACKAGE, "--bench", name, "--"];
+        let cmd = workspace::cargo(sh, fixed).args(passed_on);
+        workspace::announce(sh, &cmd);
+        cmd.run().map_err(|_| anyhow!("`cargo bench --bench {name}` failed"))?;
+    }
     let rows = rows::read(&report)?;
     println!("{name}: {} rows in {}", rows.len(), report.display());
     Ok(rows)
+}
+
+// === impl Base ===
+
+impl Base {
+    fn find(sh: &Shell, workspace: &Workspace, name: &str) -> Result<Self> {
+        match Revision::find(sh, name) {
+            Some(revision) => Ok(Self::Revision(revision)),
+            None => Saved::open(workspace, name)
+                .map(Self::Saved)
+                .with_context(|| format!("`{name}` is no revision of git")),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use xshell::Shell;
 
+use crate::fuzz;
 use crate::models;
 use crate::sanitize;
 use crate::test;
 use crate::tidy;
 use crate::workspace::{self, Workspace};
+
+/// For each target; they begin where the corpora end, so even a moment finds what comes back.
+const FUZZ_SECONDS: u32 = 5;
 
 pub fn run(sh: &Shell, workspace: &Workspace) -> Result<ExitCode> {
     let cargo = |arguments: &str| {
@@ -22,7 +26,11 @@ pub fn run(sh: &Shell, workspace: &Workspace) -> Result<ExitCode> {
     };
 
     let mut steps = Steps::default();
-    steps.take("format", || cargo("fmt --all -- --check"));
+    steps.take("format", || {
+        // The fuzz targets are a workspace of their own.
+        cargo("fmt --all -- --check")?;
+        cargo("fmt --manifest-path fuzz/Cargo.toml -- --check")
+    });
     steps.take("tidy", || tidy::run(sh, workspace));
     steps.take("clippy", || {
         cargo("clippy --workspace --all-targets --all-features --locked -- -D warnings")
@@ -34,6 +42,7 @@ pub fn run(sh: &Shell, workspace: &Workspace) -> Result<ExitCode> {
     steps.take("loom", || models::run(sh, workspace, &models::LOOM, true));
     steps.take("shuttle", || models::run(sh, workspace, &models::SHUTTLE, true));
     steps.take("sanitize", || sanitize::run(sh, workspace, true));
+    steps.take("fuzz", || fuzz::run(sh, workspace, None, Some(FUZZ_SECONDS)));
 
     println!("seconds");
     for (name, time) in &steps.times {

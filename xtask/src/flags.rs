@@ -14,7 +14,7 @@ xflags::xflags! {
         }
 
         /// Checks the format, the conventions, the lints and the documentation, runs every test, and the
-        /// short forms of `loom`, `shuttle` and `sanitize`.
+        /// short forms of `loom`, `shuttle`, `sanitize` and `fuzz`.
         cmd ci {}
 
         /// Checks the conventions that no compiler knows: floors, dependencies, documents, text.
@@ -31,9 +31,10 @@ xflags::xflags! {
             optional name: String
             /// Keeps the figures under this name.
             optional --save name: String
-            /// Compares the figures with those kept under this name.
-            optional --against name: String
-            /// How many percent worse than before is a failure; 15 by default.
+            /// A revision: counts instructions there and here, and compares only those. Else the
+            /// name of kept figures, with which this run's are compared.
+            optional --against revision_or_name: String
+            /// How many percent worse than before is a failure; by default 2 with a revision, else 15.
             optional --threshold percent: f64
         }
 
@@ -55,6 +56,17 @@ xflags::xflags! {
         cmd shuttle {
             /// 100 orders instead of 2000, as in CI.
             optional --short
+        }
+
+        /// Feeds the decoders with random bytes, by cargo-fuzz with the address sanitizer.
+        ///
+        /// Runs the targets of `fuzz/fuzz_targets`, one after the other; installs cargo-fuzz under
+        /// the target folder where it is missing.
+        cmd fuzz {
+            /// Only this one.
+            optional target: String
+            /// How many seconds each runs: 60.
+            optional --secs seconds: u32
         }
 
         /// Runs the tests of the concurrent crates under the thread and the address sanitizer.

@@ -11,79 +11,76 @@ use xshell::{Cmd, Shell, cmd};
 
 use crate::workspace::Workspace;
 
+/// An official SDK in another language, and what a test needs to run it.
+#[derive(Debug)]
+pub struct Sdk {
+    language: &'static str,
+    /// The variable with the path that the test takes.
+    variable: &'static str,
+    /// Where that is; else why there is none.
+    place: Result<PathBuf, String>,
+}
+
 /// The packages of the Python SDK, all of them pinned.
 const REQUIREMENTS: &str = "crates/agent/tests/interop/requirements.txt";
 
-/// The variable with the path of a Python that has the packages.
-const PYTHON: &str = "TELEFLOW_PYTHON";
+/// The packages of the JavaScript SDK, and all of those that they need.
+const PACKAGES: &str = "crates/agent/tests/interop/javascript/package.json";
+const PACKAGES_LOCK: &str = "crates/agent/tests/interop/javascript/package-lock.json";
 
-/// The variable that says why there is none.
-const PYTHON_MISSING: &str = "TELEFLOW_PYTHON_MISSING";
-
-/// A Python with the OpenTelemetry SDK.
-#[derive(Debug)]
-pub enum Python {
-    Ready(PathBuf),
-    Missing(String),
+/// Installs what is missing under `target/interop`, once for each content of what is pinned.
+pub fn prepare(sh: &Shell, workspace: &Workspace) -> Result<[Sdk; 2]> {
+    let python = Sdk::prepare(
+        workspace,
+        ("Python", "TELEFLOW_PYTHON"),
+        &[REQUIREMENTS],
+        |place| place.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" }),
+        // The interpreter is a link to the system's one, which may be gone by now.
+        |python| attempt(cmd!(sh, "{python} --version")).is_ok(),
+        |place| install_python(sh, place, &workspace.root.join(REQUIREMENTS)),
+    )?;
+    let javascript = Sdk::prepare(
+        workspace,
+        ("JavaScript", "TELEFLOW_JAVASCRIPT"),
+        &[PACKAGES, PACKAGES_LOCK],
+        Path::to_path_buf,
+        |_| attempt(cmd!(sh, "node --version")).is_ok(),
+        |place| install_javascript(sh, place, &workspace.root),
+    )?;
+    Ok([python, javascript])
 }
 
-/// Creates an environment in `target/interop/python`, once for each content of the requirements.
-pub fn prepare_python(sh: &Shell, workspace: &Workspace) -> Result<Python> {
-    let requirements = workspace.root.join(REQUIREMENTS);
-    let python = match fs::read_to_string(&requirements) {
-        Ok(pins) => {
-            let directory = workspace.target.join("interop");
-            fs::create_dir_all(&directory)
-                .with_context(|| format!("cannot create {}", directory.display()))?;
-            // Two runs in one tree must not build the same environment at once.
-            let lock = File::create(directory.join("python.lock"))?;
-            lock.lock()?;
-            environment(sh, &directory.join("python"), &requirements, &pins)?
-        }
-        Err(error) => Python::Missing(format!("{REQUIREMENTS}: {error}")),
-    };
-    if let Python::Missing(reason) = &python {
-        eprintln!("note: the tests against the Python SDK will be skipped: {reason}");
-    }
-    Ok(python)
-}
-
-fn environment(sh: &Shell, place: &Path, requirements: &Path, pins: &str) -> Result<Python> {
-    let python = if cfg!(windows) {
-        place.join("Scripts").join("python.exe")
-    } else {
-        place.join("bin").join("python")
-    };
-    let stamp = place.join("requirements.stamp");
-    // The interpreter is a link to the system's one, which may be gone by now.
-    let works = || cmd!(sh, "{python} --version").quiet().ignore_stdout().ignore_stderr().run();
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins) && works().is_ok() {
-        return Ok(Python::Ready(python));
-    }
-
-    let version = match attempt(cmd!(sh, "python3 --version")) {
-        Ok(version) => version,
-        Err(reason) => return Ok(Python::Missing(format!("no working python3: {reason}"))),
-    };
+fn install_python(sh: &Shell, place: &Path, requirements: &Path) -> Result<(), String> {
+    let version = attempt(cmd!(sh, "python3 --version"))
+        .map_err(|reason| format!("no working python3: {reason}"))?;
     // Debian splits both off into a package of their own.
-    if let Err(reason) = attempt(cmd!(sh, "python3 -c 'import venv, ensurepip'")) {
-        let reason = format!("{version} lacks its `venv` module (python3-venv): {reason}");
-        return Ok(Python::Missing(reason));
-    }
-
+    attempt(cmd!(sh, "python3 -c 'import venv, ensurepip'"))
+        .map_err(|reason| format!("{version} lacks its `venv` module (python3-venv): {reason}"))?;
     println!("preparing {version} with the packages of {REQUIREMENTS}");
-    if let Err(reason) = attempt(cmd!(sh, "python3 -m venv --clear {place}")) {
-        return Ok(Python::Missing(format!("`python3 -m venv` failed: {reason}")));
-    }
+    attempt(cmd!(sh, "python3 -m venv --clear {place}"))
+        .map_err(|reason| format!("`python3 -m venv` failed: {reason}"))?;
+    let python = place.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     // What has to be compiled first would take minutes and a compiler.
     let pip = cmd!(sh, "{python} -m pip install --quiet --disable-pip-version-check --no-input")
         .args(["--only-binary", ":all:", "--requirement"])
         .arg(requirements);
-    if let Err(reason) = attempt(pip) {
-        return Ok(Python::Missing(format!("`pip install` failed: {reason}")));
+    attempt(pip).map_err(|reason| format!("`pip install` failed: {reason}"))?;
+    Ok(())
+}
+
+fn install_javascript(sh: &Shell, place: &Path, root: &Path) -> Result<(), String> {
+    let version = attempt(cmd!(sh, "node --version"))
+        .map_err(|reason| format!("no working node (version 20 or later): {reason}"))?;
+    attempt(cmd!(sh, "npm --version"))
+        .map_err(|reason| format!("node {version} has no working npm: {reason}"))?;
+    println!("preparing node {version} with the packages of {PACKAGES}");
+    for pinned in [PACKAGES, PACKAGES_LOCK] {
+        sh.copy_file(root.join(pinned), place).map_err(|error| error.to_string())?;
     }
-    fs::write(&stamp, pins).with_context(|| format!("cannot write {}", stamp.display()))?;
-    Ok(Python::Ready(python))
+    // No package may run a program of its own.
+    let npm = cmd!(sh, "npm ci --prefix {place} --ignore-scripts --no-audit --no-fund --silent");
+    attempt(npm).map_err(|reason| format!("`npm ci` failed: {reason}"))?;
+    Ok(())
 }
 
 /// Runs a program for its first line of output, or the last thing that it said when it failed.
@@ -99,15 +96,53 @@ fn attempt(cmd: Cmd<'_>) -> Result<String, String> {
     Err(last.map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
-// === impl Python ===
+// === impl Sdk ===
 
-impl Python {
-    /// Tells the tests of `command` where Python is, or why there is none.
+impl Sdk {
+    /// Installs into `target/interop`, unless what is pinned is there and works.
+    fn prepare(
+        workspace: &Workspace,
+        (language, variable): (&'static str, &'static str),
+        pinned: &[&str],
+        entry: impl FnOnce(&Path) -> PathBuf,
+        works: impl FnOnce(&Path) -> bool,
+        install: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<Self> {
+        let mut pins = String::new();
+        for file in pinned {
+            let path = workspace.root.join(file);
+            pins += &fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        let place = workspace.target.join("interop").join(language.to_lowercase());
+        fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+        // Two runs in one tree must not build the same environment at once.
+        let lock = File::create(place.with_extension("lock"))?;
+        lock.lock()?;
+        let stamp = place.with_extension("stamp");
+        let entry = entry(&place);
+        let is_there = fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins);
+        let mut found = Ok(entry.clone());
+        if !(is_there && works(&entry)) {
+            match install(&place) {
+                Ok(()) => fs::write(&stamp, pins)
+                    .with_context(|| format!("cannot write {}", stamp.display()))?,
+                Err(reason) => {
+                    eprintln!("note: tests against the {language} SDK are skipped: {reason}");
+                    found = Err(reason);
+                }
+            }
+        }
+        Ok(Self { language, variable, place: found })
+    }
+
+    /// Tells the tests of `command` where it is, or why there is none.
     pub fn describe(&self, command: &mut Command) {
-        command.env_remove(PYTHON).env_remove(PYTHON_MISSING);
-        match self {
-            Self::Ready(path) => command.env(PYTHON, path),
-            Self::Missing(reason) => command.env(PYTHON_MISSING, reason),
+        let missing = format!("{}_MISSING", self.variable);
+        command.env_remove(self.variable).env_remove(&missing);
+        match &self.place {
+            Ok(path) => command.env(self.variable, path),
+            Err(reason) => command.env(missing, format!("{}: {reason}", self.language)),
         };
     }
 }

@@ -4,6 +4,7 @@ mod bench;
 mod ci;
 mod features;
 mod flags;
+mod fuzz;
 mod graph;
 mod interop;
 mod models;
@@ -46,6 +47,9 @@ fn dispatch() -> anyhow::Result<ExitCode> {
         XtaskCmd::Bench(flags) => bench::run(&sh, &workspace, &flags, &passed_on)?,
         XtaskCmd::Ci(_) => return ci::run(&sh, &workspace),
         XtaskCmd::Features(_) => features::run(&sh, &workspace)?,
+        XtaskCmd::Fuzz(flags) => {
+            fuzz::run(&sh, &workspace, flags.target.as_deref(), flags.secs)?;
+        }
         XtaskCmd::Graph(_) => graph::run(&sh, &workspace)?,
         XtaskCmd::Loom(flags) => models::run(&sh, &workspace, &models::LOOM, flags.short)?,
         XtaskCmd::Sanitize(flags) => sanitize::run(&sh, &workspace, flags.short)?,

@@ -1,7 +1,8 @@
 //! `loom` and `shuttle`: the models of the concurrent parts.
 //!
 //! A model is a test target named after its checker, `tests/loom.rs` or `tests/shuttle.rs`; every
-//! package that has one is run. Both replace the atomics, locks and threads of the crate by their
+//! package that has one is run, with the unit tests of its library, where the models of what is
+//! private are. Both replace the atomics, locks and threads of the crate by their
 //! own, by a `--cfg`, and so build into a folder of their own.
 
 use anyhow::{Result, bail};
@@ -39,7 +40,8 @@ pub fn run(sh: &Shell, workspace: &Workspace, checker: &Checker, short: bool) ->
     let mut failed = Vec::new();
     for package in &packages {
         let name = checker.name;
-        let fixed = ["test", "--release", "--locked", "--package", package, "--test", name];
+        let fixed =
+            ["test", "--release", "--locked", "--package", package, "--lib", "--test", name];
         let cmd = workspace::cargo(sh, fixed)
             .env("RUSTFLAGS", format!("--cfg {}", checker.cfg))
             .env("CARGO_TARGET_DIR", workspace.target.join(name))

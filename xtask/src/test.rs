@@ -67,7 +67,7 @@ pub fn every_test(
     filter: Option<&str>,
     passed_on: &[OsString],
 ) -> Result<Outcome> {
-    let interop = interop::prepare_python(sh, workspace)?;
+    let sdks = interop::prepare(sh, workspace)?;
     let redis = redis::prepare(sh, workspace)?;
     let skips = workspace.target.join("test-skips.txt");
     fs::create_dir_all(&workspace.target)?;
@@ -81,7 +81,7 @@ pub fn every_test(
         workspace::announce(sh, &cmd);
         let mut command = Command::from(cmd);
         command.env(SKIPS, &skips);
-        interop.describe(&mut command);
+        sdks.iter().for_each(|sdk| sdk.describe(&mut command));
         redis.describe(&mut command)?;
 
         let failures_before = outcome.tally.failures.len();

@@ -2,14 +2,15 @@
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use teleflow_benches::alloc;
 use teleflow_benches::report::{Better, Report, Rival};
 use teleflow_concurrency::{
-    AdaptiveBuffer, AdaptiveBufferConfig, Breaker, BreakerConfig, Rate, RateLimiter, Semaphore,
+    Breaker, BreakerConfig, BreakerTime, Budget, Rate, RateLimiter, Semaphore,
 };
 
 /// Calls of a thread in one sample.
@@ -17,11 +18,13 @@ const CALLS: u32 = 500_000;
 /// Samples of each side.
 const SAMPLES: usize = 15;
 
+const MUTEX: &str = "the same behind a mutex";
+
 pub(crate) fn run(report: &mut Report) {
     semaphore(report);
     breaker(report);
     rate_limiter(report);
-    adaptive_buffer(report);
+    allocations(report);
 }
 
 /// Try-acquire and release of one permit, of plenty: what admission costs when there is room.
@@ -59,9 +62,65 @@ fn breaker(report: &mut Report) {
                 }
             },
         );
-        let rival = Rival { name: "the same behind a mutex", value: theirs };
+        let rival = Rival { name: MUTEX, value: theirs };
         let metric = format!("concurrency/breaker/{threads}t");
         report.row(metric, "ns/op", Better::Lower, ours, Some(rival));
+    }
+    for threads in [1, 2] {
+        let (ours, theirs) = breaker_in_time(threads, |since| since);
+        let rival = Rival { name: MUTEX, value: theirs };
+        let metric = format!("concurrency/breaker_time_passes/{threads}t");
+        report.row(metric, "ns/op", Better::Lower, ours, Some(rival));
+        let start = Instant::now();
+        let (ours, theirs) = breaker_in_time(threads, |since| start + since);
+        let rival = Rival { name: MUTEX, value: theirs };
+        let metric = format!("concurrency/breaker_instant/{threads}t");
+        report.row(metric, "ns/op", Better::Lower, ours, Some(rival));
+    }
+}
+
+/// The same while time passes: 20 s in each sample, read from memory, so that the parts of the
+/// window follow one another.
+fn breaker_in_time<T: Time>(threads: usize, at: impl Fn(Duration) -> T) -> (f64, f64) {
+    let ours = Breaker::new(BreakerConfig::default()).expect("the defaults make sense");
+    let theirs = Locked::new();
+    let first = at(Duration::ZERO);
+    let mut samples = (Vec::new(), Vec::new());
+    for number in 0..SAMPLES as u32 {
+        let begin = Duration::from_secs(100) + number * Duration::from_secs(20);
+        let step = Duration::from_secs(20) / CALLS;
+        let times: Vec<T> = (0..CALLS).map(|call| at(begin + call * step)).collect();
+        samples.0.push(sample(threads, &|call| {
+            let now = times[call as usize];
+            if let Ok(call) = ours.check(now) {
+                call.success(now);
+            }
+        }));
+        samples.1.push(sample(threads, &|call| {
+            let now = times[call as usize].since_first(first);
+            if theirs.check(now) {
+                theirs.success(now);
+            }
+        }));
+    }
+    (median(samples.0), median(samples.1))
+}
+
+/// What a breaker is told time as.
+trait Time: BreakerTime + Sync {
+    /// For the rival, which knows only durations.
+    fn since_first(self, first: Self) -> Duration;
+}
+
+impl Time for Duration {
+    fn since_first(self, _: Self) -> Duration {
+        self
+    }
+}
+
+impl Time for Instant {
+    fn since_first(self, first: Self) -> Duration {
+        self - first
     }
 }
 
@@ -106,54 +165,26 @@ fn rate_limiter(report: &mut Report) {
     report.row("concurrency/rate_limiter/1t", "ns/op", Better::Lower, ours, Some(rival));
 }
 
-/// A burst of items that are sent faster than they are received: how long the sender is held up.
-/// Beside it, what the buffer keeps room for afterwards.
-fn adaptive_buffer(report: &mut Report) {
-    const BURST: usize = 20_000;
-    const SMALL: usize = 64;
-    let look_every = Duration::from_micros(200);
-    let run = |min, max| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_time()
-            .build()
-            .expect("a runtime can be made");
-        let config = AdaptiveBufferConfig { min, max, look_every };
-        let buffer = Arc::new(AdaptiveBuffer::new(config).expect("it makes sense"));
-        runtime.block_on(async {
-            let receiver = tokio::spawn({
-                let buffer = Arc::clone(&buffer);
-                async move {
-                    while let Some(item) = buffer.recv().await {
-                        // About a microsecond of work.
-                        (0..300_u64).for_each(|n| _ = black_box(n ^ item));
-                    }
-                }
-            });
-            let sender = tokio::spawn({
-                let buffer = Arc::clone(&buffer);
-                async move {
-                    let start = Instant::now();
-                    for n in 0..BURST as u64 {
-                        buffer.send(n).await.expect("it is open");
-                    }
-                    buffer.close();
-                    start.elapsed().as_nanos() as f64
-                }
-            });
-            let held_up = sender.await.expect("it does not panic");
-            receiver.await.expect("it does not panic");
-            held_up / BURST as f64
-        })
+/// What admission allocates once it runs.
+fn allocations(report: &mut Report) {
+    const TURNS: u32 = 10_000;
+    let semaphore = Semaphore::new("bench", 1 << 20);
+    let budget = Budget::new("bench", 1 << 30);
+    let breaker = Breaker::new(BreakerConfig::default()).expect("the defaults make sense");
+    let now = Duration::from_secs(100);
+    let mut row = |metric: &str, call: &dyn Fn()| {
+        call();
+        let (_, counted) = alloc::count(|| (0..TURNS).for_each(|_| call()));
+        let each = counted.allocations as f64 / f64::from(TURNS);
+        report.row(metric, "allocations/op", Better::Lower, each, None);
     };
-    let (mut adaptive, mut fixed) = (Vec::new(), Vec::new());
-    for _ in 0..SAMPLES {
-        adaptive.push(run(SMALL, 1 << 15));
-        fixed.push(run(SMALL, SMALL));
-    }
-    let rival = Rival { name: "fixed at 64 items", value: median(fixed) };
-    let ours = median(adaptive);
-    report.row("concurrency/adaptive_buffer/burst", "ns/item", Better::Lower, ours, Some(rival));
+    row("concurrency/semaphore/allocations", &|| drop(black_box(semaphore.try_acquire(1))));
+    row("concurrency/budget/allocations", &|| drop(black_box(budget.try_take(512))));
+    row("concurrency/breaker/allocations", &|| {
+        if let Ok(call) = breaker.check(now) {
+            call.success(now);
+        }
+    });
 }
 
 /// Nanoseconds a call of `ours` and of `theirs` with so many threads calling: the medians of all
@@ -161,8 +192,8 @@ fn adaptive_buffer(report: &mut Report) {
 fn side_by_side(threads: usize, ours: impl Fn() + Sync, theirs: impl Fn() + Sync) -> (f64, f64) {
     let mut samples = (Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
-        samples.0.push(sample(threads, &ours));
-        samples.1.push(sample(threads, &theirs));
+        samples.0.push(sample(threads, &|_| ours()));
+        samples.1.push(sample(threads, &|_| theirs()));
     }
     (median(samples.0), median(samples.1))
 }
@@ -172,18 +203,18 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// Nanoseconds of wall time a call, each thread on its own core, from the first start to the last
+/// Nanoseconds of wall time a call, which gets its number, each thread on its own core, from the first start to the last
 /// end. Threads that ran one after the other would each look as fast as one that is alone.
-fn sample(threads: usize, call: &(impl Fn() + Sync)) -> f64 {
+fn sample(threads: usize, call: &(impl Fn(u32) + Sync)) -> f64 {
     let barrier = Barrier::new(threads);
     let times: Vec<_> = thread::scope(|scope| {
         let (barrier, call) = (&barrier, &call);
         let work = move |core: usize| {
             pin(core);
-            (0..1000).for_each(|_| call());
+            (0..1000).for_each(call);
             barrier.wait();
             let start = Instant::now();
-            (0..CALLS).for_each(|_| call());
+            (0..CALLS).for_each(call);
             (start, Instant::now())
         };
         let spawned: Vec<_> = (0..threads).map(|core| scope.spawn(move || work(core))).collect();

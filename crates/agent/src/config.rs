@@ -57,7 +57,7 @@ pub(crate) use service::{LogLevel, Pipeline, Service, Signal};
 pub(crate) use {
     exporters::{DebugExporter, OtlpGrpcExporter, OtlpHttpExporter, SqliteExporter},
     extensions::Admin,
-    processors::{DecisionCache, Policy},
+    processors::{DecisionCache, MIN_MAX_BYTES, Policy},
     receivers::{GrpcServer, HttpServer},
     report::{ConfigError, Position},
     service::PipelineId,

@@ -195,8 +195,9 @@ fn merging(batch: &config::QueueBatch) -> batcher::Config {
             ..default
         },
         config::Sizer::Bytes => batcher::Config {
-            min_items: u64::MAX,
-            min_bytes: batch.min_size,
+            // Zero sends what comes.
+            min_items: if batch.min_size == 0 { 0 } else { u64::MAX },
+            min_bytes: NonZeroUsize::new(batch.min_size),
             max_bytes: max.map_or(least_max_bytes, NonZeroUsize::get),
             ..default
         },
@@ -364,6 +365,11 @@ service:
     }
 
     #[test]
+    fn the_least_that_a_file_may_give_the_sampler_is_what_that_works_with() {
+        assert_eq!(config::MIN_MAX_BYTES, sampler::MIN_BYTES as u64);
+    }
+
+    #[test]
     fn a_sending_queue_becomes_a_queue_and_a_batcher() {
         let of = |yaml: &str| {
             let config = parse(&format!(
@@ -396,6 +402,7 @@ service:
             of("{ queue_size: 7, sizer: bytes, batch: { min_size: 10, max_size: 20 } }");
         assert_eq!((bytes.max_bytes.get(), bytes.max_items), (7, None));
         let batch = batch.unwrap();
-        assert_eq!((batch.min_items, batch.min_bytes, batch.max_bytes), (u64::MAX, 10, 20));
+        let min_bytes = NonZeroUsize::new(10);
+        assert_eq!((batch.min_items, batch.min_bytes, batch.max_bytes), (u64::MAX, min_bytes, 20));
     }
 }

@@ -23,9 +23,30 @@
 //! assert_eq!(batch.items(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Partitioned`] does the same apart for each key. [`AdaptiveWait`] lets the wait follow the time
+//! that exports take. `RequestBatcher` coalesces requests of any kind into one call.
+//!
+//! # Features
+//!
+//! - `async`: `RequestBatcher`, on tokio. The rest needs no runtime.
 
 #![forbid(unsafe_code)]
 
 mod batcher;
+mod config;
+mod guard;
+mod partitioned;
+mod pending;
+#[cfg(feature = "async")]
+mod request;
+mod stats;
+mod wait;
 
-pub use batcher::{Batcher, Config, ConfigError, Stats};
+pub use batcher::Batcher;
+pub use config::{Config, ConfigError};
+pub use partitioned::{Batch, OnFull, PartitionConfig, PartitionStats, Partitioned};
+#[cfg(feature = "async")]
+pub use request::{Overflow, RequestBatcher, RequestConfig, RequestError, RequestStats};
+pub use stats::{Stats, Trigger};
+pub use wait::{AdaptiveWait, ExportTime, WaitRange};

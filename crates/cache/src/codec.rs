@@ -51,6 +51,15 @@ pub trait Codec<K, V>: Send + Sync {
 pub struct Undecodable;
 
 /// Keys and values that are bytes or text already, as they are.
+///
+/// ```
+/// use bytes::Bytes;
+/// use teleflow_cache::{Codec, Raw, Undecodable};
+///
+/// let decoded = |bytes| Codec::<&str, String>::decode(&Raw, bytes);
+/// assert_eq!(decoded(Bytes::from("text")), Ok("text".to_owned()));
+/// assert_eq!(decoded(Bytes::from_static(b"\xff")), Err(Undecodable));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
 

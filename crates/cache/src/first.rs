@@ -10,52 +10,22 @@
 //! and a few large ones can be full before either bound is reached; it always holds at least half
 //! of one of the two.
 
+mod config;
+mod entry;
+
 use std::fmt;
 use std::hash::Hash;
-use std::mem;
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
-use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder};
 
+use self::config::MIN_SHARD_ENTRIES;
+pub use self::config::{ConfigError, FirstLevelConfig};
+pub use self::entry::TooLarge;
+use self::entry::{Entry, Released, Weight};
+pub(crate) use self::entry::{Out, Refused, Weighed};
 use crate::counters::Counters;
-
-/// What a [`FirstLevel`] may hold, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstLevelConfig {
-    /// The most entries held. Default 100 000; at least 1.
-    ///
-    /// Raise it when [`FirstLevelStats::evictions`] grows while [`FirstLevelStats::bytes`] is far
-    /// below `max_bytes`.
-    pub max_entries: usize,
-    /// The most bytes held: what the weigher says of each entry and what the table itself needs for
-    /// it ([`FirstLevel::ENTRY_BYTES`]). Default 64 MiB; at least 1.
-    pub max_bytes: usize,
-    /// How long an entry is served. Default 24 hours; zero is refused, as nothing would ever be
-    /// served.
-    pub ttl: Duration,
-    /// Into how many parts, each with its own lock, the cache is cut: the next power of two.
-    /// Default 0: four for each processor.
-    ///
-    /// Fewer are made where a part would hold less than 32 entries or 64 KiB: parts do not lend
-    /// each other space, and an entry must fit into one.
-    pub shards: usize,
-}
-
-/// A [`FirstLevel`] cannot be made of this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// `max_entries` or `max_bytes` is 0.
-    #[error("a cache that may hold nothing")]
-    NoSpace,
-    /// The time to live is 0.
-    #[error("a time to live of zero")]
-    NoTime,
-    /// The number of keys in one batch, or of loads at a time, is 0.
-    #[error("a concurrency or batch size of zero")]
-    NoConcurrency,
-}
 
 /// A map that forgets: bounded in entries and in bytes, each entry for its time to live.
 ///
@@ -94,22 +64,6 @@ pub struct FirstLevel<K, V> {
 
 type Weigh<K, V> = dyn Fn(&K, &V) -> usize + Send + Sync;
 
-/// The entry is larger than a part of the cache; nothing was kept.
-///
-/// An older value of the same key is gone, so that it is not served in place of this one.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an entry of {bytes} bytes in a cache whose parts hold {max_bytes}")]
-pub struct TooLarge<K, V> {
-    /// The key that was given.
-    pub key: K,
-    /// The value that was given.
-    pub value: V,
-    /// What the entry weighs.
-    pub bytes: usize,
-    /// What an entry may weigh here.
-    pub max_bytes: usize,
-}
-
 /// What a [`FirstLevel`] did and holds.
 ///
 /// Every lookup is one hit or one miss. The books balance when nothing runs: inserts = entries +
@@ -138,35 +92,6 @@ pub struct FirstLevelStats {
     pub bytes: u64,
 }
 
-/// What the map stores: the weight is asked once, so that it can never change while the entry is
-/// in the map.
-#[derive(Clone)]
-struct Entry<V> {
-    value: V,
-    expires: Instant,
-    bytes: u64,
-}
-
-#[derive(Clone)]
-struct Weight {
-    /// The least that an entry weighs.
-    share: u64,
-}
-
-#[derive(Clone)]
-struct Released;
-
-/// What one call took out of the map. It is dropped after the lock is released, so that the drop of
-/// a value holds up nobody.
-struct Out<K, V> {
-    /// Typically one entry makes place for one.
-    first: Option<(K, V)>,
-    rest: Vec<(K, V)>,
-    entries: u64,
-    evicted: u64,
-    bytes: u64,
-}
-
 const HITS: usize = 0;
 const MISSES: usize = 1;
 const EXPIRED: usize = 2;
@@ -178,46 +103,12 @@ const TOO_LARGE: usize = 7;
 const BYTES: usize = 8;
 const COUNTERS: usize = 9;
 
-/// Parts smaller than this are not made.
-const MIN_SHARD_ENTRIES: usize = 32;
-const MIN_SHARD_BYTES: usize = 64 << 10;
-
 /// What part of the space may be taken by entries that were read more than once; quick_cache admits
 /// no entry larger than that.
 const HOT: f64 = 0.97;
 
 /// Stands in for a time to live that reaches past the clock's end.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
-// === impl FirstLevelConfig ===
-
-impl Default for FirstLevelConfig {
-    fn default() -> Self {
-        Self {
-            max_entries: 100_000,
-            max_bytes: 64 << 20,
-            ttl: Duration::from_secs(24 * 3600),
-            shards: 0,
-        }
-    }
-}
-
-impl FirstLevelConfig {
-    fn shard_count(&self) -> usize {
-        let wanted = match self.shards {
-            0 => 4 * std::thread::available_parallelism().map_or(1, usize::from),
-            shards => shards,
-        };
-        let mut shards = wanted.min(1 << 16).next_power_of_two();
-        while 1 < shards
-            && (self.max_entries / shards < MIN_SHARD_ENTRIES
-                || self.max_bytes / shards < MIN_SHARD_BYTES)
-        {
-            shards /= 2;
-        }
-        shards
-    }
-}
 
 // === impl FirstLevel ===
 
@@ -340,16 +231,35 @@ impl<K: Eq + Hash, V: Clone> FirstLevel<K, V> {
         value: V,
         ttl: Duration,
     ) -> Result<(), TooLarge<K, V>> {
-        let bytes = ((self.weigh)(&key, &value)).saturating_add(Self::ENTRY_BYTES);
-        if self.max_entry < bytes as u64 {
-            self.remove(&key);
-            self.counters.add(TOO_LARGE, 1);
-            return Err(TooLarge { key, value, bytes, max_bytes: self.max_entry as usize });
+        match self.put(self.weighed(now, key, value, ttl)) {
+            Ok(_) => Ok(()),
+            Err(Refused { weighed: Weighed { key, entry }, .. }) => Err(TooLarge {
+                key,
+                value: entry.value,
+                bytes: usize::try_from(entry.bytes).unwrap_or(usize::MAX),
+                max_bytes: self.max_entry as usize,
+            }),
         }
-        let bytes = bytes as u64;
+    }
+
+    /// Asks the weigher, which is not ours, so that [`put`](Self::put) need not.
+    pub(crate) fn weighed(&self, now: Instant, key: K, value: V, ttl: Duration) -> Weighed<K, V> {
+        let bytes = ((self.weigh)(&key, &value)).saturating_add(Self::ENTRY_BYTES) as u64;
         let expires = now.checked_add(ttl).unwrap_or_else(|| now + FOR_EVER);
+        Weighed { key, entry: Entry { value, expires, bytes } }
+    }
+
+    /// Puts an entry in. The caller drops what comes out, which may run code that is not ours, where
+    /// it holds no lock.
+    pub(crate) fn put(&self, weighed: Weighed<K, V>) -> Result<Out<K, V>, Refused<K, V>> {
+        let bytes = weighed.entry.bytes;
+        if self.max_entry < bytes {
+            self.counters.add(TOO_LARGE, 1);
+            return Err(Refused { _older: self.remove(&weighed.key), weighed });
+        }
+        let Weighed { key, entry } = weighed;
         let mut out = Out::default();
-        self.map.insert_with_lifecycle(key, Entry { value, expires, bytes }, &mut out);
+        self.map.insert_with_lifecycle(key, entry, &mut out);
         self.counters.add(INSERTS, 1);
         // Wrapping: the sum over all cells is what counts, and one of them may go below zero.
         self.counters.add(BYTES, bytes.wrapping_sub(out.bytes));
@@ -357,7 +267,7 @@ impl<K: Eq + Hash, V: Clone> FirstLevel<K, V> {
             self.counters.add(EVICTIONS, out.evicted);
             self.counters.add(REPLACED, out.entries - out.evicted);
         }
-        Ok(())
+        Ok(out)
     }
 
     /// Takes an entry out, whether or not it has expired.
@@ -374,6 +284,18 @@ impl<K: Eq + Hash, V: Clone> FirstLevel<K, V> {
     ///
     /// It visits every entry, one shard at a time under its lock: call it now and then where expired
     /// values should not occupy memory until they are evicted.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # use teleflow_cache::{FirstLevel, FirstLevelConfig};
+    /// let cache = FirstLevel::new(FirstLevelConfig::default(), |_: &u32, _: &u32| 0)?;
+    /// let now = Instant::now();
+    /// cache.insert_for_at(now, 1, 1, Duration::from_secs(1))?;
+    /// cache.insert_at(now, 2, 2)?;
+    /// assert_eq!(cache.purge_expired(now + Duration::from_secs(1)), 1);
+    /// assert_eq!(cache.len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn purge_expired(&self, now: Instant) -> usize {
         self.retain(|entry| now < entry.expires)
     }
@@ -455,58 +377,5 @@ impl<K, V> fmt::Debug for FirstLevel<K, V> {
     /// Names no key and no value: either may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FirstLevel").field("ttl", &self.ttl).finish_non_exhaustive()
-    }
-}
-
-// === impl TooLarge ===
-
-impl<K, V> fmt::Debug for TooLarge<K, V> {
-    /// Names neither the key nor the value: either may be a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TooLarge")
-            .field("bytes", &self.bytes)
-            .field("max_bytes", &self.max_bytes)
-            .finish_non_exhaustive()
-    }
-}
-
-// === impl Weight ===
-
-impl<K, V> Weighter<K, Entry<V>> for Weight {
-    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
-        entry.bytes.max(self.share)
-    }
-}
-
-// === impl Released ===
-
-impl<K, V> Lifecycle<K, Entry<V>> for Released {
-    type RequestState = Out<K, V>;
-
-    /// Called for what is pushed out; not for what is replaced.
-    fn before_evict(&self, out: &mut Out<K, V>, _: &K, _: &mut Entry<V>) {
-        out.evicted += 1;
-    }
-
-    /// Called for both.
-    fn on_evict(&self, out: &mut Out<K, V>, key: K, entry: Entry<V>) {
-        out.entries += 1;
-        out.bytes += entry.bytes;
-        if !mem::needs_drop::<(K, V)>() {
-            return;
-        }
-        if out.first.is_none() {
-            out.first = Some((key, entry.value));
-        } else {
-            out.rest.push((key, entry.value));
-        }
-    }
-}
-
-// === impl Out ===
-
-impl<K, V> Default for Out<K, V> {
-    fn default() -> Self {
-        Self { first: None, rest: Vec::new(), entries: 0, evicted: 0, bytes: 0 }
     }
 }

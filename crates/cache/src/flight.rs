@@ -25,6 +25,24 @@ use crate::counters::Counters;
 ///
 /// A load that is cancelled is not among this: its caller went away, which is nobody else's
 /// business, so the next in line loads for itself and for the rest.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use teleflow_cache::{Flight, OnFailure};
+///
+/// let load = |outcome: Result<u32, &'static str>| async move {
+///     tokio::task::yield_now().await;
+///     outcome
+/// };
+/// let flight = Flight::new(OnFailure::TakeOver);
+/// let (first, second) = tokio::join!(
+///     flight.run(&"key", || load(Err("broken"))),
+///     flight.run(&"key", || load(Ok(2))),
+/// );
+/// assert!(first.is_err());
+/// assert_eq!(second.unwrap(), 2);
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// All get the same error: a source that is down is asked once for the whole crowd. The default.
@@ -96,9 +114,12 @@ pub struct FlightStats {
 
 struct Shard<K, T, E> {
     calls: HashMap<K, Joined<T, E>>,
-    /// How often a key of this shard was taken out: see [`Flight::epoch`].
+    /// How often a key of this shard was taken out: see [`Marks`].
     detached: u64,
 }
+
+/// How often keys had been detached when something was begun, for each shard.
+pub(crate) struct Marks([u64; SHARDS]);
 
 struct Joined<T, E> {
     call: Arc<Call<T, E>>,
@@ -170,19 +191,21 @@ impl<K: Clone + Eq + Hash, T: Clone, E> Flight<K, T, E> {
         F: Future<Output = Result<T, E>>,
     {
         let load = || async { load().await.map(|value| (value, ())) };
-        self.run_then(key, load, |_, ()| ()).await.map(|(value, _)| value)
+        self.run_then(key, load, |()| ()).await.map(|(value, _)| value)
     }
 
-    /// As [`run`](Self::run), and the leader has `store` called with what it loaded, before anyone
-    /// can start another load of this key; not when the key was [detached](Self::detach) meanwhile.
+    /// As [`run`](Self::run), and the leader has `store` called with the extra that it loaded, before
+    /// anyone can start another load of this key; not when the key was [detached](Self::detach)
+    /// meanwhile.
     ///
-    /// Who led, and stored, gets its extra back.
-    pub(crate) async fn run_then<X, F>(
+    /// Who led, and stored, gets what `store` returned, and drops it outside of the lock that
+    /// `store` runs under: `store` itself should run no code but ours.
+    pub(crate) async fn run_then<X, R, F>(
         &self,
         key: &K,
         load: impl FnOnce() -> F,
-        store: impl FnOnce(&T, &X),
-    ) -> Result<(T, Option<X>), LoadError<E>>
+        store: impl FnOnce(X) -> R,
+    ) -> Result<(T, Option<R>), LoadError<E>>
     where
         F: Future<Output = Result<(T, X), E>>,
     {
@@ -195,8 +218,8 @@ impl<K: Clone + Eq + Hash, T: Clone, E> Flight<K, T, E> {
         let lead = Lead::start(&seat, turn);
         match AssertUnwindSafe(async { load().await }).catch_unwind().await {
             Ok(Ok((value, extra))) => {
-                let stored = lead.finish(Ok(value.clone()), |value| store(value, &extra));
-                Ok((value, stored.then_some(extra)))
+                let stored = lead.finish(Ok(value.clone()), || store(extra));
+                Ok((value, stored))
             }
             Ok(Err(error)) => {
                 self.counters.add(FAILED, 1);
@@ -213,25 +236,29 @@ impl<K: Clone + Eq + Hash, T: Clone, E> Flight<K, T, E> {
     }
 
     /// What is under way for this key is for those who wait already: its leader will not store, and
-    /// whoever comes later loads anew. Runs `change` before anyone can.
-    pub(crate) fn detach(&self, key: &K, change: impl FnOnce()) {
+    /// whoever comes later loads anew. Runs `change` before anyone can, and returns what it did.
+    pub(crate) fn detach<R>(&self, key: &K, change: impl FnOnce() -> R) -> R {
         let mut shard = self.shard(key);
         shard.detached += 1;
         shard.calls.remove(key);
-        change();
+        change()
     }
 
-    /// A mark to give to [`store_since`](Self::store_since).
-    pub(crate) fn epoch(&self, key: &K) -> u64 {
-        self.shard(key).detached
+    /// Marks to give to [`store_since`](Self::store_since).
+    pub(crate) fn marks(&self) -> Marks {
+        Marks(std::array::from_fn(|index| lock(&self.shards[index]).detached))
     }
 
-    /// Runs `store`, unless a key of this shard has been detached since the mark was taken.
-    pub(crate) fn store_since(&self, key: &K, epoch: u64, store: impl FnOnce()) {
-        let shard = self.shard(key);
-        if shard.detached == epoch {
-            store();
-        }
+    /// Runs `store`, unless a key of this one's shard has been detached since the marks were taken.
+    pub(crate) fn store_since<R>(
+        &self,
+        key: &K,
+        marks: &Marks,
+        store: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let index = self.shard_of(key);
+        let shard = lock(&self.shards[index]);
+        (shard.detached == marks.0[index]).then(store)
     }
 
     /// What has happened so far, and what is under way.
@@ -272,7 +299,11 @@ impl<K: Clone + Eq + Hash, T: Clone, E> Flight<K, T, E> {
 
 impl<K: Eq + Hash, T, E> Flight<K, T, E> {
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, T, E>> {
-        lock(&self.shards[self.hasher.hash_one(key) as usize % SHARDS])
+        lock(&self.shards[self.shard_of(key)])
+    }
+
+    fn shard_of(&self, key: &K) -> usize {
+        self.hasher.hash_one(key) as usize % SHARDS
     }
 }
 
@@ -325,19 +356,20 @@ impl<'a, K: Eq + Hash, T, E> Lead<'a, K, T, E> {
     }
 
     /// Hands the outcome to all who wait, and out of the map, so that the next one who asks looks
-    /// again. Returns whether it was stored.
-    fn finish(mut self, outcome: Result<T, LoadError<E>>, store: impl FnOnce(&T)) -> bool {
+    /// again. Returns what `store` did, unless the key was detached.
+    fn finish<R>(
+        mut self,
+        outcome: Result<T, LoadError<E>>,
+        store: impl FnOnce() -> R,
+    ) -> Option<R> {
         let Seat { flight, key, call } = self.seat;
-        let stored = {
+        let (stored, _removed) = {
             let mut shard = flight.shard(key);
-            let current = shard.calls.get(*key).is_some_and(|joined| self.seat.is_mine(joined));
-            if current {
-                if let Ok(value) = &outcome {
-                    store(value);
-                }
-                shard.calls.remove(*key);
+            if shard.calls.get(*key).is_some_and(|joined| self.seat.is_mine(joined)) {
+                (Some(store()), shard.calls.remove(*key))
+            } else {
+                (None, None)
             }
-            current
         };
         self.ended = true;
         // The permit makes this the only one; it cannot be set yet.
@@ -349,7 +381,7 @@ impl<'a, K: Eq + Hash, T, E> Lead<'a, K, T, E> {
     fn fail(mut self, error: LoadError<E>) {
         match self.seat.flight.on_failure {
             OnFailure::Share => {
-                self.finish(Err(error), |_| ());
+                self.finish(Err(error), || ());
             }
             OnFailure::TakeOver => self.ended = true,
         }

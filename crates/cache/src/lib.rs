@@ -32,6 +32,7 @@
 //! # Features
 //!
 //! - `redis`: the second level in Redis. Off by default; without it there is no network code.
+//! - `redis-tls`: the same over TLS, with rustls. Off by default.
 
 #![forbid(unsafe_code)]
 
@@ -53,6 +54,8 @@ pub use first::{ConfigError, FirstLevel, FirstLevelConfig, FirstLevelStats, TooL
 pub use flight::{Flight, FlightStats, LoadError, OnFailure};
 #[cfg(feature = "redis")]
 pub use redis::{Redis, RedisConfig, RedisConfigError, RedisStats};
+#[cfg(feature = "redis-tls")]
+pub use redis::{RedisIdentity, RedisTls};
 pub use second::{
     GuardConfig, NoSecondLevel, SecondLevel, SecondLevelError, SecondLevelStats, Stored,
 };

@@ -13,7 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{IntoConnectionInfo, Pipeline, Value};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, Value};
 
 use crate::counters::Counters;
 use crate::second::{SecondLevel, SecondLevelError, Stored};
@@ -21,15 +21,20 @@ use crate::second::{SecondLevel, SecondLevelError, Stored};
 mod cluster;
 mod node;
 mod slot;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 use cluster::Cluster;
 use node::Node;
+#[cfg(feature = "redis-tls")]
+pub use tls::{RedisIdentity, RedisTls};
 
 /// How to reach Redis.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// The servers, as `redis://[user:password@]host:port[/database]`. One for a single server; for
-    /// a cluster those that are asked for its layout, of which one that answers is enough.
+    /// The servers, as `redis://[user:password@]host:port[/database]`, or `rediss://` for TLS, with
+    /// the feature `redis-tls`. One for a single server; for a cluster those that are asked for its
+    /// layout, of which one that answers is enough.
     ///
     /// Never printed, as it may hold a password.
     pub servers: Vec<String>,
@@ -48,6 +53,10 @@ pub struct RedisConfig {
     pub node_failures: u32,
     /// In a cluster: for how long. Its keys miss meanwhile. Default 1 s.
     pub node_open: Duration,
+    /// Whom to trust, and what to show, where the address begins with `rediss://`. Default: the
+    /// system's authorities, and nothing.
+    #[cfg(feature = "redis-tls")]
+    pub tls: RedisTls,
 }
 
 /// The configuration does not say where Redis is.
@@ -59,9 +68,15 @@ pub enum RedisConfigError {
     /// There is no address, or more than one for a single server.
     #[error("a single Redis has one address, and a cluster at least one")]
     Count,
-    /// An address is not of the form `redis://host:port`.
+    /// An address is not of the form `redis://host:port`, or it asks for TLS in a build without it.
     #[error("server {0} is no Redis address")]
     Address(usize),
+    /// An address asks for TLS that trusts everyone, which there is not.
+    #[error("server {0} is to be reached over TLS without looking at its certificate")]
+    Insecure(usize),
+    /// What is to be trusted or shown is no PEM, or has no certificate in it.
+    #[error("the certificates or the key for TLS cannot be read")]
+    Certificates,
 }
 
 /// A [`SecondLevel`] in Redis.
@@ -70,8 +85,8 @@ pub enum RedisConfigError {
 /// for each connection; it needs a tokio runtime with I/O and time.
 ///
 /// In a cluster, keys of a server that does not answer miss, while the others are served; a call
-/// fails when no server answers. A key whose slot is being moved at the moment misses, and is not
-/// written.
+/// fails when no server answers. A key whose slot is being moved at the moment is asked of the server
+/// that it is moved to where the other one has it no longer.
 ///
 /// # Examples
 ///
@@ -108,6 +123,8 @@ pub struct RedisStats {
     pub skipped: u64,
     /// Keys that were not where the layout of the cluster says.
     pub moved: u64,
+    /// Keys that were asked of the server that their slot is on its way to.
+    pub asked: u64,
     /// How often the layout of the cluster was read.
     pub layouts: u64,
 }
@@ -118,12 +135,13 @@ enum Servers {
 }
 
 /// What may go wrong with one command of a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Refusal {
     /// Another server has the key.
     Moved,
-    /// The key's slot is on its way to another server.
-    Moving,
+    /// The key's slot is on its way to another server: to this host, which may be empty for the one
+    /// that says so, and port. `None` where it does not say.
+    Moving(Option<(String, u16)>),
     Other,
 }
 
@@ -133,7 +151,8 @@ const FAILURES: usize = 2;
 const SKIPPED: usize = 3;
 const MOVED: usize = 4;
 const LAYOUTS: usize = 5;
-const COUNTERS: usize = 6;
+const ASKED: usize = 6;
+const COUNTERS: usize = 7;
 
 // === impl RedisConfig ===
 
@@ -146,6 +165,21 @@ impl Default for RedisConfig {
             answer_timeout: Duration::from_millis(50),
             node_failures: 5,
             node_open: Duration::from_secs(1),
+            #[cfg(feature = "redis-tls")]
+            tls: RedisTls::default(),
+        }
+    }
+}
+
+impl RedisConfig {
+    fn server(&self, index: usize) -> Result<ConnectionInfo, RedisConfigError> {
+        let info = self.servers[index].as_str().into_connection_info();
+        let info = info.map_err(|_| RedisConfigError::Address(index))?;
+        match info.addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => Err(RedisConfigError::Insecure(index)),
+            #[cfg(feature = "redis-tls")]
+            ConnectionAddr::TcpTls { .. } => self.tls.secure(info),
+            _ => Ok(info),
         }
     }
 }
@@ -160,7 +194,7 @@ impl fmt::Debug for RedisConfig {
             .field("answer_timeout", &self.answer_timeout)
             .field("node_failures", &self.node_failures)
             .field("node_open", &self.node_open)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,9 +207,10 @@ impl Redis {
     ///
     /// There is not exactly one address, or it cannot be read.
     pub fn single(config: RedisConfig) -> Result<Self, RedisConfigError> {
-        let [server] = config.servers.as_slice() else { return Err(RedisConfigError::Count) };
-        let info = server.as_str().into_connection_info();
-        let info = info.map_err(|_| RedisConfigError::Address(0))?;
+        if config.servers.len() != 1 {
+            return Err(RedisConfigError::Count);
+        }
+        let info = config.server(0)?;
         let node = Node::new(info, &config).ok_or(RedisConfigError::Address(0))?;
         Ok(Self { servers: Servers::Single(node, Counters::new()), prefix: config.prefix })
     }
@@ -189,11 +224,9 @@ impl Redis {
         if config.servers.is_empty() {
             return Err(RedisConfigError::Count);
         }
-        let mut seeds = Vec::new();
-        for (index, server) in config.servers.iter().enumerate() {
-            let info = server.as_str().into_connection_info();
-            seeds.push(info.map_err(|_| RedisConfigError::Address(index))?);
-        }
+        let seeds = (0..config.servers.len())
+            .map(|index| config.server(index))
+            .collect::<Result<_, _>>()?;
         let prefix = config.prefix.clone();
         Ok(Self { servers: Servers::Cluster(Cluster::new(seeds, config)), prefix })
     }
@@ -210,6 +243,7 @@ impl Redis {
             failures: counters.sum(FAILURES),
             skipped: counters.sum(SKIPPED),
             moved: counters.sum(MOVED),
+            asked: counters.sum(ASKED),
             layouts: counters.sum(LAYOUTS),
         }
     }
@@ -328,9 +362,16 @@ fn refusal(answer: &Value) -> Option<Refusal> {
     let Value::ServerError(error) = answer else { return None };
     Some(match error.code() {
         "MOVED" => Refusal::Moved,
-        "ASK" | "TRYAGAIN" => Refusal::Moving,
+        "ASK" => Refusal::Moving(error.details().and_then(asked)),
+        "TRYAGAIN" => Refusal::Moving(None),
         _ => Refusal::Other,
     })
+}
+
+/// Reads `slot host:port`.
+fn asked(details: &str) -> Option<(String, u16)> {
+    let (host, port) = details.split_ascii_whitespace().nth(1)?.rsplit_once(':')?;
+    Some((host.to_owned(), port.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -354,6 +395,17 @@ mod tests {
     fn answers_that_do_not_come_out_even_are_none() {
         assert_eq!(by_key::<2>(vec![Value::Nil; 4]).map(|groups| groups.len()), Some(2));
         assert_eq!(by_key::<2>(vec![Value::Nil; 3]), None);
+    }
+
+    #[test]
+    fn where_a_slot_is_on_its_way_to() {
+        let at = |host: &str, port| Some((host.to_owned(), port));
+        assert_eq!(asked("3999 127.0.0.1:6381"), at("127.0.0.1", 6381));
+        assert_eq!(asked("3999 ::1:6381"), at("::1", 6381));
+        assert_eq!(asked("3999 :6381"), at("", 6381));
+        for nothing in ["", "3999", "3999 host", "3999 host:70000", "3999 host:"] {
+            assert_eq!(asked(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -103,6 +103,17 @@ pub enum SecondLevelError {
 pub struct NoSecondLevel;
 
 /// How a second level is kept from slowing anyone.
+///
+/// ```
+/// use std::time::Duration;
+/// use teleflow_cache::{CacheConfig, GuardConfig};
+///
+/// // Nobody waits longer than 20 ms for it, and three failures are enough.
+/// let deadline = Duration::from_millis(20);
+/// let guard = GuardConfig { deadline, failures: 3, ..GuardConfig::default() };
+/// let config = CacheConfig { guard, ..CacheConfig::default() };
+/// assert_eq!(config.guard.open, Duration::from_secs(1));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
     /// How long a call may take, connecting included. Default 100 ms. With zero each call fails.

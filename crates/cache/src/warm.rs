@@ -12,7 +12,7 @@ use crate::first::FirstLevelStats;
 /// When a [`MissWatch`] calls for a warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MissWatchConfig {
-    /// How often it looks. Default 10 s.
+    /// How often it looks. Default 10 s; less than a millisecond counts as one.
     pub interval: Duration,
     /// The part of the lookups since the last look above which it calls, 0 to 1. Default 0.2. With
     /// 1 it never does.
@@ -71,7 +71,7 @@ impl MissWatch {
 
     /// How often to [`observe`](Self::observe).
     pub fn interval(&self) -> Duration {
-        self.config.interval
+        self.config.interval.max(Duration::from_millis(1))
     }
 
     /// Looks at what has happened since the last look and says whether to warm up now.

@@ -15,28 +15,36 @@
 //! are steps on the same word, so one of them is first: either the giver sees the flag and comes to
 //! the lock, or the one who set it sees the units. No order between different words is needed.
 
+mod take;
+mod word;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use thiserror::Error;
 
+pub(crate) use self::take::Take;
+pub(crate) use self::word::MAX_UNITS;
+use self::word::{CLOSED, QUEUED, Word};
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
-
-/// Somebody waits for this part.
-const QUEUED: u64 = 1;
-/// Nothing is given out any more.
-const CLOSED: u64 = 2;
-/// Where the number of free units begins.
-const SHIFT: u32 = 2;
-
-/// The most units that an account can hold.
-pub(crate) const MAX_UNITS: u64 = u64::MAX >> SHIFT;
+use crate::wake::wake_all;
 
 /// Why a [`Semaphore`](crate::Semaphore) or a [`Budget`](crate::Budget) gave nothing.
+///
+/// ```
+/// use teleflow_concurrency::{Denied, Semaphore};
+///
+/// let semaphore = Semaphore::new("uploads", 4);
+/// let most = semaphore.try_acquire(3)?;
+/// assert_eq!(semaphore.try_acquire(2).unwrap_err(), Denied::Full);
+/// assert_eq!(semaphore.try_acquire(5).unwrap_err(), Denied::TooLarge { asked: 5, whole: 4 });
+/// semaphore.close();
+/// assert_eq!(semaphore.try_acquire(1).unwrap_err(), Denied::Closed);
+/// # drop(most);
+/// # Ok::<(), Denied>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Denied {
@@ -83,18 +91,6 @@ pub(crate) struct Taken {
     pub(crate) common: u64,
 }
 
-/// Waits for units. Dropped, it leaves the line and gives back what it was given meanwhile.
-#[must_use = "futures do nothing unless polled"]
-pub(crate) struct Take<'a> {
-    account: &'a Account,
-    share: Option<&'a Share>,
-    units: u64,
-    ticket: Option<u64>,
-}
-
-/// Free units and two flags.
-struct Word(AtomicU64);
-
 struct Line {
     /// The first one is for those without a share; the places of dropped shares are used again.
     lanes: Vec<Lane>,
@@ -108,7 +104,6 @@ struct Line {
 #[derive(Default)]
 struct Lane {
     own: Option<Arc<Word>>,
-    guaranteed: u64,
     waiters: BTreeMap<u64, Waiter>,
     /// Its share was dropped.
     vacant: bool,
@@ -118,7 +113,7 @@ struct Lane {
 
 struct Waiter {
     units: u64,
-    /// Taken when it is woken to hear that it waits in vain.
+    /// Taken when it is woken.
     waker: Option<Waker>,
 }
 
@@ -189,7 +184,7 @@ impl Account {
     fn try_take_shared(&self, share: &Share, units: u64) -> Result<Taken, Denied> {
         loop {
             let seen = share.own.look(units)?;
-            let own = (seen >> SHIFT).min(units);
+            let own = word::units(seen).min(units);
             let common = units - own;
             // The common part first: units of the own part are never taken in vain, so what is
             // guaranteed is there for everyone else meanwhile.
@@ -218,9 +213,8 @@ impl Account {
         }
     }
 
-    /// Sets `guaranteed` units aside, which must be free in the common part.
-    ///
-    /// A waiter who would need more than remains is woken, to find that out.
+    /// Sets `guaranteed` units aside, which must be free in the common part and wanted by nobody: so
+    /// it keeps nobody waiting in vain.
     pub(crate) fn share(&self, guaranteed: u64) -> Result<Share, Denied> {
         let mut line = lock(&self.line);
         if let Err(denied) = self.common.try_take(guaranteed) {
@@ -229,7 +223,7 @@ impl Account {
         let before = self.common_total();
         self.common_total.store(before - guaranteed, Ordering::Relaxed);
         let own = Arc::new(Word::new(guaranteed));
-        let lane = Lane { own: Some(Arc::clone(&own)), guaranteed, ..Lane::default() };
+        let lane = Lane { own: Some(Arc::clone(&own)), ..Lane::default() };
         let index = match line.lanes.iter().position(|lane| lane.vacant) {
             Some(index) => {
                 line.lanes[index] = lane;
@@ -240,15 +234,6 @@ impl Account {
                 line.lanes.len() - 1
             }
         };
-        let mut wakers = Vec::new();
-        let remains = before - guaranteed;
-        for lane in &mut line.lanes {
-            let whole = remains + lane.guaranteed;
-            let hopeless = lane.waiters.values_mut().filter(|waiter| waiter.units > whole);
-            wakers.extend(hopeless.filter_map(|waiter| waiter.waker.take()));
-        }
-        drop(line);
-        wakers.into_iter().for_each(Waker::wake);
         Ok(Share { own, guaranteed, lane: index })
     }
 
@@ -276,11 +261,11 @@ impl Account {
             wakers.extend(lane.waiters.values_mut().filter_map(|waiter| waiter.waker.take()));
         }
         drop(line);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.common.0.load(Ordering::Relaxed) & CLOSED != 0
+        self.common.is_closed()
     }
 
     #[cold]
@@ -289,8 +274,7 @@ impl Account {
         let mut line = lock(&self.line);
         self.serve(&mut line, &mut wakers);
         drop(line);
-        // Outside of the lock: a waker may poll at once.
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Serves everyone whose turn it is, and adjusts the flags.
@@ -360,179 +344,6 @@ impl fmt::Debug for Share {
             .field("guaranteed", &self.guaranteed)
             .field("free", &self.free())
             .finish_non_exhaustive()
-    }
-}
-
-// === impl Take ===
-
-impl Take<'_> {
-    /// Stands in line, and is served at once where others gave back meanwhile.
-    fn enrol(&mut self, waker: Waker) -> Poll<Result<Taken, Denied>> {
-        let mut wakers = Vec::new();
-        let mut line = lock(&self.account.line);
-        if line.closed {
-            return Poll::Ready(Err(Denied::Closed));
-        }
-        let whole = self.account.whole(self.share);
-        if self.units > whole {
-            return Poll::Ready(Err(Denied::TooLarge { asked: self.units, whole }));
-        }
-        let ticket = line.next_ticket;
-        line.next_ticket += 1;
-        self.account.common.raise(QUEUED);
-        if let Some(share) = self.share {
-            share.own.raise(QUEUED);
-        }
-        let lane = &mut line.lanes[self.share.map_or(0, |share| share.lane)];
-        lane.waiters.insert(ticket, Waiter { units: self.units, waker: Some(waker) });
-        self.account.serve(&mut line, &mut wakers);
-        let taken = line.served.remove(&ticket);
-        drop(line);
-        wakers.into_iter().for_each(Waker::wake);
-        match taken {
-            Some(taken) => Poll::Ready(Ok(taken)),
-            None => {
-                self.ticket = Some(ticket);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Asks how it stands with `ticket`.
-    fn ask(&mut self, ticket: u64, waker: &Waker) -> Poll<Result<Taken, Denied>> {
-        // Cloned and dropped outside of the lock: both may run code of the executor.
-        let mut waker = Some(waker.clone());
-        let mut line = lock(&self.account.line);
-        if let Some(taken) = line.served.remove(&ticket) {
-            self.ticket = None;
-            return Poll::Ready(Ok(taken));
-        }
-        let whole = self.account.whole(self.share);
-        let denied = if line.closed {
-            Denied::Closed
-        } else if self.units > whole {
-            Denied::TooLarge { asked: self.units, whole }
-        } else {
-            let lane = &mut line.lanes[self.share.map_or(0, |share| share.lane)];
-            if let Some(waiter) = lane.waiters.get_mut(&ticket) {
-                std::mem::swap(&mut waiter.waker, &mut waker);
-            }
-            drop(line);
-            return Poll::Pending;
-        };
-        drop(line);
-        self.leave();
-        Poll::Ready(Err(denied))
-    }
-
-    /// Leaves the line, if it still stands there.
-    fn leave(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
-        let mut wakers = Vec::new();
-        let mut line = lock(&self.account.line);
-        if let Some(taken) = line.served.remove(&ticket) {
-            drop(line);
-            self.account.give_back(self.share, taken);
-            return;
-        }
-        let lane = &mut line.lanes[self.share.map_or(0, |share| share.lane)];
-        let waiter = lane.waiters.remove(&ticket);
-        // The next may need less.
-        self.account.serve(&mut line, &mut wakers);
-        drop(line);
-        drop(waiter);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl Future for Take<'_> {
-    type Output = Result<Taken, Denied>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(ticket) = self.ticket {
-            return self.ask(ticket, context.waker());
-        }
-        match self.account.try_take(self.share, self.units) {
-            Err(Denied::Full) => self.enrol(context.waker().clone()),
-            done => Poll::Ready(done),
-        }
-    }
-}
-
-impl Drop for Take<'_> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-// === impl Word ===
-
-impl Word {
-    fn new(units: u64) -> Self {
-        Self(AtomicU64::new(units << SHIFT))
-    }
-
-    fn free(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) >> SHIFT
-    }
-
-    /// The word, if somebody may take `units` in passing.
-    #[inline]
-    fn look(&self, units: u64) -> Result<u64, Denied> {
-        let seen = self.0.load(Ordering::Relaxed);
-        if seen & CLOSED != 0 {
-            return Err(Denied::Closed);
-        }
-        if seen & QUEUED != 0 && units > 0 {
-            return Err(Denied::Full);
-        }
-        Ok(seen)
-    }
-
-    /// Takes `units` if they are free and nobody waits.
-    #[inline]
-    fn try_take(&self, units: u64) -> Result<(), Denied> {
-        loop {
-            let seen = self.look(units)?;
-            if seen >> SHIFT < units {
-                return Err(Denied::Full);
-            }
-            if units == 0 || self.swap_down(seen, units) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes `units` if the word is still as `seen`, where they are free.
-    ///
-    /// Acquires: what others did before they gave these units back comes before what the taker
-    /// does with them.
-    #[inline]
-    fn swap_down(&self, seen: u64, units: u64) -> bool {
-        self.0
-            .compare_exchange(seen, seen - (units << SHIFT), Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    /// Takes `units` that are known to be free. Acquires as well.
-    fn sub(&self, units: u64) {
-        if units > 0 {
-            self.0.fetch_sub(units << SHIFT, Ordering::Acquire);
-        }
-    }
-
-    /// Puts `units` in, and tells whether somebody waits.
-    #[inline]
-    fn put(&self, units: u64) -> bool {
-        self.0.fetch_add(units << SHIFT, Ordering::Release) & QUEUED != 0
-    }
-
-    fn raise(&self, flag: u64) {
-        self.0.fetch_or(flag, Ordering::Relaxed);
-    }
-
-    fn lower(&self, flag: u64) {
-        self.0.fetch_and(!flag, Ordering::Relaxed);
     }
 }
 

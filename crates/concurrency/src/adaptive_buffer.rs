@@ -1,21 +1,35 @@
 //! A bounded queue between tasks that finds its own size.
 
-use std::collections::{BTreeMap, VecDeque};
+mod state;
+mod turn;
+
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until};
 
+use self::state::{Line, Side, State};
+use self::turn::Turn;
 use crate::sync::{Mutex, MutexGuard, lock};
+use crate::wake::wake_all;
 
 /// Calls that do not wait read the clock once in so many.
 const CALLS_A_LOOK: u32 = 64;
 
 /// How large an [`AdaptiveBuffer`] may be, and how often it asks itself.
+///
+/// ```
+/// use teleflow_concurrency::{AdaptiveBuffer, AdaptiveBufferConfig, AdaptiveBufferConfigError};
+///
+/// let config = AdaptiveBufferConfig { min: 64, max: 8, ..Default::default() };
+/// let error = AdaptiveBuffer::<u32>::new(config).unwrap_err();
+/// assert_eq!(error, AdaptiveBufferConfigError::Sizes);
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdaptiveBufferConfig {
     /// Items it has room for at least, and at first: 64.
@@ -125,45 +139,6 @@ pub struct AdaptiveBufferStats {
     pub shrunk: u64,
 }
 
-struct State<T> {
-    items: VecDeque<T>,
-    capacity: usize,
-    closed: bool,
-    /// Those who wait for room; what was promised to one is a free place.
-    senders: Line,
-    /// Those who wait for an item; what was promised to one is an item inside.
-    receivers: Line,
-    next_look: Option<Instant>,
-    calls: u32,
-    sent: u64,
-    received: u64,
-    refused: u64,
-    grown: u64,
-    shrunk: u64,
-}
-
-/// Who waits, and who was promised what he waited for and has not fetched it.
-#[derive(Default)]
-struct Line {
-    waiting: BTreeMap<u64, Waker>,
-    /// Tickets that left `waiting` by a promise.
-    promised: usize,
-    next: u64,
-}
-
-/// A wait for room or for an item. Dropped, it leaves the line and passes on what it was promised.
-struct Turn<'a, T> {
-    buffer: &'a AdaptiveBuffer<T>,
-    side: Side,
-    ticket: Option<u64>,
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Sender,
-    Receiver,
-}
-
 // === impl AdaptiveBufferConfig ===
 
 impl Default for AdaptiveBufferConfig {
@@ -176,6 +151,12 @@ impl Default for AdaptiveBufferConfig {
 
 impl<T> SendError<T> {
     /// The item.
+    ///
+    /// ```
+    /// use teleflow_concurrency::SendError;
+    ///
+    /// assert_eq!(SendError::Full("item").into_item(), "item");
+    /// ```
     pub fn into_item(self) -> T {
         match self {
             Self::Full(item) | Self::Closed(item) => item,
@@ -324,16 +305,33 @@ impl<T> AdaptiveBuffer<T> {
         let mut wakers: Vec<_> = std::mem::take(&mut state.senders.waiting).into_values().collect();
         wakers.extend(std::mem::take(&mut state.receivers.waiting).into_values());
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Looks how full it is and adjusts its size, if its time has come: the first look after the
     /// interval counts from the first call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use teleflow_concurrency::{AdaptiveBuffer, AdaptiveBufferConfig, Resized};
+    /// use tokio::time::Instant;
+    ///
+    /// let buffer = AdaptiveBuffer::new(AdaptiveBufferConfig { min: 4, ..Default::default() })?;
+    /// let start = Instant::now();
+    /// assert_eq!(buffer.look(start), None, "the interval begins");
+    /// for item in 0..4 {
+    ///     buffer.try_send(item)?;
+    /// }
+    /// let later = start + Duration::from_secs(5);
+    /// assert_eq!(buffer.look(later), Some(Resized::Grown { from: 4, to: 8 }));
+    /// assert_eq!(buffer.stats().utilisation, 0.5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn look(&self, now: Instant) -> Option<Resized> {
         let mut state = self.lock();
         let (resized, wakers) = self.look_if_due(&mut state, now)?;
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         resized
     }
 
@@ -474,137 +472,7 @@ fn decide(len: usize, capacity: usize, min: usize, max: usize) -> usize {
     }
 }
 
-/// Outside of the lock: a waker may poll at once.
 fn wake(waker: Option<Waker>, looked: Option<(Option<Resized>, Vec<Waker>)>) {
     let more = looked.map(|(_, wakers)| wakers).unwrap_or_default();
-    waker.into_iter().chain(more).for_each(Waker::wake);
-}
-
-// === impl State ===
-
-impl<T> State<T> {
-    /// Free places that were promised to nobody.
-    fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.items.len() + self.senders.promised)
-    }
-
-    /// Items that were promised to nobody.
-    fn spare(&self) -> usize {
-        self.items.len().saturating_sub(self.receivers.promised)
-    }
-
-    /// Puts an item in, and promises it to the first who waits.
-    fn put(&mut self, item: T) -> Option<Waker> {
-        self.items.push_back(item);
-        self.sent += 1;
-        self.receivers.promise()
-    }
-
-    /// Takes an item out, and promises its place to the first who waits.
-    fn take(&mut self) -> Option<(T, Option<Waker>)> {
-        let item = self.items.pop_front()?;
-        self.received += 1;
-        let waker = if self.room() > 0 { self.senders.promise() } else { None };
-        Some((item, waker))
-    }
-
-    fn line(&mut self, side: Side) -> &mut Line {
-        match side {
-            Side::Sender => &mut self.senders,
-            Side::Receiver => &mut self.receivers,
-        }
-    }
-
-    fn is_there_any(&self, side: Side) -> bool {
-        match side {
-            Side::Sender => self.room() > 0,
-            Side::Receiver => self.spare() > 0,
-        }
-    }
-}
-
-// === impl Line ===
-
-impl Line {
-    fn promise(&mut self) -> Option<Waker> {
-        let (_, waker) = self.waiting.pop_first()?;
-        self.promised += 1;
-        Some(waker)
-    }
-}
-
-// === impl Turn ===
-
-impl<T> Turn<'_, T> {
-    /// Ends the wait: the caller, who holds the lock, takes what was promised. Tells whether
-    /// something was.
-    fn redeem(&mut self, state: &mut State<T>) -> bool {
-        let Some(ticket) = self.ticket.take() else { return true };
-        if state.closed {
-            return false;
-        }
-        let line = state.line(self.side);
-        if line.waiting.remove(&ticket).is_some() {
-            return false;
-        }
-        line.promised -= 1;
-        true
-    }
-}
-
-impl<T> Future for Turn<'_, T> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut waker = Some(context.waker().clone());
-        let side = self.side;
-        let mut state = self.buffer.lock();
-        if state.closed {
-            return Poll::Ready(());
-        }
-        match self.ticket {
-            Some(ticket) => match state.line(side).waiting.get_mut(&ticket) {
-                None => return Poll::Ready(()),
-                Some(old) => {
-                    if let Some(new) = waker.take() {
-                        waker = Some(std::mem::replace(old, new));
-                    }
-                }
-            },
-            None => {
-                let any = state.is_there_any(side);
-                let line = state.line(side);
-                let ticket = line.next;
-                line.next += 1;
-                self.ticket = Some(ticket);
-                if any {
-                    // Promised at once, so that it stays there until it is redeemed.
-                    line.promised += 1;
-                    return Poll::Ready(());
-                }
-                line.waiting.extend(waker.take().map(|waker| (ticket, waker)));
-            }
-        }
-        drop(state);
-        // Here and not under the lock: the old waker may run code of the executor.
-        drop(waker);
-        Poll::Pending
-    }
-}
-
-impl<T> Drop for Turn<'_, T> {
-    fn drop(&mut self) {
-        if self.ticket.is_none() {
-            return;
-        }
-        let buffer = self.buffer;
-        let mut state = buffer.lock();
-        let mut waker = None;
-        if self.redeem(&mut state) && state.is_there_any(self.side) {
-            // What was promised goes to the next.
-            waker = state.line(self.side).promise();
-        }
-        drop(state);
-        wake(waker, None);
-    }
+    wake_all(waker.into_iter().chain(more));
 }

@@ -9,79 +9,24 @@
 //! that all threads share, a success in one of the thread's own: failures are few, and successes
 //! only matter beside them.
 
+mod call;
+mod config;
+mod state;
 mod window;
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
-use std::num::NonZeroU16;
 use std::sync::atomic::AtomicU64 as Counter;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+pub use self::call::Call;
+pub use self::config::{BreakerConfig, BreakerConfigError, FailureRate, Unfinished};
+use self::state::{CLOSED, HALF_OPEN, OPEN, REST_MAX, State};
 use self::window::{Failures, Successes, Window};
 use crate::sharded::Sharded;
 use crate::sync::{AtomicU64, Ordering};
-
-/// When a [`Breaker`] opens and how it closes again.
-#[derive(Clone, Debug)]
-pub struct BreakerConfig {
-    /// So many failures within [`window`](Self::window) open it: 5. `None`: their number alone does
-    /// not.
-    pub failures: Option<u32>,
-    /// Such a share of failures within [`window`](Self::window) opens it: half, of 20 calls at
-    /// least. `None`: their share alone does not.
-    pub failure_rate: Option<FailureRate>,
-    /// How far back outcomes count: 10 s, at least 10 ms. Kept in eighths: what is older than seven
-    /// eighths of it may be forgotten.
-    pub window: Duration,
-    /// How long it refuses everything: 30 s. Counted in whole milliseconds, rounded up.
-    pub open_for: Duration,
-    /// How many calls at a time may try whether things are well again: 1.
-    pub probes: NonZeroU16,
-    /// So many probes that succeed, of the same half-open time, close it: 1. One that fails opens it
-    /// again.
-    pub successes: NonZeroU16,
-    /// What a call counts as whose outcome was never told: a failure.
-    pub unfinished: Unfinished,
-}
-
-/// A share of failures that opens a [`Breaker`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FailureRate {
-    /// Failures among the calls, above 0 and at most 1.
-    pub share: f64,
-    /// With fewer calls than that in the window, the share says nothing.
-    pub min_calls: u32,
-}
-
-/// What a [`Call`] counts as that was dropped without an outcome: its future was cancelled, or it
-/// panicked.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Unfinished {
-    /// A failure at the time at which the call was admitted. The safe choice where a caller gives up
-    /// because the other side hangs.
-    #[default]
-    Failure,
-    /// Nothing: a probe's place becomes free.
-    Ignore,
-}
-
-/// A configuration that makes no sense.
-#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-#[non_exhaustive]
-pub enum BreakerConfigError {
-    /// A threshold of no failures would open it before anything fails.
-    #[error("a threshold of zero failures")]
-    NoFailures,
-    /// The share is not above 0 and at most 1.
-    #[error("the failure rate is not above 0 and at most 1")]
-    Rate,
-    /// The window is shorter than 10 ms or longer than a year.
-    #[error("the window is shorter than 10 ms or longer than a year")]
-    Window,
-}
 
 /// Stops calls to something that fails, and tries carefully whether it works again.
 ///
@@ -120,6 +65,18 @@ pub struct Breaker {
 /// A moment, as a [`Breaker`] is told it: an [`Instant`], or, where each nanosecond counts, the
 /// [`Duration`] since a moment of the caller's choice. One breaker must be told all its moments in
 /// the same way.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use teleflow_concurrency::{Breaker, BreakerConfig};
+///
+/// let breaker = Breaker::new(BreakerConfig::default())?;
+/// let start = Instant::now();
+/// // A caller who has the time already, as a number, spares the conversion.
+/// let now: Duration = start.elapsed();
+/// breaker.check(now)?.success(now);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait BreakerTime: Copy {
     /// Nanoseconds since `base`, or since the caller's own; zero for what comes before it.
     fn since(self, base: Instant) -> u64;
@@ -156,15 +113,6 @@ pub enum CallError<E> {
     Failed(E),
 }
 
-/// A call that was admitted, until its outcome is told.
-#[must_use = "dropped, it counts as Unfinished says"]
-pub struct Call<'a> {
-    breaker: &'a Breaker,
-    word: State,
-    /// When it was admitted, in nanoseconds.
-    at: u64,
-}
-
 /// What a [`Breaker`] did so far.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct BreakerStats {
@@ -182,37 +130,6 @@ pub struct BreakerStats {
     pub opened: u64,
     /// How often it closed.
     pub closed: u64,
-}
-
-/// The word, from the low end: kind (2 bits), era (22 bits), the rest (40 bits).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct State(u64);
-
-const CLOSED: u64 = 0;
-const OPEN: u64 = 1;
-const HALF_OPEN: u64 = 2;
-
-const ERA_SHIFT: u32 = 2;
-/// An era takes a millisecond at least where it is open, so an outcome would have to be an hour
-/// late, to the very era, to be taken for a present one.
-const ERA_MASK: u64 = (1 << 22) - 1;
-const REST_SHIFT: u32 = 24;
-const REST_MAX: u64 = (1 << 40) - 1;
-
-// === impl BreakerConfig ===
-
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        Self {
-            failures: Some(5),
-            failure_rate: Some(FailureRate { share: 0.5, min_calls: 20 }),
-            window: Duration::from_secs(10),
-            open_for: Duration::from_secs(30),
-            probes: NonZeroU16::MIN,
-            successes: NonZeroU16::MIN,
-            unfinished: Unfinished::Failure,
-        }
-    }
 }
 
 // === impl BreakerTime ===
@@ -317,6 +234,19 @@ impl Breaker {
     /// # Cancel safety
     ///
     /// Dropped, or in a panic of `future`, the call counts as [`BreakerConfig::unfinished`] says.
+    ///
+    /// ```
+    /// use teleflow_concurrency::{Breaker, BreakerConfig, CallError};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+    /// let breaker = Breaker::new(BreakerConfig { failures: Some(1), ..BreakerConfig::default() })?;
+    /// let fails = || async { Err::<(), _>("connection reset") };
+    /// assert_eq!(breaker.call(fails()).await, Err(CallError::Failed("connection reset")));
+    /// assert!(matches!(breaker.call(fails()).await, Err(CallError::Refused(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn call<T, E>(
         &self,
         future: impl Future<Output = Result<T, E>>,
@@ -422,100 +352,5 @@ impl fmt::Debug for Breaker {
             .field("state", &self.state())
             .field("config", &self.config)
             .finish_non_exhaustive()
-    }
-}
-
-// === impl Call ===
-
-impl Call<'_> {
-    /// Whether it is one of those that decide if the breaker closes.
-    pub fn is_probe(&self) -> bool {
-        self.word.kind() == HALF_OPEN
-    }
-
-    /// It went well.
-    #[inline]
-    pub fn success(self, now: impl BreakerTime) {
-        if self.word.kind() == CLOSED {
-            let breaker = self.breaker;
-            breaker.successes.add(breaker.window.at(self.word.era(), now.since(breaker.base)));
-        } else {
-            let enough = self.breaker.config.successes.get();
-            self.breaker.settle(self.word, |seen| {
-                let well = seen.well().saturating_add(1);
-                if well >= enough {
-                    State::new(CLOSED, seen.era() + 1, 0)
-                } else {
-                    State::half_open(seen.era(), seen.out() - 1, well)
-                }
-            });
-        }
-        mem::forget(self);
-    }
-
-    /// It failed.
-    pub fn failure(self, now: impl BreakerTime) {
-        self.fail(now.since(self.breaker.base));
-        mem::forget(self);
-    }
-
-    fn fail(&self, now: u64) {
-        if self.is_probe() {
-            self.breaker.settle(self.word, |seen| self.breaker.open(seen, now));
-        } else {
-            self.breaker.failed(self.word, now);
-        }
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        match self.breaker.config.unfinished {
-            Unfinished::Failure => self.fail(self.at),
-            Unfinished::Ignore if self.is_probe() => self.breaker.settle(self.word, |seen| {
-                State::half_open(seen.era(), seen.out() - 1, seen.well())
-            }),
-            Unfinished::Ignore => {}
-        }
-    }
-}
-
-impl fmt::Debug for Call<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("is_probe", &self.is_probe()).finish_non_exhaustive()
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn new(kind: u64, era: u64, rest: u64) -> Self {
-        Self(kind | (era & ERA_MASK) << ERA_SHIFT | rest << REST_SHIFT)
-    }
-
-    fn half_open(era: u64, out: u16, well: u16) -> Self {
-        Self::new(HALF_OPEN, era, u64::from(out) << 16 | u64::from(well))
-    }
-
-    fn kind(self) -> u64 {
-        self.0 & 3
-    }
-
-    fn era(self) -> u64 {
-        self.0 >> ERA_SHIFT & ERA_MASK
-    }
-
-    fn rest(self) -> u64 {
-        self.0 >> REST_SHIFT
-    }
-
-    /// Probes that are out.
-    fn out(self) -> u16 {
-        (self.rest() >> 16) as u16
-    }
-
-    /// Probes that came back well.
-    fn well(self) -> u16 {
-        self.rest() as u16
     }
 }

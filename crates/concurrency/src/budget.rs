@@ -103,8 +103,7 @@ impl Budget {
     /// Sets `guaranteed` bytes aside for a child. They must be free in the common part now, and go
     /// back to it when the child, all its clones and permits are gone.
     ///
-    /// A child's child is its sibling: its bytes come out of the common part too. Who waits for more
-    /// than can still be had afterwards hears [`Denied::TooLarge`].
+    /// A child's child is its sibling: its bytes come out of the common part too.
     ///
     /// # Errors
     ///
@@ -157,8 +156,8 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// [`Denied::TooLarge`] for more than there are altogether: at once, or when a new child made it
-    /// so. [`Denied::Closed`], also in the middle of the wait.
+    /// [`Denied::TooLarge`] for more than there are altogether, at once. [`Denied::Closed`], also in
+    /// the middle of the wait.
     ///
     /// # Cancel safety
     ///
@@ -180,6 +179,23 @@ impl Budget {
     /// # Panics
     ///
     /// When it must wait outside of a tokio runtime that has time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use teleflow_concurrency::{Budget, Denied};
+    /// use tokio::time::Instant;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+    /// let budget = Budget::new("memory", 100);
+    /// let all = budget.take(100).await?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(budget.take_until(1, deadline).await.unwrap_err(), Denied::TimedOut);
+    /// drop(all);
+    /// assert_eq!(budget.take_until(1, deadline).await?.bytes(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn take_until(&self, bytes: u64, deadline: Instant) -> Result<Permit, Denied> {
         self.take_by(bytes, Some(deadline)).await
     }

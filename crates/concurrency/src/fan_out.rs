@@ -154,6 +154,19 @@ impl FanOut {
     /// # Cancel safety
     ///
     /// As [`run`](Self::run).
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use teleflow_concurrency::{FanOut, Order};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let fan_out = FanOut::new(NonZeroUsize::new(2).unwrap(), Order::Input);
+    /// let jobs = (1..=4u32).map(|n| async move { if n % 2 == 0 { Ok(n) } else { Err(n) } });
+    /// let errors = fan_out.run_all(jobs).await.unwrap_err();
+    /// assert_eq!(errors.0, [1, 3]);
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn run_all<I, T, E>(self, jobs: I) -> Result<Vec<T>, Errors<E>>
     where
         I: IntoIterator<
@@ -206,8 +219,12 @@ impl FanOut {
                     }
                 }
                 Ok(Err(panic)) => resume_unwind(panic),
-                // Aborted, as the run is over.
-                Err(_) => {}
+                // Else aborted, as the run is over.
+                Err(error) => {
+                    if let Ok(panic) = error.try_into_panic() {
+                        resume_unwind(panic);
+                    }
+                }
             }
         }
         all

@@ -123,6 +123,21 @@ impl TaskMonitor {
     }
 
     /// The future, counted until it ends or is dropped.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use teleflow_concurrency::TaskMonitor;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let monitor = TaskMonitor::new(Duration::from_secs(60), 100);
+    /// let task = tokio::spawn(monitor.watch("session", std::future::pending::<()>()));
+    /// assert_eq!(monitor.stats().live["session"], 1);
+    /// task.abort();
+    /// assert!(task.await.is_err());
+    /// assert_eq!(monitor.stats().live.get("session").copied().unwrap_or(0), 0);
+    /// # });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn watch<F: Future>(
         &self,

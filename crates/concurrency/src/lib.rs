@@ -23,6 +23,7 @@ mod sharded;
 mod shutdown;
 mod stages;
 mod sync;
+mod wake;
 mod worker_pool;
 
 pub use self::account::Denied;

@@ -5,6 +5,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Between how many workers a pool moves, and how long one is idle before it may go.
+///
+/// ```
+/// use std::time::Duration;
+/// use teleflow_concurrency::{Scale, ScaleLimits, ScaleSample};
+/// use tokio::time::Instant;
+///
+/// let limits = ScaleLimits { min: 2, max: 8, idle_after: Duration::from_secs(30) };
+/// let now = Instant::now();
+/// let busy = ScaleSample { workers: 2, active: 2, queued: 100, idle_since: None };
+/// assert_eq!(limits.decide(now, &busy), Scale::Grow);
+/// let idle = ScaleSample { workers: 3, active: 0, queued: 0, idle_since: Some(now) };
+/// assert_eq!(limits.decide(now + Duration::from_secs(30), &idle), Scale::Shrink);
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ScaleLimits {
     /// Never fewer, once started.

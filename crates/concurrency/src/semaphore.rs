@@ -165,6 +165,21 @@ impl Semaphore {
     /// # Panics
     ///
     /// When it must wait outside of a tokio runtime that has time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use teleflow_concurrency::{Denied, Semaphore};
+    /// use tokio::time::Instant;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+    /// let semaphore = Semaphore::new("connections", 1);
+    /// let _held = semaphore.acquire(1).await?;
+    /// let deadline = Instant::now() + Duration::from_millis(10);
+    /// assert_eq!(semaphore.acquire_until(1, deadline).await.unwrap_err(), Denied::TimedOut);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn acquire_until(
         &self,
         n: u64,
@@ -206,6 +221,18 @@ impl Semaphore {
     ///
     /// Dropped before its turn, it loses the place in line. Dropped later, it drops `future` and
     /// then gives the permits back. A panic of `future` gives them back too.
+    ///
+    /// ```
+    /// use teleflow_concurrency::Semaphore;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+    /// let semaphore = Semaphore::new("connections", 1);
+    /// let free_inside = semaphore.with_permits(1, async { semaphore.available() }).await?;
+    /// assert_eq!((free_inside, semaphore.available()), (0, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub async fn with_permits<F: Future>(&self, n: u64, future: F) -> Result<F::Output, Denied> {
         let _permits = self.acquire(n).await?;
         #[cfg(feature = "tracing")]

@@ -1,12 +1,15 @@
 //! Typed stages in a row, each with a bounded queue in front of it.
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use futures_util::FutureExt as _;
 use futures_util::stream::{self, Stream, StreamExt as _};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -171,7 +174,12 @@ impl<In: Send + 'static, Out: Send + 'static> Stages<In, Out> {
             let cancel = tasks.cancel.clone();
             tasks.set.spawn(async move {
                 let run = run(config, &counters, items, work, output);
-                cancel.run_until_cancelled(run).await.unwrap_or(Ok(()))
+                // The closure itself runs in here, and so may panic in here.
+                let run = AssertUnwindSafe(cancel.run_until_cancelled(run)).catch_unwind();
+                match run.await {
+                    Ok(ended) => ended.unwrap_or(Ok(())),
+                    Err(panic) => Err(StagePanicked::new(config.name, &*panic)),
+                }
             });
             before(sender, tasks)
         };
@@ -241,7 +249,15 @@ where
 fn panicked(stage: &'static str, error: JoinError) -> Result<(), StagePanicked> {
     // Else the runtime ended, and this task with it.
     let Ok(panic) = error.try_into_panic() else { return Ok(()) };
-    Err(StagePanicked { stage, said: panic::text(&*panic) })
+    Err(StagePanicked::new(stage, &*panic))
+}
+
+// === impl StagePanicked ===
+
+impl StagePanicked {
+    fn new(stage: &'static str, panic: &(dyn Any + Send)) -> Self {
+        Self { stage, said: panic::text(panic) }
+    }
 }
 
 // === impl Running ===

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::thread;
-use teleflow_concurrency::{Breaker, BreakerConfig, BreakerState, Budget, Semaphore};
+use teleflow_concurrency::{Breaker, BreakerConfig, BreakerState, Budget, FailureRate, Semaphore};
 
 /// What the one permit guards. Loom fails where two accesses are not ordered.
 struct Guarded {
@@ -82,6 +82,24 @@ fn two_that_wait_for_one_permit_both_get_it() {
         assert_eq!(guarded.semaphore.available(), 1);
         assert_eq!(guarded.semaphore.stats().waiting, 0);
     });
+}
+
+#[test]
+fn three_that_wait_for_one_permit_or_for_two_all_get_it() {
+    for permits in [1, 2] {
+        loom::model(move || {
+            let semaphore = Arc::new(Semaphore::new("s", permits));
+            let threads: Vec<_> = (0..2)
+                .map(|_| {
+                    let semaphore = Arc::clone(&semaphore);
+                    thread::spawn(move || drop(block_on(semaphore.acquire(1)).unwrap()))
+                })
+                .collect();
+            drop(block_on(semaphore.acquire(permits)).unwrap());
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_eq!((semaphore.available(), semaphore.stats().waiting), (permits, 0));
+        });
+    }
 }
 
 #[test]
@@ -164,6 +182,78 @@ fn of_two_failures_in_different_parts_of_the_window_one_opens_it() {
         thread.join().unwrap();
         assert_eq!(breaker.state(), BreakerState::Open);
         assert_eq!(breaker.stats().opened, 1);
+    });
+}
+
+/// One that opens by the share of failures alone: all of `calls`.
+fn breaker_by_rate(calls: u32) -> Arc<Breaker> {
+    let config = BreakerConfig {
+        failures: None,
+        failure_rate: Some(FailureRate { share: 1.0, min_calls: calls }),
+        ..BreakerConfig::default()
+    };
+    Arc::new(Breaker::new(config).unwrap())
+}
+
+fn check_rate(threads: u32, seconds_apart: u64) {
+    loom::model(move || {
+        let (breaker, now) = (breaker_by_rate(threads), Instant::now());
+        let fail = move |breaker: &Breaker, number: u32| {
+            let now = now + Duration::from_secs(seconds_apart) * number;
+            if let Ok(call) = breaker.check(now) {
+                call.failure(now);
+            }
+        };
+        let others: Vec<_> = (1..threads)
+            .map(|number| {
+                let breaker = Arc::clone(&breaker);
+                thread::spawn(move || fail(&breaker, number))
+            })
+            .collect();
+        fail(&breaker, 0);
+        others.into_iter().for_each(|thread| thread.join().unwrap());
+        // The one that was counted last saw the others, and nobody opened it twice.
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!((breaker.stats().failures, breaker.stats().opened), (u64::from(threads), 1));
+    });
+}
+
+#[test]
+fn of_two_failures_that_make_the_rate_one_opens_it() {
+    check_rate(2, 0);
+}
+
+#[test]
+fn of_two_failures_in_different_parts_that_make_the_rate_one_opens_it() {
+    check_rate(2, 3);
+}
+
+#[test]
+fn of_three_failures_that_make_the_rate_one_opens_it() {
+    check_rate(3, 0);
+}
+
+#[test]
+fn a_success_beside_a_failure_counts_for_the_rate_or_comes_after_it() {
+    loom::model(|| {
+        let config = BreakerConfig {
+            failures: None,
+            failure_rate: Some(FailureRate { share: 0.5, min_calls: 2 }),
+            ..BreakerConfig::default()
+        };
+        let (breaker, now) = (Arc::new(Breaker::new(config).unwrap()), Instant::now());
+        let other = Arc::clone(&breaker);
+        let thread = thread::spawn(move || other.check(now).unwrap().success(now));
+        breaker.check(now).unwrap().failure(now);
+        thread.join().unwrap();
+        // One of two is half; a failure alone is no two calls.
+        let stats = breaker.stats();
+        assert_eq!((stats.successes, stats.failures), (1, 1));
+        assert_eq!(stats.opened, u64::from(stats.state == BreakerState::Open));
+        if stats.state == BreakerState::Closed {
+            breaker.check(now).unwrap().failure(now);
+            assert_eq!(breaker.state(), BreakerState::Open);
+        }
     });
 }
 

@@ -140,12 +140,16 @@ impl Status {
         out
     }
 
-    /// Reads a status, as far as it can be read: peers may send anything.
+    /// Reads a status, as far as it can be read: peers may send anything. A failure whose code is
+    /// missing, or that of success, is [`Code::Unknown`].
     pub fn decode(message: &[u8]) -> Self {
         let mut status = Self::new(Code::Unknown, "");
         for field in wire::fields(message) {
             match (field.number, field.value) {
-                (1, Value::Varint(code)) => status.code = Code::from_number(code as i32),
+                (1, Value::Varint(code)) => {
+                    let code = Code::from_number(code as i32);
+                    status.code = if code == Code::Ok { Code::Unknown } else { code };
+                }
                 (2, Value::Len(message)) => status.message = text(message).to_owned(),
                 (3, Value::Len(any)) => status.retry_delay = retry_info(any).or(status.retry_delay),
                 _ => {}

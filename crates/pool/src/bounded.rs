@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use crate::stats::Stats;
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{Mutex, MutexGuard, let_go, lock, wake};
 
 /// Why a lease always has its object: only its end takes it out.
 const HELD: &str = "the object is there until the lease ends";
@@ -230,8 +230,9 @@ impl<T> Bounded<T> {
             let idle = state.take_idle();
             (mem::take(&mut state.waiting), idle)
         };
+        // Before the objects, whose drop may panic.
+        waiting.into_iter().for_each(|waiting| wake(waiting.waker));
         drop(idle);
-        waiting.into_iter().for_each(|waiting| waiting.waker.wake());
     }
 
     /// Drops the idle objects and says how many those were.
@@ -315,7 +316,7 @@ impl<T> Shared<T> {
         };
         // Both run code of others, so neither under the lock.
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
         drop(left);
     }
@@ -371,12 +372,17 @@ impl<T> Future for Turn<'_, T> {
                     self.number = Some(turn);
                     Poll::Pending
                 }
-                taken => Poll::Ready(taken),
+                taken => {
+                    drop(state);
+                    let_go(waker);
+                    Poll::Ready(taken)
+                }
             };
         };
         if let Some(grant) = state.granted.remove(&turn) {
             drop(state);
             self.number = None;
+            let_go(waker);
             return Poll::Ready(Ok(grant));
         }
         if state.closed {

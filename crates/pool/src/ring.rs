@@ -52,6 +52,15 @@ impl ByteRing {
     }
 
     /// The free bytes, to be written from the front; what is in them has no meaning.
+    ///
+    /// ```
+    /// let mut ring = teleflow_pool::ring::ByteRing::new(4);
+    /// ring.write(b"abc");
+    /// ring.consume(2);
+    /// // One byte up to the end, and two more from the beginning.
+    /// let (first, second) = ring.free();
+    /// assert_eq!((first.len(), second.len()), (1, 2));
+    /// ```
     pub fn free(&mut self) -> (&mut [u8], &mut [u8]) {
         let (start, len, capacity) = (self.start, self.len, self.capacity());
         let end = start + len;
@@ -67,12 +76,27 @@ impl ByteRing {
     /// # Panics
     ///
     /// With more than are free.
+    ///
+    /// ```
+    /// let mut ring = teleflow_pool::ring::ByteRing::new(4);
+    /// ring.free().0[..2].copy_from_slice(b"hi");
+    /// ring.commit(2);
+    /// assert_eq!((ring.len(), ring.is_empty(), ring.capacity()), (2, false, 4));
+    /// ```
     pub fn commit(&mut self, count: usize) {
         assert!(count <= self.capacity() - self.len, "committed more than is free");
         self.len += count;
     }
 
     /// The bytes that are in it, oldest first.
+    ///
+    /// ```
+    /// let mut ring = teleflow_pool::ring::ByteRing::new(4);
+    /// ring.write(b"abcd");
+    /// ring.consume(3);
+    /// ring.write(b"ef");
+    /// assert_eq!(ring.filled(), (&b"d"[..], &b"ef"[..]));
+    /// ```
     pub fn filled(&self) -> (&[u8], &[u8]) {
         let end = self.start + self.len;
         match end.checked_sub(self.capacity()) {
@@ -86,6 +110,13 @@ impl ByteRing {
     /// # Panics
     ///
     /// With more than are filled.
+    ///
+    /// ```
+    /// let mut ring = teleflow_pool::ring::ByteRing::new(4);
+    /// ring.write(b"abc");
+    /// ring.consume(2);
+    /// assert_eq!(ring.filled().0, b"c");
+    /// ```
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.len, "consumed more than is filled");
         self.len -= count;
@@ -96,6 +127,12 @@ impl ByteRing {
     }
 
     /// Copies in what there is room for, and says how much that was.
+    ///
+    /// ```
+    /// let mut ring = teleflow_pool::ring::ByteRing::new(4);
+    /// assert_eq!(ring.write(b"abcdef"), 4);
+    /// assert_eq!(ring.write(b"ef"), 0);
+    /// ```
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let (first, second) = self.free();
         let written = fill(first, second, bytes);
@@ -104,6 +141,14 @@ impl ByteRing {
     }
 
     /// Copies out what there is, and says how much that was.
+    ///
+    /// ```
+    /// let mut ring = teleflow_pool::ring::ByteRing::new(4);
+    /// ring.write(b"abc");
+    /// let mut into = [0; 8];
+    /// assert_eq!(ring.read(&mut into), 3);
+    /// assert_eq!(&into[..3], b"abc");
+    /// ```
     pub fn read(&mut self, into: &mut [u8]) -> usize {
         let (first, second) = self.filled();
         let read = drain(first, second, into);

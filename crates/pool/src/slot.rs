@@ -17,6 +17,21 @@ use crate::sync::yield_now;
 pub(crate) struct Slot<S> {
     taken: AtomicBool,
     state: UnsafeCell<S>,
+    #[cfg(teleflow_loom)]
+    model: Model,
+}
+
+/// Which half of a slot is as it ships: loom cannot take both at once.
+///
+/// It does not see that a swap which finds `true` and writes `true` comes before the `false` that is
+/// stored next; it would have the slot stay taken for ever. So the swap is checked where closing is
+/// a swap as well, and the store where opening writes only if it opens. The orders are those that
+/// ship in both.
+#[cfg(teleflow_loom)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Model {
+    Opening,
+    Closing,
 }
 
 /// The right to the state of a slot, given back on drop.
@@ -31,7 +46,12 @@ unsafe impl<S: Send> Sync for Slot<S> {}
 
 impl<S> Slot<S> {
     pub(crate) fn new(state: S) -> Self {
-        Self { taken: AtomicBool::new(false), state: UnsafeCell::new(state) }
+        Self {
+            taken: AtomicBool::new(false),
+            state: UnsafeCell::new(state),
+            #[cfg(teleflow_loom)]
+            model: Model::Closing,
+        }
     }
 
     /// Opens the slot unless someone else has.
@@ -39,13 +59,13 @@ impl<S> Slot<S> {
     pub(crate) fn try_open(&self) -> Option<Open<'_, S>> {
         // Acquire: what the one before wrote is seen, down to its last write. A swap, as it measures
         // a quarter less time for a get and a return than a compare-and-exchange does.
-        #[cfg(not(teleflow_loom))]
-        let opened = !self.taken.swap(true, Ordering::Acquire);
-        // loom does not see that a swap which finds `true` and writes `true` comes before the
-        // `false` that ends that; this one writes only where it opens, and is the same otherwise.
         #[cfg(teleflow_loom)]
-        let opened =
-            self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if self.model == Model::Closing {
+            let order = (Ordering::Acquire, Ordering::Relaxed);
+            let opened = self.taken.compare_exchange(false, true, order.0, order.1);
+            return opened.is_ok().then(|| Open(self));
+        }
+        let opened = !self.taken.swap(true, Ordering::Acquire);
         if opened { Some(Open(self)) } else { None }
     }
 
@@ -75,6 +95,11 @@ impl<S> Open<'_, S> {
 impl<S> Drop for Open<'_, S> {
     #[inline]
     fn drop(&mut self) {
+        #[cfg(teleflow_loom)]
+        if self.0.model == Model::Opening {
+            self.0.taken.swap(false, Ordering::Release);
+            return;
+        }
         // Release: the next one to open sees what was written.
         self.0.taken.store(false, Ordering::Release);
     }
@@ -110,5 +135,61 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(slot.open().with(|state| state.iter().copied().eq(0..3000)));
+    }
+}
+
+#[cfg(all(test, teleflow_loom))]
+mod models {
+    use std::sync::Arc;
+
+    use loom::thread;
+
+    use super::*;
+
+    /// Each thread opens it twice, or finds it open; loom watches the state.
+    fn check(threads: u32, model: Model) {
+        loom::model(move || {
+            let slot = Arc::new(Slot { model, ..Slot::new(0) });
+            let work = |slot: &Slot<u32>| {
+                let mut opened = 0;
+                for _ in 0..2 {
+                    if let Some(mut open) = slot.try_open() {
+                        open.with(|count| *count += 1);
+                        opened += 1;
+                    }
+                }
+                opened
+            };
+            let others: Vec<_> = (1..threads)
+                .map(|_| {
+                    let slot = Arc::clone(&slot);
+                    thread::spawn(move || work(&slot))
+                })
+                .collect();
+            let own = work(&slot);
+            let all: u32 = own + others.into_iter().map(|other| other.join().unwrap()).sum::<u32>();
+            assert!(0 < all);
+            assert_eq!(slot.open().with(|count| *count), all);
+        });
+    }
+
+    #[test]
+    fn two_threads_open_by_the_swap_that_ships() {
+        check(2, Model::Opening);
+    }
+
+    #[test]
+    fn three_threads_open_by_the_swap_that_ships() {
+        check(3, Model::Opening);
+    }
+
+    #[test]
+    fn two_threads_close_by_the_store_that_ships() {
+        check(2, Model::Closing);
+    }
+
+    #[test]
+    fn three_threads_close_by_the_store_that_ships() {
+        check(3, Model::Closing);
     }
 }

@@ -4,6 +4,16 @@
 ///
 /// An object in use is one that was created and is neither dropped nor available, see
 /// [`in_use`](Self::in_use).
+///
+/// ```
+/// let pool = teleflow_pool::Pool::builder(String::new).build();
+/// drop(pool.acquire());
+/// let out = pool.acquire();
+/// let stats = pool.stats();
+/// assert_eq!((stats.gets, stats.hits, stats.created, stats.in_use()), (2, 1, 1, 1));
+/// assert_eq!(stats.hit_rate(), 0.5);
+/// # drop(out);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// What the pool is called.

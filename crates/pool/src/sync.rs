@@ -4,6 +4,9 @@
 //! decided on them that must be exact, and a model checker would try every order of them. `Arc` is the
 //! standard one as well: its counts pass nothing on that we rely on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
 #[cfg(not(any(teleflow_loom, teleflow_shuttle)))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 #[cfg(not(any(teleflow_loom, teleflow_shuttle)))]
@@ -29,6 +32,19 @@ pub(crate) use plain::UnsafeCell;
 /// No code of a user runs under a lock of this crate, so the state behind it is whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Wakes one who waits, outside of every lock: a waker may poll at once.
+///
+/// A waker is code of whoever waits. One that panics keeps nobody else from being woken, and whoever
+/// gives back goes on, perhaps while it panics itself: the panic stops here.
+pub(crate) fn wake(waker: Waker) {
+    drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+}
+
+/// Drops the waker of one who need not wait: where that panics, he would lose what he was given.
+pub(crate) fn let_go(waker: Waker) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(waker))));
 }
 
 #[cfg(not(teleflow_loom))]

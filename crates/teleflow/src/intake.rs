@@ -30,6 +30,9 @@ pub(crate) struct Intake {
     pub(crate) waits_for_result: bool,
 }
 
+/// What becomes of a payload that was handed in, where somebody waits for that.
+pub(crate) struct Outcome(Option<oneshot::Receiver<Answer>>);
+
 /// Room in a lane.
 type Place<'a> = (&'a Entrance, OwnedSemaphorePermit, mpsc::Permit<'a, Taken>);
 
@@ -62,55 +65,63 @@ fn fill((lane, permit, place): Place<'_>, payload: Payload) {
 
 impl Intake {
     /// Has the payload answered for, if this receiver waits for that.
-    fn await_result(&self, payload: Payload) -> (Payload, Option<oneshot::Receiver<Answer>>) {
+    fn await_result(&self, payload: Payload) -> (Payload, Outcome) {
         if !self.waits_for_result {
-            return (payload, None);
+            return (payload, Outcome(None));
         }
         let (tell, told) = oneshot::channel();
         // The sender may have gone meanwhile.
         let ack = Ack::new(payload.items(), |answer| {
             let _ = tell.send(answer);
         });
-        (payload.with_ack(ack), Some(told))
+        (payload.with_ack(ack), Outcome(Some(told)))
+    }
+}
+
+impl Intake {
+    /// Hands a payload to every lane of its signal, or to none: room is reserved in all of them
+    /// first, and nothing is awaited once the first has taken it.
+    pub(crate) async fn hand_in(&self, payload: Payload) -> Result<Outcome, Refused> {
+        let lanes = &self.lanes[payload.signal().index()];
+        if let [lane] = &lanes[..] {
+            let place = lane.reserve(&payload).await?;
+            let (payload, outcome) = self.await_result(payload);
+            fill(place, payload);
+            return Ok(outcome);
+        }
+        let mut places = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            places.push(lane.reserve(&payload).await?);
+        }
+        let (payload, outcome) = self.await_result(payload);
+        let ways = payload.fan_out(places.len());
+        places.into_iter().zip(ways).for_each(|(place, payload)| fill(place, payload));
+        Ok(outcome)
     }
 }
 
 impl Consumer for Intake {
-    /// Takes a payload for every lane of its signal, or for none: room is reserved in all of them
-    /// first, and nothing is awaited once the first has taken it. Where the receiver waits for the
+    /// Takes a payload for every lane of its signal, or for none. Where the receiver waits for the
     /// result, that comes after.
     async fn consume(&self, payload: Payload) -> Result<(), Refused> {
-        let lanes = &self.lanes[payload.signal().index()];
-        let result = if let [lane] = &lanes[..] {
-            let place = lane.reserve(&payload).await?;
-            let (payload, result) = self.await_result(payload);
-            fill(place, payload);
-            result
-        } else {
-            let mut places = Vec::with_capacity(lanes.len());
-            for lane in lanes {
-                places.push(lane.reserve(&payload).await?);
-            }
-            let (payload, result) = self.await_result(payload);
-            let ways = payload.fan_out(places.len());
-            places.into_iter().zip(ways).for_each(|(place, payload)| fill(place, payload));
-            result
-        };
-        match result {
-            Some(result) => answer(result.await.unwrap_or_default()),
-            None => Ok(()),
-        }
+        self.hand_in(payload).await?.wait().await
     }
 }
 
-/// What the sender is told. Of a payload of which any item was lost it may send all again.
-fn answer(answer: Answer) -> Result<(), Refused> {
-    if answer.dropped == 0 {
-        return Ok(());
+// === impl Outcome ===
+
+impl Outcome {
+    /// What the sender is told. Of a payload of which any item was lost it may send all again.
+    pub(crate) async fn wait(self) -> Result<(), Refused> {
+        let Some(told) = self.0 else { return Ok(()) };
+        // Dropped without an answer, items count as lost.
+        if told.await.is_ok_and(|answer| answer.dropped == 0) {
+            return Ok(());
+        }
+        Err(Refused {
+            reason: RefusedReason::Unavailable,
+            retry_after: None,
+            message: "not delivered: send it again later".into(),
+        })
     }
-    Err(Refused {
-        reason: RefusedReason::Unavailable,
-        retry_after: None,
-        message: "not delivered: send it again later".into(),
-    })
 }

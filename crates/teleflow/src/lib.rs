@@ -41,11 +41,13 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod inlet;
 mod intake;
 mod lane;
 mod pipeline;
 
 pub use books::{Account, Books};
+pub use inlet::Inlet;
 pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats};
 pub use teleflow_batcher as batcher;
 pub use teleflow_exporter as exporter;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::builder::{Builder, LaneConfig, Sending, StartError};
 use crate::books::{Books, Ledger};
+use crate::inlet::Inlet;
 use crate::lane::Stages;
 
 mod builder;
@@ -39,6 +40,7 @@ pub enum Phase {
 ///
 /// Has to be [shut down](Self::shutdown): dropping it loses what it holds.
 pub struct Pipeline {
+    inlets: Vec<(String, Inlet)>,
     receivers: Vec<RunningReceiver>,
     lanes: Vec<RunningLane>,
     exporters: Vec<(String, AnyExporter)>,
@@ -112,6 +114,11 @@ impl Pipeline {
     /// Where a receiver listens for OTLP/HTTP, if it does.
     pub fn http_addr(&self, receiver: &str) -> Option<SocketAddr> {
         self.receivers.iter().find(|known| known.name == receiver)?.http
+    }
+
+    /// The way in for this program's own telemetry, by its name.
+    pub fn inlet(&self, name: &str) -> Option<Inlet> {
+        self.inlets.iter().find(|(known, _)| known == name).map(|(_, inlet)| inlet.clone())
     }
 
     /// Where the pipeline is in its life.
@@ -193,6 +200,7 @@ impl Pipeline {
         let Some(mut tasks) = tasks else { return self.books() };
         self.phase.store(Phase::Draining as u8, Ordering::Release);
         self.stop_intake.cancel();
+        self.inlets.iter().for_each(|(_, inlet)| inlet.close());
         // The lanes end when the last receiver has let go of their intake.
         if timeout_at(deadline, tasks.receivers.join_all()).await.is_err() {
             tracing::warn!("requests were still coming in when the time to shut down had passed");

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod differential;
 pub mod mangle;
+pub mod reference;
 pub mod sink;
 pub mod telemetry;

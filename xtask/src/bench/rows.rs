@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::workspace::Workspace;
 
@@ -33,6 +33,14 @@ pub fn read(path: &Path) -> Result<Vec<Row>> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("the benchmark left no report in {}", path.display()))?;
     parse(&text).with_context(|| format!("{} is not a report", path.display()))
+}
+
+/// Writes a report as the benchmarks themselves do.
+pub fn write(path: &Path, rows: &[Row]) -> Result<()> {
+    let rows: Vec<Value> = rows.iter().map(Row::to_json).collect();
+    let context = || format!("cannot write {}", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(path)).with_context(context)?;
+    fs::write(path, format!("{:#}\n", Value::Array(rows))).with_context(context)
 }
 
 fn parse(text: &str) -> Result<Vec<Row>> {
@@ -79,6 +87,17 @@ impl Row {
         })
     }
 
+    fn to_json(&self) -> Value {
+        json!({
+            "metric": self.metric,
+            "unit": self.unit,
+            "ours": self.ours,
+            "rival": self.rival,
+            "rival_value": self.rival_value,
+            "ratio": self.ratio,
+        })
+    }
+
     /// Whether `other` is the same measurement against the same rival.
     pub fn measures_what(&self, other: &Self) -> bool {
         (&self.metric, &self.unit, &self.rival) == (&other.metric, &other.unit, &other.rival)
@@ -105,6 +124,20 @@ mod tests {
         assert_eq!(rows[0].ours, Some(50.5));
         assert_eq!(rows[0].rival.as_deref(), Some("prost"));
         assert_eq!(rows[1].ratio, None);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let row = Row {
+            metric: "x".to_owned(),
+            unit: "ns".to_owned(),
+            ours: Some(1.5),
+            rival: None,
+            rival_value: None,
+            ratio: None,
+        };
+        let text = Value::Array(vec![row.to_json()]).to_string();
+        assert_eq!(parse(&text).unwrap(), [row]);
     }
 
     #[test]

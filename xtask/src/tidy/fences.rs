@@ -44,6 +44,7 @@ const FENCES: &[Fence] = &[
         inside: &[
             Allowed::with_feature("exporter", "sends OTLP"),
             Allowed::with_feature("receiver", "serves OTLP"),
+            Allowed::with_feature("cache", "reaches Redis"),
         ],
     },
     Fence {

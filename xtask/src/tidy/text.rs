@@ -6,10 +6,12 @@ use super::code::{is_name, mask};
 /// Files that lift `unsafe_code`, each with its reason; a name that ends in `/` is a folder.
 const UNSAFE: &[(&str, &str)] = &[
     ("benches/src/alloc.rs", "a counting allocator implements an unsafe trait"),
+    ("crates/concurrency/tests/it/faults.rs", "a waker that panics where it is cloned"),
     ("crates/concurrency/tests/loom.rs", "loom watches the access"),
     ("crates/pool/src/slot.rs", "a lock that is only tried, at half the cost of a mutex"),
     ("crates/pool/src/ring/spsc.rs", "two threads use parts of one buffer"),
     ("crates/pool/src/text.rs", "text that was checked once"),
+    ("crates/pool/tests/it/endings.rs", "a waker that panics where it is cloned"),
     ("crates/pool/tests/loom.rs", "loom watches the access"),
 ];
 

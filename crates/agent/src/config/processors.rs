@@ -12,9 +12,9 @@ pub(crate) use batch::Batch;
 #[cfg(test)]
 pub(crate) use policy::Policy;
 pub(crate) use policy::{Rule, StatusCode};
-#[cfg(test)]
-pub(crate) use tail_sampling::DecisionCache;
 pub(crate) use tail_sampling::TailSampling;
+#[cfg(test)]
+pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
 
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,18 +1,24 @@
 //! Several servers, each with some of the slots.
 
+mod layout;
+mod round;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::join_all;
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, Pipeline, Value};
-use teleflow_concurrency::Breaker;
 
+use self::layout::{Address, Layout, Master, Range, parse_slots};
+use self::round::Round;
+use super::node::Node;
+use super::slot::slot;
+use super::{ASKED, COUNTERS, LAYOUTS, MOVED, RedisConfig, SKIPPED, by_key, refusal};
 use crate::counters::Counters;
 use crate::second::{SecondLevelError, breaker};
 
-use super::node::Node;
-use super::slot::{SLOTS, slot};
-use super::{COUNTERS, LAYOUTS, MOVED, RedisConfig, Refusal, SKIPPED, by_key, refusal};
+/// How many servers are remembered that the layout does not name.
+const GUESTS: usize = 16;
 
 /// A cluster: its layout is read when it is first needed, and again when a key is not where it says
 /// or a server fails.
@@ -22,44 +28,9 @@ pub(super) struct Cluster {
     layout: Mutex<Option<Arc<Layout>>>,
     /// Held by the one who reads the layout.
     reading: tokio::sync::Mutex<()>,
+    /// Servers that are given slots and have none yet, so that the layout does not name them.
+    guests: Mutex<Vec<Arc<Master>>>,
     counters: Counters<COUNTERS>,
-}
-
-struct Layout {
-    /// Sorted, and without overlap.
-    ranges: Vec<Range>,
-    masters: Vec<Arc<Master>>,
-    /// Whether a server of it failed: a replica may have taken over.
-    stale: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    first: u16,
-    last: u16,
-    master: usize,
-}
-
-struct Master {
-    address: Address,
-    node: Node,
-    /// Of its own, so that one server that is down does not keep the others from being asked.
-    breaker: Breaker,
-}
-
-/// Host and port.
-type Address = (String, u16);
-
-/// What a round of pipelines brought.
-struct Round<const PER_KEY: usize> {
-    answers: Vec<Option<[Value; PER_KEY]>>,
-    /// Keys that are elsewhere.
-    elsewhere: Vec<usize>,
-    /// Whether a server answered at all.
-    any: bool,
-    error: Option<SecondLevelError>,
-    /// Whether a server that was asked failed.
-    broken: bool,
 }
 
 // === impl Cluster ===
@@ -71,6 +42,7 @@ impl Cluster {
             config,
             layout: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
+            guests: Mutex::default(),
             counters: Counters::new(),
         }
     }
@@ -101,14 +73,13 @@ impl Cluster {
             self.counters.add(MOVED, round.elsewhere.len() as u64);
             let wrong = self.layout().filter(|current| current.stale).unwrap_or(layout);
             if let Ok(layout) = self.read_layout(Some(&wrong)).await {
-                let again = self.round(&layout, keys, &round.elsewhere, &command).await;
-                for (index, answer) in again.answers.into_iter().enumerate() {
-                    if answer.is_some() {
-                        round.answers[index] = answer;
-                    }
-                }
-                round.any |= again.any;
+                round.complete(self.round(&layout, keys, &round.elsewhere, &command).await);
             }
+        }
+        if !round.asked.is_empty() {
+            // The layout stays as it is: it tells when the whole slot has moved.
+            let asked = std::mem::take(&mut round.asked);
+            round.complete(self.follow(asked, keys, &command).await);
         }
         match round.error {
             Some(error) if !round.any => Err(error),
@@ -124,13 +95,7 @@ impl Cluster {
         indices: &[usize],
         command: &(impl Fn(usize, &mut Pipeline) + Sync),
     ) -> Round<PER_KEY> {
-        let mut round = Round {
-            answers: keys.iter().map(|_| None).collect(),
-            elsewhere: Vec::new(),
-            any: false,
-            error: None,
-            broken: false,
-        };
+        let mut round = Round::new(keys.len());
         let mut parts: Vec<Vec<usize>> = vec![Vec::new(); layout.masters.len()];
         for &index in indices {
             match layout.master_of(slot(&keys[index])) {
@@ -141,19 +106,46 @@ impl Cluster {
         }
         let sends = parts.into_iter().zip(&layout.masters).filter(|(part, _)| !part.is_empty());
         let sends = sends.map(|(part, master)| async move {
-            let answers = self.send::<PER_KEY>(master, &part, command).await;
-            (part, answers)
+            let answers = self.send::<PER_KEY>(master, &part, false, command).await;
+            (master, part, answers)
         });
-        for (part, answers) in join_all(sends).await {
+        for (master, part, answers) in join_all(sends).await {
             match answers {
                 Ok(answers) => {
                     for (index, answer) in part.into_iter().zip(answers) {
-                        round.take(index, answer);
+                        round.take(index, answer, &master.address.0);
                     }
                 }
-                Err(error) => {
-                    round.broken |= error.is_some();
-                    round.error = error.or(round.error).or(Some(SecondLevelError::Unreachable));
+                Err(error) => round.fail(error),
+            }
+        }
+        round
+    }
+
+    /// Sends these keys to where their slot is on its way to: each server its part, all at the same
+    /// time. A key that is not there either misses.
+    async fn follow<const PER_KEY: usize>(
+        &self,
+        asked: Vec<(usize, Address)>,
+        keys: &[Vec<u8>],
+        command: &(impl Fn(usize, &mut Pipeline) + Sync),
+    ) -> Round<PER_KEY> {
+        self.counters.add(ASKED, asked.len() as u64);
+        let mut parts: HashMap<Address, Vec<usize>> = HashMap::new();
+        for (index, address) in asked {
+            parts.entry(address).or_default().push(index);
+        }
+        let sends = parts.into_iter().map(|(address, part)| async move {
+            let master = self.guest(&address)?;
+            let answers = self.send::<PER_KEY>(&master, &part, true, command).await.ok()?;
+            Some((part, answers))
+        });
+        let mut round = Round::new(keys.len());
+        for (part, answers) in join_all(sends).await.into_iter().flatten() {
+            for (index, answer) in part.into_iter().zip(answers) {
+                if answer.iter().all(|answer| refusal(answer).is_none()) {
+                    round.any = true;
+                    round.answers[index] = Some(answer);
                 }
             }
         }
@@ -165,15 +157,28 @@ impl Cluster {
         &self,
         master: &Master,
         part: &[usize],
+        asking: bool,
         command: &(impl Fn(usize, &mut Pipeline) + Sync),
     ) -> Result<Vec<[Value; PER_KEY]>, Option<SecondLevelError>> {
         let Ok(pass) = master.breaker.check(now()) else {
             self.counters.add(SKIPPED, 1);
             return Err(None);
         };
-        let mut pipeline = Pipeline::with_capacity(part.len() * PER_KEY);
-        part.iter().for_each(|&index| command(index, &mut pipeline));
-        let answers = master.node.send(&pipeline, part.len() * PER_KEY, &self.counters).await;
+        // A server says what it has of a slot that is on its way to it only when it is told, for each
+        // command, that the sender knows.
+        let each = if asking { 2 } else { 1 };
+        let count = part.len() * PER_KEY * each;
+        let mut pipeline = Pipeline::with_capacity(count);
+        for &index in part {
+            let mut commands = Pipeline::with_capacity(PER_KEY);
+            command(index, if asking { &mut commands } else { &mut pipeline });
+            for command in commands.cmd_iter() {
+                pipeline.cmd("ASKING").add_command(command.clone());
+            }
+        }
+        let answers = master.node.send(&pipeline, count, &self.counters).await;
+        let answers =
+            answers.map(|answers| answers.into_iter().skip(each - 1).step_by(each).collect());
         match answers.and_then(|answers| by_key(answers).ok_or(SecondLevelError::Malformed)) {
             Ok(answers) => {
                 pass.success(now());
@@ -184,6 +189,22 @@ impl Cluster {
                 Err(Some(error))
             }
         }
+    }
+
+    /// The server at this address, which another one named.
+    fn guest(&self, address: &Address) -> Option<Arc<Master>> {
+        let layout = self.layout();
+        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = layout.iter().flat_map(|layout| &layout.masters).chain(guests.iter());
+        if let Some(known) = known.into_iter().find(|master| master.address == *address) {
+            return Some(known.clone());
+        }
+        let guest = self.master(address)?;
+        if guests.len() == GUESTS {
+            guests.remove(0);
+        }
+        guests.push(guest.clone());
+        Some(guest)
     }
 
     fn layout(&self) -> Option<Arc<Layout>> {
@@ -259,6 +280,8 @@ impl Cluster {
 
     /// Makes the layout the one that is used. Servers that are known keep their connection.
     fn keep(&self, slots: Vec<(u16, u16, Address)>, known: Option<&Layout>) -> Arc<Layout> {
+        let guests =
+            std::mem::take(&mut *self.guests.lock().unwrap_or_else(PoisonError::into_inner));
         let mut masters: Vec<Arc<Master>> = Vec::new();
         let mut numbers: HashMap<Address, usize> = HashMap::new();
         let mut ranges = Vec::new();
@@ -266,9 +289,11 @@ impl Cluster {
             let master = match numbers.get(&address) {
                 Some(&master) => master,
                 None => {
-                    let mut old = known.into_iter().flat_map(|known| &known.masters);
-                    let old = old.find(|master| master.address == address).cloned();
-                    let Some(master) = old.or_else(|| self.master(&address)) else { continue };
+                    let old = known.into_iter().flat_map(|known| &known.masters);
+                    let old = old.chain(&guests).find(|master| master.address == address);
+                    let Some(master) = old.cloned().or_else(|| self.master(&address)) else {
+                        continue;
+                    };
                     masters.push(master);
                     numbers.insert(address, masters.len() - 1);
                     masters.len() - 1
@@ -282,11 +307,18 @@ impl Cluster {
         layout
     }
 
-    /// A server that another one named; it is reached as the first seed is, with its credentials.
+    /// A server that another one named; it is reached as the first seed is, with its
+    /// credentials, over TLS where that is.
     fn master(&self, address: &Address) -> Option<Arc<Master>> {
         let seed = self.seeds.first()?;
         let (host, port) = address.clone();
-        let node = Node::new(seed.clone().set_addr(ConnectionAddr::Tcp(host, port)), &self.config)?;
+        let addr = match seed.addr().clone() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        let node = Node::new(seed.clone().set_addr(addr), &self.config)?;
         let RedisConfig { node_failures, node_open, .. } = self.config;
         let deadline = self.config.connect_timeout.saturating_add(self.config.answer_timeout);
         let breaker = breaker(node_failures, deadline, node_open);
@@ -304,108 +336,5 @@ fn address(info: &ConnectionInfo) -> Option<Address> {
             Some((host.clone(), *port))
         }
         _ => None,
-    }
-}
-
-/// Reads `[[first, last, [host, port, ...], ...], ...]`. A server that does not know its own name
-/// is where it was asked.
-fn parse_slots(answer: &Value, asked: &str) -> Option<Vec<(u16, u16, Address)>> {
-    let Value::Array(ranges) = answer else { return None };
-    ranges
-        .iter()
-        .map(|range| {
-            let Value::Array(range) = range else { return None };
-            let [first, last, Value::Array(master), ..] = range.as_slice() else { return None };
-            let [host, port, ..] = master.as_slice() else { return None };
-            let host = match host {
-                Value::BulkString(host) => str::from_utf8(host).ok()?,
-                Value::SimpleString(host) => host,
-                _ => "",
-            };
-            let host = if host.is_empty() || host == "?" { asked } else { host };
-            let (first, last) = (number(first)?, number(last)?);
-            let valid = first <= last && last < SLOTS && !host.is_empty();
-            valid.then(|| Some((first, last, (host.to_owned(), number(port)?))))?
-        })
-        .collect()
-}
-
-fn number(value: &Value) -> Option<u16> {
-    match value {
-        Value::Int(number) => u16::try_from(*number).ok(),
-        _ => None,
-    }
-}
-
-// === impl Layout ===
-
-impl Layout {
-    fn master_of(&self, slot: u16) -> Option<usize> {
-        let after = self.ranges.partition_point(|range| range.first <= slot);
-        let range = self.ranges[..after].last()?;
-        (slot <= range.last).then_some(range.master)
-    }
-}
-
-// === impl Round ===
-
-impl<const PER_KEY: usize> Round<PER_KEY> {
-    fn take(&mut self, index: usize, answer: [Value; PER_KEY]) {
-        match answer.iter().find_map(refusal) {
-            None => {
-                self.any = true;
-                self.answers[index] = Some(answer);
-            }
-            Some(Refusal::Moved) => {
-                self.any = true;
-                self.elsewhere.push(index);
-            }
-            // A miss: another server will have it in a moment.
-            Some(Refusal::Moving) => self.any = true,
-            Some(Refusal::Other) => self.error = Some(SecondLevelError::Refused),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn range(first: i64, last: i64, host: &[u8], port: i64) -> Value {
-        let master = Value::Array(vec![Value::BulkString(host.to_vec()), Value::Int(port)]);
-        Value::Array(vec![Value::Int(first), Value::Int(last), master])
-    }
-
-    #[test]
-    fn a_server_without_a_name_is_where_it_was_asked() {
-        let answer = Value::Array(vec![range(0, 5, b"", 7000), range(6, 9, b"b", 7001)]);
-        let expected = [(0, 5, ("a".to_owned(), 7000)), (6, 9, ("b".to_owned(), 7001))];
-        assert_eq!(parse_slots(&answer, "a").unwrap(), expected);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_no_layout() {
-        for answer in [
-            Value::Nil,
-            Value::Array(vec![Value::Nil]),
-            Value::Array(vec![range(5, 4, b"a", 7000)]),
-            Value::Array(vec![range(0, 16_384, b"a", 7000)]),
-            Value::Array(vec![range(0, 1, b"a", 70_000)]),
-            Value::Array(vec![range(-1, 1, b"a", 7000)]),
-            Value::Array(vec![range(0, 1, b"\xff", 7000)]),
-        ] {
-            assert_eq!(parse_slots(&answer, "a"), None, "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn a_slot_that_nobody_has_has_no_master() {
-        let of = |first, last, master| Range { first, last, master };
-        let ranges = vec![of(2, 5, 1), of(8, 8, 0)];
-        let layout = Layout { ranges, masters: Vec::new(), stale: false };
-        let owners: Vec<_> = (0..10).map(|slot| layout.master_of(slot)).collect();
-        let (one, other) = (Some(1), Some(0));
-        let expected = [None, None, one, one, one, one, None, None, other, None];
-        assert_eq!(owners, expected);
     }
 }

@@ -18,6 +18,8 @@ pub(crate) enum Mood {
     Slow(usize),
     Fails,
     Silent,
+    /// Lets the others go first, so many times, and does it then.
+    Late(usize),
     /// Answers with one value too few.
     Short,
     Panics,
@@ -81,6 +83,11 @@ impl Fake {
             Mood::Fails => return Err(SecondLevelError::Unreachable),
             Mood::Silent => std::future::pending().await,
             Mood::Panics => panic!("on purpose"),
+            Mood::Late(steps) => {
+                for _ in 0..steps {
+                    step_aside().await;
+                }
+            }
         }
         let answer = work(&mut self.0.lock().unwrap());
         if let Mood::Slow(steps) = mood {

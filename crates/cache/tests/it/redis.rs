@@ -358,6 +358,64 @@ async fn r5_in_a_cluster_a_slot_that_moved_is_found_again() {
     assert_eq!(there, 1);
 }
 
+/// A slot half-way between two servers: one key has been moved, one has not, and one is new.
+#[tokio::test]
+async fn r5_in_a_cluster_a_key_on_its_way_is_found_and_written_where_it_goes() {
+    if missing("r5_in_a_cluster_a_key_on_its_way_is_found_and_written_where_it_goes") {
+        return;
+    }
+    let cluster = Cluster::start().await;
+    let redis = Redis::cluster(config(cluster.urls())).unwrap();
+    // The same slot for all, and 30 keys of others.
+    let moving: Vec<Bytes> = (0..3).map(|key| Bytes::from(format!("{{tag}}{key}"))).collect();
+    let keys: Vec<Bytes> = moving.iter().cloned().chain(keys(30)).collect();
+    let entries = entries(&keys);
+    assert_eq!(redis.set_many(&entries[..2], MINUTE).await, Ok(2));
+    assert_eq!(redis.set_many(&entries[3..], MINUTE).await, Ok(30));
+
+    let slot: u16 = cluster.servers[0].ask("CLUSTER KEYSLOT {tag}");
+    let from = usize::from(slot > 5460) + usize::from(slot > 10_922);
+    let to = (from + 1) % 3;
+    let id = |server: usize| cluster.servers[server].ask::<String>("CLUSTER MYID");
+    let set = |server: usize, what: &str, other: &str| {
+        let () = cluster.servers[server].ask(&format!("CLUSTER SETSLOT {slot} {what} {other}"));
+    };
+    set(to, "IMPORTING", &id(from));
+    set(from, "MIGRATING", &id(to));
+    let port = cluster.servers[to].port();
+    let () =
+        cluster.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} teleflow:{{tag}}1 0 10000"));
+
+    let before = redis.stats();
+    let mut there = expected(&entries);
+    there[2] = None;
+    assert_eq!(values(&redis, &keys).await, there);
+    // The moved one, and the one that is nowhere, in one more round trip; the layout stays.
+    let stats = redis.stats();
+    assert_eq!((stats.asked - before.asked, stats.round_trips - before.round_trips), (2, 3 + 1));
+    assert_eq!((stats.moved, stats.layouts, stats.failures), (0, 1, 0));
+
+    // A new one is written where the slot goes to, and so is one that is there; the one that has not
+    // moved stays.
+    assert_eq!(redis.set_many(&entries, MINUTE).await, Ok(33));
+    assert_eq!(values(&redis, &keys).await, expected(&entries));
+    let at = |server: usize| {
+        cluster.servers[server].ask::<u64>(&format!("CLUSTER COUNTKEYSINSLOT {slot}"))
+    };
+    assert_eq!((at(from), at(to)), (1, 2));
+    assert_eq!(redis.remove_many(&keys[1..3]).await, Ok(2));
+    assert_eq!((at(from), at(to)), (1, 0));
+
+    // It ends.
+    let () =
+        cluster.servers[from].ask(&format!("MIGRATE 127.0.0.1 {port} teleflow:{{tag}}0 0 10000"));
+    let owner = id(to);
+    set(to, "NODE", &owner);
+    set(from, "NODE", &owner);
+    assert_eq!(values(&redis, &keys[..1]).await, expected(&entries[..1]));
+    assert_eq!((redis.stats().moved, redis.stats().layouts), (1, 2));
+}
+
 #[tokio::test]
 async fn r5_in_a_cluster_a_master_that_dies_takes_only_its_keys_along() {
     if missing("r5_in_a_cluster_a_master_that_dies_takes_only_its_keys_along") {

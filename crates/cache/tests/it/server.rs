@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use redis::{Connection, FromRedisValue};
 use tempfile::TempDir;
 
+#[cfg(feature = "redis-tls")]
+use crate::tls::Certificates;
+
 /// How long a server may take for what it does by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -17,6 +20,8 @@ pub(crate) struct Server {
     port: u16,
     arguments: Vec<String>,
     folder: TempDir,
+    #[cfg(feature = "redis-tls")]
+    tls: Option<teleflow_cache::RedisTls>,
 }
 
 /// Three masters, each with a third of the slots.
@@ -60,6 +65,8 @@ impl Server {
                 port,
                 arguments: arguments.clone(),
                 folder: tempfile::tempdir().unwrap(),
+                #[cfg(feature = "redis-tls")]
+                tls: None,
             };
             if server.comes_up().await {
                 server.folder = folder;
@@ -69,7 +76,64 @@ impl Server {
         panic!("redis-server does not start");
     }
 
+    /// The same over TLS: one that `tls` vouches for, and that wants to see an identity.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) async fn start_with_tls(certificates: &Certificates) -> Self {
+        Self::start_tls(certificates, &[]).await
+    }
+
+    /// One server with all slots.
+    #[cfg(feature = "redis-tls")]
+    pub(crate) async fn start_cluster_with_tls(certificates: &Certificates) -> Self {
+        let bus = free_port().to_string();
+        let tls = ["--tls-cluster", "yes"];
+        let cluster = ["--cluster-enabled", "yes", "--cluster-port", &bus, tls[0], tls[1]];
+        let server = Self::start_tls(certificates, &cluster).await;
+        let () = server.ask("CLUSTER ADDSLOTSRANGE 0 16383");
+        let patience = Instant::now() + PATIENCE;
+        while !server.ask::<String>("CLUSTER INFO").contains("cluster_state:ok") {
+            assert!(Instant::now() < patience, "the cluster does not come up");
+            // bounded wait: the server looks at its slots now and then.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+
+    #[cfg(feature = "redis-tls")]
+    async fn start_tls(certificates: &Certificates, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, pem: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, pem).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let authority = file("authority.pem", &certificates.authority);
+        let certificate = file("server.pem", &certificates.server.0);
+        let key = file("server.key", &certificates.server.1);
+        for _ in 0..5 {
+            let port = free_port();
+            // The later of two ports counts.
+            let arguments = ["--port", "0", "--tls-port", &port.to_string()];
+            let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
+            let authority = ["--tls-ca-cert-file", &authority];
+            let arguments = [&arguments[..], &files, &authority, more].concat();
+            let arguments: Vec<String> = arguments.iter().map(|&word| word.into()).collect();
+            let child = spawn(port, &arguments, &folder);
+            let (empty, tls) = (tempfile::tempdir().unwrap(), Some(certificates.trust()));
+            let mut server = Self { child, port, arguments, folder: empty, tls };
+            if server.comes_up().await {
+                server.folder = folder;
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
     pub(crate) fn url(&self) -> String {
+        #[cfg(feature = "redis-tls")]
+        if self.tls.is_some() {
+            return format!("rediss://127.0.0.1:{}", self.port);
+        }
         format!("redis://127.0.0.1:{}", self.port)
     }
 
@@ -105,6 +169,16 @@ impl Server {
     }
 
     fn connect(&self) -> redis::RedisResult<Connection> {
+        #[cfg(feature = "redis-tls")]
+        if let Some(tls) = &self.tls {
+            let client_tls = tls.identity.clone().map(|identity| redis::ClientTlsConfig {
+                client_cert: identity.certificate,
+                client_key: identity.key,
+            });
+            let root_cert = tls.authorities.clone();
+            let certificates = redis::TlsCertificates { client_tls, root_cert };
+            return redis::Client::build_with_tls(self.url(), certificates)?.get_connection();
+        }
         redis::Client::open(self.url())?.get_connection()
     }
 

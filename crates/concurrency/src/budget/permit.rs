@@ -7,6 +7,19 @@ use super::Budget;
 use crate::account::Taken;
 
 /// Bytes taken out of a [`Budget`], which go back when this is dropped, wherever that is.
+///
+/// ```
+/// use teleflow_concurrency::Budget;
+///
+/// let budget = Budget::new("memory", 1_000);
+/// let mut batch = budget.try_take(600)?;
+/// let part = batch.split(200).expect("there are 600");
+/// batch.shrink_to(100); // Compressed: 300 bytes are free again.
+/// assert_eq!(budget.stats().available, 700);
+/// assert!(batch.merge(part).is_ok());
+/// assert_eq!(batch.bytes(), 300);
+/// # Ok::<(), teleflow_concurrency::Denied>(())
+/// ```
 #[must_use = "the bytes go back at once"]
 pub struct Permit {
     budget: Budget,

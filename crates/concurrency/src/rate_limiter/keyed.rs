@@ -16,6 +16,20 @@ use super::{Counters, Limited, Rate, RateError, RateLimiterStats};
 use crate::Semaphore;
 
 /// What happens with a key for which there is no room.
+///
+/// ```
+/// use std::num::{NonZeroU32, NonZeroUsize};
+/// use std::time::Duration;
+/// use teleflow_concurrency::{KeyedRateLimiter, Limited, OnManyKeys, Rate};
+///
+/// let one = NonZeroU32::MIN;
+/// let rate = Rate { count: one, per: Duration::from_secs(60), burst: one };
+/// let max_keys = NonZeroUsize::MIN;
+/// let tenants = KeyedRateLimiter::new("tenants", rate, max_keys, OnManyKeys::Refuse)?;
+/// assert_eq!(tenants.check(&"a"), Ok(()));
+/// assert_eq!(tenants.check(&"b"), Err(Limited::TooManyKeys));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum OnManyKeys {
     /// All such keys together have the rate of one.

@@ -10,6 +10,18 @@ use super::Semaphore;
 /// Permits taken out of a [`Semaphore`], which go back when this is dropped.
 ///
 /// `S` is how it holds on to the semaphore; see [`SemaphorePermit`] and [`OwnedSemaphorePermit`].
+///
+/// ```
+/// use teleflow_concurrency::Semaphore;
+///
+/// let semaphore = Semaphore::new("connections", 10);
+/// let mut permit = semaphore.try_acquire(6)?;
+/// let part = permit.split(2).expect("there are 6");
+/// assert_eq!((permit.permits(), part.permits(), semaphore.available()), (4, 2, 4));
+/// drop(part);
+/// assert_eq!(semaphore.available(), 6);
+/// # Ok::<(), teleflow_concurrency::Denied>(())
+/// ```
 #[must_use = "the permits go back at once"]
 pub struct Permit<S: Deref<Target = Semaphore>> {
     semaphore: S,

@@ -37,6 +37,26 @@ pub struct WorkerPoolConfig {
 }
 
 /// What happens to a task that finds the queue full.
+///
+/// ```
+/// use teleflow_concurrency::{Overflow, Rejected, WorkerPool, WorkerPoolConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let config = WorkerPoolConfig {
+///     workers: 1,
+///     queue: Some(1),
+///     overflow: Overflow::Reject,
+///     ..WorkerPoolConfig::default()
+/// };
+/// let pool = WorkerPool::new(config)?;
+/// // Nobody has run yet: the first fills the queue.
+/// let kept = pool.submit(async { "kept" }).await?;
+/// assert_eq!(pool.submit(async { "refused" }).await.err(), Some(Rejected::Full));
+/// assert_eq!(kept.await, Ok("kept"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Overflow {
     /// It is refused.

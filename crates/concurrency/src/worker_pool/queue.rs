@@ -4,6 +4,11 @@
 //! worker goes in the same section in which it sees that nothing waits. It knows no runtime and
 //! runs under shuttle as it is.
 
+#[cfg(all(test, not(any(teleflow_loom, teleflow_shuttle))))]
+mod model;
+#[cfg(all(test, teleflow_shuttle))]
+mod scenes;
+
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
@@ -11,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::scale::{Scale, ScaleLimits, ScaleSample};
 use crate::sync::{Mutex, lock};
+use crate::wake::wake_all;
 
 /// A bounded queue of jobs and the book of its workers.
 #[derive(Debug)]
@@ -43,7 +49,8 @@ struct State<J> {
 #[derive(Debug)]
 struct Waiter {
     key: u64,
-    waker: Waker,
+    /// Taken when it is woken.
+    waker: Option<Waker>,
 }
 
 /// What the queue counts.
@@ -101,7 +108,8 @@ impl<J> Queue<J> {
         if state.closed {
             return Err(NoPlace::Closed);
         }
-        if self.room(&state) == 0 || !state.waiters.is_empty() {
+        // A free place is promised to nobody: whoever waits for one longer has been promised theirs.
+        if self.room(&state) == 0 {
             return Err(NoPlace::Full);
         }
         state.reserved += 1;
@@ -117,6 +125,8 @@ impl<J> Queue<J> {
         key: &mut Option<u64>,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Closed>> {
+        // Cloned and dropped outside of the lock: both may run code of the executor.
+        let mut waker = Some(cx.waker().clone());
         let mut state = lock(&self.state);
         if state.closed {
             // Closing cleared the waiters; a promise that was not taken up went with them.
@@ -124,13 +134,13 @@ impl<J> Queue<J> {
             return Poll::Ready(Err(Closed));
         }
         let Some(mine) = *key else {
-            if self.room(&state) > 0 && state.waiters.is_empty() {
+            if self.room(&state) > 0 {
                 state.reserved += 1;
                 return Poll::Ready(Ok(()));
             }
             let mine = state.next_key;
             state.next_key += 1;
-            state.waiters.push_back(Waiter { key: mine, waker: cx.waker().clone() });
+            state.waiters.push_back(Waiter { key: mine, waker: waker.take() });
             *key = Some(mine);
             return Poll::Pending;
         };
@@ -145,7 +155,8 @@ impl<J> Queue<J> {
             *key = None;
             return Poll::Ready(Ok(()));
         }
-        state.waiters[index].waker.clone_from(cx.waker());
+        std::mem::swap(&mut state.waiters[index].waker, &mut waker);
+        drop(state);
         Poll::Pending
     }
 
@@ -156,14 +167,17 @@ impl<J> Queue<J> {
         let Ok(index) = state.waiters.binary_search_by_key(&mine, |waiter| waiter.key) else {
             return;
         };
-        state.waiters.remove(index);
+        let left = state.waiters.remove(index);
+        let mut wake = Vec::new();
         if index < state.granted {
             state.granted -= 1;
             state.reserved -= 1;
-            let wake = self.grant(&mut state);
-            drop(state);
-            wake_all(wake);
+            wake = self.grant(&mut state);
         }
+        drop(state);
+        wake_all(wake);
+        // Last, as a waker's drop is code of the executor.
+        drop(left);
     }
 
     /// Gives back a place that was promised.
@@ -193,7 +207,7 @@ impl<J> Queue<J> {
             state.book.workers += 1;
         }
         drop(state);
-        wake.into_iter().for_each(Waker::wake);
+        wake_all(wake);
         Ok(start)
     }
 
@@ -218,8 +232,12 @@ impl<J> Queue<J> {
         let mut state = lock(&self.state);
         state.came(worker);
         if let Some(job) = state.jobs.pop_front() {
-            state.book.active += usize::from(!*active);
-            *active = true;
+            if !*active {
+                // It may look without having been called, and must not be called while at work.
+                state.idle.retain(|(id, _)| *id != worker);
+                state.book.active += 1;
+                *active = true;
+            }
             let wake = self.grant(&mut state);
             drop(state);
             wake_all(wake);
@@ -261,7 +279,7 @@ impl<J> Queue<J> {
         state.came(worker);
         let heir = state.call();
         drop(state);
-        heir.into_iter().for_each(Waker::wake);
+        wake_all(heir);
     }
 
     /// Takes no more jobs; what waits is still done. Who waits for a place is turned away.
@@ -291,7 +309,7 @@ impl<J> Queue<J> {
         // Most often nobody waits: an empty Vec allocates nothing.
         let mut wake = Vec::new();
         while state.granted < state.waiters.len() && self.room(state) > 0 {
-            wake.push(state.waiters[state.granted].waker.clone());
+            wake.extend(state.waiters[state.granted].waker.take());
             state.granted += 1;
             state.reserved += 1;
         }
@@ -323,7 +341,7 @@ impl<J> State<J> {
         self.closed = true;
         self.reserved -= self.granted;
         self.granted = 0;
-        let waiters = self.waiters.drain(..).map(|waiter| waiter.waker);
+        let waiters = self.waiters.drain(..).filter_map(|waiter| waiter.waker);
         waiters.chain(self.idle.drain(..).map(|(_, waker)| waker)).collect()
     }
 }
@@ -335,8 +353,4 @@ fn sample<J>(state: &State<J>, idle_since: Option<Instant>) -> ScaleSample {
         queued: state.jobs.len(),
         idle_since,
     }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
 }

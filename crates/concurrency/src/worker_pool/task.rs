@@ -21,6 +21,19 @@ use super::{Core, Rejected};
 use crate::panic::{caught, drop_quietly};
 
 /// Why a task gave no result.
+///
+/// ```
+/// use std::time::Duration;
+/// use teleflow_concurrency::{TaskError, WorkerPool, WorkerPoolConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+/// let pool = WorkerPool::new(WorkerPoolConfig::default())?;
+/// let never = pool.submit_within(Duration::from_secs(1), std::future::pending::<()>()).await?;
+/// assert_eq!(never.await, Err(TaskError::TimedOut));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -43,6 +56,22 @@ pub enum TaskError {
 pub struct TaskHandle<T>(oneshot::Receiver<Result<T, TaskError>>);
 
 /// Results as they come; a [`Stream`]. Dropped, tasks that were handed in go on and no other is.
+///
+/// ```
+/// use teleflow_concurrency::{WorkerPool, WorkerPoolConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let pool = WorkerPool::new(WorkerPoolConfig::default())?;
+/// let mut results = pool.run_all((1..=3u32).map(|n| async move { n * n }));
+/// let mut sum = 0;
+/// while let Some(square) = results.next().await {
+///     sum += square?;
+/// }
+/// assert_eq!(sum, 14);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Results<T>(mpsc::Receiver<Result<T, TaskError>>);
 
 /// A task whose result has somebody to go to.

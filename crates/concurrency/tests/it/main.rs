@@ -7,7 +7,9 @@ mod alive;
 mod breaker;
 mod budget;
 mod cancel;
+mod endings;
 mod fan_out;
+mod faults;
 mod leaks;
 mod rate_limiter;
 #[cfg(feature = "runtime")]

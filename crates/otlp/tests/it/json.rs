@@ -4,7 +4,7 @@ use prost::Message;
 use teleflow_otlp::value::Attributes;
 use teleflow_otlp::{Code, ExportResponse, Signal, Status, json, tree};
 
-use crate::reference::{Request, each_generated};
+use teleflow_testkit::reference::{Request, each_generated};
 
 const LIMIT: usize = 64 << 20;
 

@@ -4,7 +4,6 @@
 
 mod ack;
 mod json;
-mod reference;
 mod split;
 mod validate;
 mod views;

@@ -1,8 +1,8 @@
 use bytes::Bytes;
 use teleflow_otlp::{Assembler, Limits, Payload, Signal, split, tree, validate};
 
-use crate::reference::{Request, each_generated};
 use crate::validate::field;
+use teleflow_testkit::reference::{Request, each_generated};
 
 fn payload(signal: Signal, request: &Request) -> Payload {
     Payload::parse(signal, Bytes::from(request.encode())).unwrap()

@@ -1,7 +1,8 @@
 use teleflow_otlp::{MAX_DEPTH, Problem, Signal, validate};
+use teleflow_testkit::differential;
 use teleflow_testkit::mangle::{Damage, mangle, nested_value, unknown_field};
 
-use crate::reference::{Request, each_generated};
+use teleflow_testkit::reference::{Request, each_generated};
 
 #[test]
 fn a_generated_request_is_valid_and_counted_as_prost_counts_it() {
@@ -14,26 +15,22 @@ fn a_generated_request_is_valid_and_counted_as_prost_counts_it() {
     assert!(items > 10_000, "the generator makes telemetry: {items} items");
 }
 
+/// With a thousand requests of each signal, sixty thousand messages; all of them with
+/// `TELEFLOW_GENERATED=17000` are a million.
 #[test]
-fn a_damaged_request_is_accepted_exactly_when_prost_accepts_it() {
+fn a_damaged_request_is_to_us_what_it_is_to_prost() {
     let (mut accepted, mut refused) = (0, 0);
     let mut valid_of = std::collections::HashMap::new();
     each_generated(|signal, telemetry, request| {
         let bytes = request.encode();
         for _ in 0..20 {
             let (damaged, damage) = mangle(telemetry.rng(), &bytes);
-            let ours = validate(signal, &damaged);
-            let reference = Request::decode(signal, &damaged);
-            match (&ours, &reference) {
-                (Ok(items), Ok(request)) => {
-                    assert_eq!(*items, request.count(), "{signal}, {damage:?}: {damaged:02x?}");
+            match differential::check(signal, &damaged) {
+                Some(_) => {
                     *valid_of.entry(format!("{damage:?}")).or_insert(0) += 1;
                     accepted += 1;
                 }
-                (Err(_), Err(_)) => refused += 1,
-                _ => panic!(
-                    "{signal}, {damage:?}: ours {ours:?}, prost {reference:?}: {damaged:02x?}"
-                ),
+                None => refused += 1,
             }
         }
     });

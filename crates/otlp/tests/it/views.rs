@@ -7,7 +7,7 @@ use teleflow_otlp::span::{Span, TailFields};
 use teleflow_otlp::tree;
 use teleflow_otlp::value::{AnyValue, Attributes};
 
-use crate::reference::{Request, each_generated};
+use teleflow_testkit::reference::{Request, each_generated};
 
 #[track_caller]
 fn same_value(ours: AnyValue<'_>, reference: Option<&Reference>) {

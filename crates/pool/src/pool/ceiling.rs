@@ -8,6 +8,17 @@ use std::sync::Arc;
 /// A clone is the same ceiling. Each pool's threads draw a small part of it ahead, up to an eighth
 /// of `max_bytes` where one pool uses it, so a ceiling is never exceeded and may be missed by
 /// that much.
+///
+/// ```
+/// use teleflow_pool::{Ceiling, Pool};
+///
+/// // Two pools of buffers that together keep 1 MiB at most.
+/// let ceiling = Ceiling::shared(1 << 20, 2);
+/// let build = || Pool::builder(|| Vec::with_capacity(64 << 10)).ceiling(ceiling.clone(), Vec::<u8>::capacity);
+/// let (one, other) = (build().build(), build().build());
+/// drop((one.acquire(), other.acquire()));
+/// assert!(128 << 10 <= ceiling.used() && ceiling.used() <= ceiling.max_bytes());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ceiling {
     free: Arc<AtomicUsize>,

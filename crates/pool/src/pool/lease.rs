@@ -11,6 +11,18 @@ use super::shelves::Entry;
 const HELD: &str = "the object is there until the lease ends";
 
 /// An object of a [`Pool`], which goes back when this is dropped.
+///
+/// ```
+/// use teleflow_pool::Pool;
+///
+/// let pool = Pool::builder(Vec::new).reset(Vec::clear).build();
+/// let mut lease = pool.acquire();
+/// lease.push(1);
+/// drop(lease); // Back, and empty.
+/// let kept: Vec<i32> = pool.acquire().detach(); // Out of the pool for good.
+/// assert!(kept.is_empty());
+/// assert_eq!((pool.stats().created, pool.stats().dropped), (1, 1));
+/// ```
 #[must_use = "dropped at once, the object goes straight back"]
 pub struct Lease<'a, T> {
     entry: Option<Box<Entry<T>>>,
@@ -18,6 +30,17 @@ pub struct Lease<'a, T> {
 }
 
 /// An object of a [`Pool`] that is held together with the pool.
+///
+/// ```
+/// use std::sync::Arc;
+/// use teleflow_pool::Pool;
+///
+/// let pool = Arc::new(Pool::builder(String::new).reset(String::clear).build());
+/// let lease = pool.acquire_owned();
+/// // It goes anywhere, and comes back from there.
+/// std::thread::spawn(move || drop(lease)).join().unwrap();
+/// assert_eq!(pool.stats().puts, 1);
+/// ```
 #[must_use = "dropped at once, the object goes straight back"]
 pub struct OwnedLease<T> {
     entry: Option<Box<Entry<T>>>,

@@ -18,6 +18,14 @@ use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// The end that writes.
 ///
 /// Each call ends after a fixed number of steps, whatever the other end does.
+///
+/// ```
+/// let (mut producer, consumer) = teleflow_pool::ring::spsc::ring(4);
+/// assert_eq!(producer.write(b"abcdef"), 4);
+/// assert_eq!(producer.free().0.len(), 0);
+/// drop(consumer);
+/// assert!(producer.is_alone(), "nobody reads what is written from now on");
+/// ```
 pub struct Producer {
     shared: Arc<Shared>,
     /// Where the next byte is written; `shared.written` follows on commit.
@@ -29,6 +37,17 @@ pub struct Producer {
 /// The end that reads.
 ///
 /// Each call ends after a fixed number of steps, whatever the other end does.
+///
+/// ```
+/// let (mut producer, mut consumer) = teleflow_pool::ring::spsc::ring(4);
+/// producer.write(b"abc");
+/// let mut into = [0; 2];
+/// assert_eq!((consumer.read(&mut into), &into), (2, b"ab"));
+/// drop(producer);
+/// // Alone, and with what is left: nothing comes after that.
+/// assert!(consumer.is_alone());
+/// assert_eq!(consumer.filled().0, b"c");
+/// ```
 pub struct Consumer {
     shared: Arc<Shared>,
     /// Where the next byte is read; `shared.read` follows on consume.

@@ -4,6 +4,7 @@
 
 mod bounded;
 mod bytes;
+mod endings;
 mod leaks;
 mod model;
 mod pool;

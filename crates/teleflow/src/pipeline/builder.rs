@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Phase, Pipeline, RunningLane, RunningReceiver, Tasks};
 use crate::books::{Entries, Ledger};
+use crate::inlet::Inlet;
 use crate::intake::{Entrance, Intake, MAX_PAYLOADS};
 use crate::lane::{Lane, Stages};
 
@@ -24,6 +25,7 @@ use crate::lane::{Lane, Stages};
 #[derive(Debug, Default)]
 pub struct Builder {
     receivers: Vec<(String, teleflow_receiver::Config)>,
+    inlets: Vec<String>,
     waiting: Vec<String>,
     exporters: Vec<(String, AnyExporter, Sending)>,
     lanes: Vec<LaneConfig>,
@@ -199,7 +201,14 @@ impl Builder {
         self
     }
 
-    /// Has a receiver answer a request only when every item of it has come to its end: delivered to
+    /// Adds a way in for this program's own telemetry, in the place of a receiver.
+    #[must_use]
+    pub fn inlet(mut self, name: impl Into<String>) -> Self {
+        self.inlets.push(name.into());
+        self
+    }
+
+    /// Has a receiver or an inlet answer a request only when every item of it has come to its end: delivered to
     /// every exporter, sampled out, refused for good, or lost. If any was lost the sender is told
     /// to send the request again; what had arrived arrives twice then.
     ///
@@ -237,16 +246,17 @@ impl Builder {
     ///
     /// The first thing that does not fit.
     pub fn check(&self) -> Result<(), StartError> {
-        unique("receiver", self.receivers.iter().map(|(name, _)| name))?;
+        let inlets = || self.receivers.iter().map(|(name, _)| name).chain(&self.inlets);
+        unique("receiver", inlets())?;
         unique("exporter", self.exporters.iter().map(|(name, ..)| name))?;
         unique("lane", self.lanes.iter().map(|lane| &lane.name))?;
-        let unknown = |name: &&String| !self.receivers.iter().any(|(known, _)| known == *name);
+        let unknown = |name: &&String| !inlets().any(|known| known == *name);
         if let Some(name) = self.waiting.iter().find(unknown) {
             return Err(StartError::NoReceiver(name.clone()));
         }
         for lane in &self.lanes {
             for (kind, names, known) in [
-                ("receiver", &lane.receivers, names(self.receivers.iter().map(|(name, _)| name))),
+                ("receiver", &lane.receivers, names(inlets())),
                 ("exporter", &lane.exporters, names(self.exporters.iter().map(|(name, ..)| name))),
             ] {
                 if names.is_empty() {
@@ -354,7 +364,15 @@ impl Builder {
                 }
             });
         }
+        let inlets = self.inlets.into_iter().map(|name| {
+            let intake = Intake {
+                lanes: Arc::new(entrances.remove(&name).unwrap_or_default()),
+                waits_for_result: self.waiting.contains(&name),
+            };
+            (name, Inlet::new(intake))
+        });
         Ok(Pipeline {
+            inlets: inlets.collect(),
             receivers,
             lanes,
             exporters: self

@@ -38,7 +38,7 @@ pub(crate) struct DecisionCache {
 const DEFAULT_DECISION_WAIT: Duration = Duration::from_secs(30);
 const DEFAULT_NUM_TRACES: NonZeroUsize = NonZeroUsize::new(50_000).expect("is not zero");
 /// The least that the sampler works with.
-const MIN_MAX_BYTES: u64 = teleflow::sampler::MIN_BYTES as u64;
+pub(crate) const MIN_MAX_BYTES: u64 = 64 * 1024;
 const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Reads the section.

@@ -107,6 +107,7 @@ fn exporters(
             }
             (build!(SpanExporter), build!(MetricExporter), build!(LogExporter))
         }
+        Protocol::HttpJson => unreachable!("it is not asked to"),
         Protocol::HttpProtobuf => {
             macro_rules! build {
                 ($exporter:ident, $path:literal) => {{

@@ -1,23 +1,30 @@
 //! What prost makes of the same bytes.
 
+use std::env;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use prost::Message;
 use teleflow_otlp::Signal;
-use teleflow_testkit::telemetry::Telemetry;
+
+use crate::telemetry::Telemetry;
 
 /// A decoded request of any signal.
 #[derive(Clone, Debug)]
-pub(crate) enum Request {
+pub enum Request {
+    /// Of spans.
     Traces(ExportTraceServiceRequest),
+    /// Of metrics.
     Metrics(ExportMetricsServiceRequest),
+    /// Of log records.
     Logs(ExportLogsServiceRequest),
 }
 
 impl Request {
-    pub(crate) fn generate(signal: Signal, telemetry: &mut Telemetry) -> Self {
+    /// A request of a few items.
+    pub fn generate(signal: Signal, telemetry: &mut Telemetry) -> Self {
         match signal {
             Signal::Traces => Self::Traces(telemetry.traces(6)),
             Signal::Metrics => Self::Metrics(telemetry.metrics(5)),
@@ -25,7 +32,12 @@ impl Request {
         }
     }
 
-    pub(crate) fn decode(signal: Signal, bytes: &[u8]) -> Result<Self, prost::DecodeError> {
+    /// What prost reads.
+    ///
+    /// # Errors
+    ///
+    /// What it refuses.
+    pub fn decode(signal: Signal, bytes: &[u8]) -> Result<Self, prost::DecodeError> {
         Ok(match signal {
             Signal::Traces => Self::Traces(Message::decode(bytes)?),
             Signal::Metrics => Self::Metrics(Message::decode(bytes)?),
@@ -33,7 +45,8 @@ impl Request {
         })
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// What prost writes.
+    pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Traces(request) => request.encode_to_vec(),
             Self::Metrics(request) => request.encode_to_vec(),
@@ -41,13 +54,14 @@ impl Request {
         }
     }
 
-    pub(crate) fn count(&self) -> u64 {
+    /// How many spans, data points or log records there are.
+    pub fn count(&self) -> u64 {
         self.items().len() as u64
     }
 
     /// Every item with its resource and scope, encoded: two requests that hold the same telemetry
     /// in other groups give the same list.
-    pub(crate) fn items(&self) -> Vec<Vec<u8>> {
+    pub fn items(&self) -> Vec<Vec<u8>> {
         let mut items = Vec::new();
         match self.clone() {
             Self::Traces(request) => {
@@ -121,10 +135,18 @@ fn points(metric: Metric) -> Vec<Metric> {
     }
 }
 
-/// Calls `check` with generated requests of every signal, a thousand each.
-pub(crate) fn each_generated(mut check: impl FnMut(Signal, &mut Telemetry, Request)) {
+/// Calls `check` with generated requests of every signal, a thousand each; with
+/// `TELEFLOW_GENERATED` as many as that says.
+///
+/// # Panics
+///
+/// If that is no number.
+pub fn each_generated(mut check: impl FnMut(Signal, &mut Telemetry, Request)) {
+    let requests = env::var("TELEFLOW_GENERATED").map_or(1000, |requests| {
+        requests.parse().expect("TELEFLOW_GENERATED is a number of requests")
+    });
     for signal in Signal::ALL {
-        for seed in 0..1000 {
+        for seed in 0..requests {
             let mut telemetry = Telemetry::new(seed);
             let request = Request::generate(signal, &mut telemetry);
             check(signal, &mut telemetry, request);

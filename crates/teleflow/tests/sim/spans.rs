@@ -1,0 +1,38 @@
+//! Spans that can be told apart.
+
+use bytes::Bytes;
+use teleflow::otlp::span::Span;
+use teleflow::otlp::tree;
+use teleflow::{Payload, Signal};
+use teleflow_testkit::reference::Request;
+use teleflow_testkit::telemetry::Telemetry;
+
+/// A request of at least one span; each is named with the next number.
+pub(crate) fn numbered(telemetry: &mut Telemetry, next: &mut u64) -> Payload {
+    loop {
+        let mut request = telemetry.traces(4);
+        let scopes = request.resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans);
+        let mut count = 0;
+        for span in scopes.flat_map(|scope| &mut scope.spans) {
+            span.name = next.to_string();
+            (*next, count) = (*next + 1, count + 1);
+        }
+        if count > 0 {
+            let bytes = Bytes::from(Request::Traces(request).encode());
+            return Payload::parse(Signal::Traces, bytes).unwrap();
+        }
+    }
+}
+
+/// The numbers of a payload's spans, in order.
+pub(crate) fn numbers(payload: &Payload) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for segment in payload.segments() {
+        let scopes = tree::resources(segment).flat_map(|group| group.scopes());
+        for span in scopes.flat_map(|scope| scope.items()) {
+            numbers.push(Span::read(span.message).name.parse().unwrap());
+        }
+    }
+    assert_eq!(numbers.len() as u64, payload.items());
+    numbers
+}
