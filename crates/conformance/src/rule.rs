@@ -104,17 +104,6 @@ impl Verdict {
     }
 }
 
-/// A failure may be returned early: `let answer = target.send(..).await.or_fail("no answer")?`.
-pub(crate) trait OrFail<T> {
-    fn or_fail(self, what: &str) -> Result<T, Verdict>;
-}
-
-impl<T, E: fmt::Display> OrFail<T> for Result<T, E> {
-    fn or_fail(self, what: &str) -> Result<T, Verdict> {
-        self.map_err(|error| Verdict::Fail(format!("{what}: {error}")))
-    }
-}
-
 impl From<Result<Self, Self>> for Verdict {
     fn from(result: Result<Self, Self>) -> Self {
         result.unwrap_or_else(|verdict| verdict)

@@ -76,6 +76,8 @@ pub(super) struct Run {
     pub(super) end: Option<Duration>,
     /// What was sent, where the suite sent it.
     pub(super) fed: Vec<Vec<u8>>,
+    /// Whether a gateway did not even take it.
+    pub(super) refused: bool,
 }
 
 // === impl Case ===

@@ -54,6 +54,7 @@ impl Gateway {
         let mut running = self.start(setup, address, silent.local_addr()?).await?;
 
         let fed = feed(setup, running.http).await?;
+        let refused = fed.is_empty();
         let listener = match listener {
             Some(listener) => listener,
             None => {
@@ -68,8 +69,9 @@ impl Gateway {
             server.wait(PATIENCE, |attempts| !attempts.is_empty()).await;
             stopped = Some(running.stop().await);
         }
+        let patience = if refused { Duration::ZERO } else { PATIENCE };
         server
-            .wait(PATIENCE, |attempts| {
+            .wait(patience, |attempts| {
                 let marker = setup.stop_early || 0 < count(attempts, MARKER);
                 marker && setup.complete(attempts)
             })
@@ -81,7 +83,16 @@ impl Gateway {
             None => running.stop().await,
         };
         drop(silent);
-        Ok(Run { marker: 0 < count(&attempts, MARKER), attempts, end, fed })
+        Ok(Run { marker: 0 < count(&attempts, MARKER), attempts, end, fed, refused })
+    }
+
+    /// Whether it starts with an exporter for this protocol.
+    pub(super) async fn speaks(&self, protocol: Protocol) -> bool {
+        let nowhere = (Ipv4Addr::LOCALHOST, 9).into();
+        match self.start(&Setup::new(protocol, Vec::new(), 0), nowhere, nowhere).await {
+            Ok(mut running) => running.stop().await.is_some(),
+            Err(_) => false,
+        }
     }
 
     async fn start(
@@ -100,7 +111,8 @@ impl Gateway {
         std::fs::write(&file, self.config(setup, port, to, silent))?;
         let mut command = Command::new(&self.program);
         if self.kind == Kind::Teleflow {
-            command.arg("run");
+            // Longer than a deadline, and short enough to wait for.
+            command.args(["run", "--drain-timeout", "3s"]);
         }
         let mut child = command
             .arg("--config")
@@ -206,7 +218,7 @@ fn announced(line: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-/// Posts what is to be sent on, and the marker.
+/// Posts what is to be sent on, and the marker. Empty where the gateway takes nothing that large.
 async fn feed(setup: &Setup, to: SocketAddr) -> io::Result<Vec<Vec<u8>>> {
     let (signal, tag) = (setup.signal, telemetry::tag);
     let mut bodies: Vec<Vec<u8>> = match setup.items {
@@ -222,6 +234,9 @@ async fn feed(setup: &Setup, to: SocketAddr) -> io::Result<Vec<Vec<u8>>> {
     for body in &bodies {
         let request = Request::post(signal.http_path(), "application/x-protobuf", body.clone());
         let answer = request.send(to).await?;
+        if answer.status == 413 && matches!(setup.items, Items::Large(_)) {
+            return Ok(Vec::new());
+        }
         if answer.status != 200 {
             return Err(io::Error::other(format!("it answered with {}", answer.status)));
         }

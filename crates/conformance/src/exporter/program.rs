@@ -96,6 +96,6 @@ impl Program {
             }
             Err(_) => None,
         };
-        Ok(Run { attempts, marker: end.is_some(), end, fed: Vec::new() })
+        Ok(Run { attempts, marker: end.is_some(), end, fed: Vec::new(), refused: false })
     }
 }
