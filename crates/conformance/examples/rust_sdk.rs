@@ -85,7 +85,8 @@ fn metrics(grpc: bool, items: u32, attributes: &[KeyValue]) -> Result<(), Export
         SdkMeterProvider::builder().with_resource(resource()).with_periodic_exporter(exporter).build();
     let meter = provider.meter("conformance");
     for item in 1..=items {
-        meter.u64_counter(format!("cfm:{item}:")).build().add(3, attributes);
+        let counter = meter.u64_counter(format!("items{item}"));
+        counter.with_description(format!("cfm:{item}:")).build().add(3, attributes);
     }
     _ = provider.shutdown();
     Ok(())

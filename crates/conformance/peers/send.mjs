@@ -54,7 +54,7 @@ if ((env.CONFORMANCE_SIGNAL ?? "traces") === "traces") {
   provider = new MeterProvider({ resource, readers: [reader] });
   const meter = provider.getMeter("conformance");
   for (let item = 1; item <= items; item += 1) {
-    meter.createCounter(`cfm:${item}:`).add(3, attributes);
+    meter.createCounter(`items${item}`, { description: `cfm:${item}:` }).add(3, attributes);
   }
 }
 await quietly(provider.shutdown());

@@ -58,5 +58,5 @@ else:
     provider = MeterProvider(resource=resource, metric_readers=[reader])
     meter = provider.get_meter("conformance")
     for item in range(1, items + 1):
-        meter.create_counter(f"cfm:{item}:").add(3, attributes)
+        meter.create_counter(f"items{item}", description=f"cfm:{item}:").add(3, attributes)
 provider.shutdown()

@@ -17,6 +17,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use self::case::{Case, Run, Setup};
+use crate::process::Kind;
 use crate::receiver::rule_of;
 use crate::rule::{Level, Outcome, Verdict};
 use crate::server::Protocol;
@@ -37,15 +38,6 @@ pub struct Gateway {
     pub program: PathBuf,
     /// Whose it is.
     pub kind: Kind,
-}
-
-/// Whose gateway it is: they are started differently.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// `teleflow run --config FILE`.
-    Teleflow,
-    /// `otelcol --config FILE`.
-    Collector,
 }
 
 /// A program that is told by variables what to send and where to.

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exporter;
+mod process;
 mod receiver;
 mod report;
 pub mod rule;
@@ -26,6 +27,7 @@ pub mod status;
 mod telemetry;
 pub mod wire;
 
+pub use self::process::{Kind, Process};
 pub use self::receiver::Receiver;
 pub use self::report::{Report, Standing};
 pub use self::signal::{Partial, Signal};

@@ -6,18 +6,21 @@ use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use teleflow_conformance::exporter::{Gateway, Kind, Program, Subject};
+use teleflow_conformance::exporter::{Gateway, Program, Subject};
 use teleflow_conformance::rule::{Level, Outcome, Side, Verdict};
 use teleflow_conformance::server::Protocol;
-use teleflow_conformance::{Receiver, Report};
+use teleflow_conformance::{Kind, Process, Receiver, Report};
 
 const HELP: &str = "\
 Checks a receiver or an exporter of OTLP against the protocol's rules.
 
 otlp-conformance receiver [--http HOST:PORT] [--grpc HOST:PORT] [--max-request-bytes N]
-    Plays the client. The limit is what the receiver is configured to take; 64 MiB by default.
+otlp-conformance receiver (--teleflow | --collector) PROGRAM [--max-request-bytes N]
+    Plays the client, of a receiver that runs or of one that it starts. The limit is what the
+    receiver is configured to take; 64 MiB by default.
 
 otlp-conformance gateway (--teleflow | --collector) PROGRAM [--filter TEXT]
     Plays the server of a gateway, which it starts with a config file and feeds.
@@ -66,15 +69,25 @@ async fn run(arguments: Vec<OsString>) -> Result<ExitCode, String> {
 }
 
 async fn receiver(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode, String> {
-    let (mut grpc, mut http, mut bytes) = (None, None, None);
+    let (mut grpc, mut http, mut bytes, mut program) = (None, None, None, None);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
         match argument.as_str() {
             "--grpc" => grpc = Some(address(&value)?),
             "--http" => http = Some(address(&value)?),
             "--max-request-bytes" => bytes = Some(value.parse().map_err(|error| wrong(&value, error))?),
+            "--teleflow" => program = Some((Kind::Teleflow, value)),
+            "--collector" => program = Some((Kind::Collector, value)),
             other => return Err(format!("`{other}` is no flag of `receiver`")),
         }
+    }
+    let mut started = None;
+    if let Some((kind, program)) = program {
+        let bytes = bytes.unwrap_or(64 << 20);
+        let process = Process::receiver(kind, &file(&program)?, bytes).await;
+        let process = process.map_err(|error| wrong(&program, error))?;
+        (grpc, http) = (Some(process.grpc), Some(process.http));
+        started = Some(process);
     }
     if grpc.is_none() && http.is_none() {
         return Err("an address is needed: --grpc, --http or both".to_owned());
@@ -82,6 +95,9 @@ async fn receiver(mut arguments: impl Iterator<Item = String>) -> Result<ExitCod
     let mut receiver = Receiver::new(grpc, http);
     receiver.max_request_bytes = bytes.unwrap_or(receiver.max_request_bytes);
     let outcomes = receiver.check(progress).await;
+    if let Some(mut process) = started {
+        process.stop().await;
+    }
     Ok(report(outcomes, &[Side::Receiver, Side::Both]))
 }
 
@@ -97,12 +113,7 @@ async fn gateway(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode
         }
     }
     let (kind, program) = gateway.ok_or_else(|| "which gateway?".to_owned())?;
-    // It runs in a folder of its own.
-    let program = std::path::absolute(&program).map_err(|error| wrong(&program, error))?;
-    if !program.is_file() {
-        return Err(format!("there is no {}", program.display()));
-    }
-    let subject = Subject::Gateway(Gateway { program, kind });
+    let subject = Subject::Gateway(Gateway { program: file(&program)?, kind });
     let outcomes = subject.check(&filter, progress).await;
     Ok(report(outcomes, &[Side::Exporter, Side::Both, Side::Table]))
 }
@@ -130,6 +141,12 @@ async fn program(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode
     let subject = Subject::Program(Program { command, protocols });
     let outcomes = subject.check(&filter, progress).await;
     Ok(report(outcomes, &[Side::Exporter, Side::Both, Side::Table]))
+}
+
+/// The program itself: it runs in a folder of its own.
+fn file(program: &str) -> Result<PathBuf, String> {
+    let path = std::path::absolute(program).map_err(|error| wrong(program, error))?;
+    if path.is_file() { Ok(path) } else { Err(format!("there is no {}", path.display())) }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -4,7 +4,7 @@ mod grpc;
 mod http;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,20 @@ impl Server {
             }
         });
         Ok(Self { address, log, _tasks: tasks })
+    }
+
+    /// Serves on a free port of this machine and answers everything alike.
+    ///
+    /// # Errors
+    ///
+    /// There is no port to be had.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it leaves nothing.
+    pub async fn always(protocol: Protocol, answer: Answer) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start(listener, protocol, Arc::new(move |_, _| answer.clone()))
     }
 
     /// Where it serves.

@@ -2,37 +2,27 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use super::case::{Items, MARKER, Run, Setup, count};
-use super::{Gateway, Kind};
+use super::Gateway;
+use crate::process::Process;
 use crate::server::{Protocol, Server};
 use crate::signal::Signal;
 use crate::telemetry;
 use crate::wire::http::Request;
 
-/// How long it may take to start, and everything to come.
+/// How long everything may take to come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long one more attempt is waited for that should not come: ten times the first back-off.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// How long it may take to stop.
-const STOP: Duration = Duration::from_secs(30);
-
-/// A gateway that runs; killed on drop.
-struct Running {
-    child: Child,
-    http: SocketAddr,
-    _folder: TempDir,
-}
+/// More than what an exporter must not send.
+const MAX_REQUEST: usize = 128 << 20;
 
 // === impl Gateway ===
 
@@ -100,70 +90,26 @@ impl Gateway {
         setup: &Setup,
         to: SocketAddr,
         silent: SocketAddr,
-    ) -> io::Result<Running> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("config.yaml");
-        // The Collector does not say which port it got.
-        let port = match self.kind {
-            Kind::Teleflow => 0,
-            Kind::Collector => listen(None).await?.local_addr()?.port(),
-        };
-        std::fs::write(&file, self.config(setup, port, to, silent))?;
-        let mut command = Command::new(&self.program);
-        if self.kind == Kind::Teleflow {
-            // Longer than a deadline, and short enough to wait for.
-            command.args(["run", "--drain-timeout", "3s"]);
-        }
-        let mut child = command
-            .arg("--config")
-            .arg(&file)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no stderr"))?;
-        let mut lines = BufReader::new(stderr).lines();
-        let mut said = String::new();
-        let starting = async {
-            let known = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            loop {
-                if self.kind == Kind::Collector && TcpStream::connect(known).await.is_ok() {
-                    return Ok(known);
-                }
-                match timeout(Duration::from_millis(50), lines.next_line()).await {
-                    Ok(Ok(Some(line))) => {
-                        if let Some(address) = announced(&line) {
-                            return Ok(address);
-                        }
-                        said = line;
-                    }
-                    Ok(_) => return Err(io::Error::other(format!("it ended: {said}"))),
-                    Err(_) => {}
-                }
-            }
-        };
-        let late = || io::Error::other("it does not start");
-        let http = timeout(PATIENCE, starting).await.map_err(|_| late())??;
-        // A full pipe would hold it up.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Running { child, http, _folder: folder })
+    ) -> io::Result<Process> {
+        let (exporters, pipelines) = config(setup, to, silent);
+        Process::start(self.kind, &self.program, MAX_REQUEST, &exporters, &pipelines).await
     }
+}
 
-    fn config(&self, setup: &Setup, port: u16, to: SocketAddr, silent: SocketAddr) -> String {
-        let (kind, encoding) = match setup.protocol {
-            Protocol::Grpc => ("otlp_grpc", ""),
-            Protocol::HttpProtobuf => ("otlp_http", "\n    encoding: proto"),
-            Protocol::HttpJson => ("otlp_http", "\n    encoding: json"),
-        };
-        let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-        let (timeout, backoff) = (millis(setup.timeout), millis(setup.backoff));
-        let compression = if setup.gzip { "gzip" } else { "none" };
-        let (consumers, multiplier) = (setup.consumers, setup.multiplier);
-        let exporter = |name: &str, to: SocketAddr| {
-            format!(
-                "  {kind}{name}:
+/// The exporters and the pipelines of the file.
+fn config(setup: &Setup, to: SocketAddr, silent: SocketAddr) -> (String, String) {
+    let (kind, encoding) = match setup.protocol {
+        Protocol::Grpc => ("otlp_grpc", ""),
+        Protocol::HttpProtobuf => ("otlp_http", "\n    encoding: proto"),
+        Protocol::HttpJson => ("otlp_http", "\n    encoding: json"),
+    };
+    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+    let (timeout, backoff) = (millis(setup.timeout), millis(setup.backoff));
+    let compression = if setup.gzip { "gzip" } else { "none" };
+    let (consumers, multiplier) = (setup.consumers, setup.multiplier);
+    let exporter = |name: &str, to: SocketAddr| {
+        format!(
+            "  {kind}{name}:
     endpoint: http://{to}{encoding}
     tls: {{ insecure: true }}
     compression: {compression}
@@ -176,46 +122,21 @@ impl Gateway {
     sending_queue:
       num_consumers: {consumers}
 "
-            )
-        };
-        let mut exporters = exporter("", to);
-        let mut names = kind.to_owned();
-        if setup.second_hangs {
-            exporters.push_str(&exporter("/silent", silent));
-            names.push_str(&format!(", {kind}/silent"));
-        }
-        let telemetry = match self.kind {
-            Kind::Teleflow => "",
-            // Its own metrics would open a port.
-            Kind::Collector => "  telemetry: { metrics: { level: none } }\n",
-        };
-        let pipelines: String = Signal::ALL
-            .map(|signal| {
-                format!("    {}: {{ receivers: [otlp], exporters: [{names}] }}\n", signal.name())
-            })
-            .concat();
-        format!(
-            "receivers:
-  otlp:
-    protocols:
-      http: {{ endpoint: '127.0.0.1:{port}', max_request_body_size: 134217728 }}
-exporters:
-{exporters}service:
-{telemetry}  pipelines:
-{pipelines}"
         )
+    };
+    let (mut exporters, mut names) = (exporter("", to), kind.to_owned());
+    if setup.second_hangs {
+        exporters.push_str(&exporter("/silent", silent));
+        names.push_str(&format!(", {kind}/silent"));
     }
+    let pipeline = |signal: Signal| {
+        format!("    {}: {{ receivers: [otlp], exporters: [{names}] }}\n", signal.name())
+    };
+    (exporters, Signal::ALL.map(pipeline).concat())
 }
 
 async fn listen(at: Option<SocketAddr>) -> io::Result<TcpListener> {
     TcpListener::bind(at.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into())).await
-}
-
-/// The address in a line that says where OTLP/HTTP is served.
-fn announced(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("OTLP/HTTP on http://")?;
-    let end = rest.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(rest.len());
-    rest[..end].parse().ok()
 }
 
 /// Posts what is to be sent on, and the marker. Empty where the gateway takes nothing that large.
@@ -242,22 +163,4 @@ async fn feed(setup: &Setup, to: SocketAddr) -> io::Result<Vec<Vec<u8>>> {
         }
     }
     Ok(bodies)
-}
-
-// === impl Running ===
-
-impl Running {
-    /// Asks it to end; how long that took, or `None` where it had to be killed.
-    async fn stop(&mut self) -> Option<Duration> {
-        let since = Instant::now();
-        let pid = self.child.id()?.to_string();
-        _ = Command::new("kill").args(["-TERM", &pid]).status().await;
-        match timeout(STOP, self.child.wait()).await {
-            Ok(Ok(_)) => Some(since.elapsed()),
-            _ => {
-                _ = self.child.kill().await;
-                None
-            }
-        }
-    }
 }

@@ -19,6 +19,7 @@ pub(super) const CHECKS: &[Check] = checks! {
     Must Http "49.other_text_refused" no_integers;
     Must Http "50.base64_bytes" bytes;
     Must Http "50.doubles" doubles;
+    Should Http "50.other_doubles_refused" no_doubles;
     Must Http "51.null_is_absent" nulls;
     Must Http "51.empty_arrays" empty_arrays;
     Must Http "52.json_short_ids" wrong_ids;
@@ -177,7 +178,13 @@ async fn doubles(receiver: &Receiver) -> Result<Verdict, Verdict> {
     let point = |value: &str| json_point(&format!(r#""timeUnixNano":"1","asDouble":{value}"#));
     let taken = ["1.5", "-1e-3", "3", "\"NaN\"", "\"Infinity\"", "\"-Infinity\"", "\"1.5\""];
     take(receiver, Signal::Metrics, taken.map(point)).await?;
-    refuse(receiver, Signal::Metrics, ["\"inf\"", "\"x\"", "NaN"].map(point)).await?;
+    refuse(receiver, Signal::Metrics, ["\"x\"", "NaN"].map(point)).await?;
+    Ok(Verdict::Pass)
+}
+
+async fn no_doubles(receiver: &Receiver) -> Result<Verdict, Verdict> {
+    let point = |value: &str| json_point(&format!(r#""timeUnixNano":"1","asDouble":{value}"#));
+    refuse(receiver, Signal::Metrics, ["\"inf\"", "\"\"", "true"].map(point)).await?;
     Ok(Verdict::Pass)
 }
 

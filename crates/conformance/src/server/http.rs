@@ -95,11 +95,10 @@ impl Reply {
             }
             Answer::Flood => return self.flood(index, output, shared).await,
         };
-        let content_type = self.content_type();
-        let mut head = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n",
-            body.len()
-        );
+        let mut head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n", body.len());
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            head.push_str(&format!("content-type: {}\r\n", self.content_type()));
+        }
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

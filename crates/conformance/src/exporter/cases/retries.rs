@@ -93,7 +93,7 @@ fn jitter(subject: &Subject, protocol: Protocol, busy: Answer) -> Case {
     };
     let spread = |gaps: Vec<Duration>, least: f64| {
         let (Some(min), Some(max)) = (gaps.iter().min(), gaps.iter().max()) else {
-            return Verdict::Fail("it was not tried again".to_owned());
+            return Verdict::NotApplicable("it does not try again at all".to_owned());
         };
         let mean = gaps.iter().sum::<Duration>().as_secs_f64() / gaps.len() as f64;
         let seen = (*max - *min).as_secs_f64() / mean;
