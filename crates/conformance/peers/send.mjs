@@ -41,7 +41,7 @@ if ((env.CONFORMANCE_SIGNAL ?? "traces") === "traces") {
   const exporter = new (load("logs").OTLPLogExporter)();
   provider = new LoggerProvider({
     resource,
-    processors: [new BatchLogRecordProcessor(exporter, later)],
+    processors: [new BatchLogRecordProcessor({ exporter, ...later })],
   });
   const logger = provider.getLogger("conformance");
   for (let item = 1; item <= items; item += 1) {

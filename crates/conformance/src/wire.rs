@@ -26,7 +26,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// Inflates at most `limit` bytes.
 pub(crate) fn gunzip(bytes: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    GzDecoder::new(bytes).take(limit as u64 + 1).read_to_end(&mut out)?;
+    GzDecoder::new(bytes).take((limit as u64).saturating_add(1)).read_to_end(&mut out)?;
     if limit < out.len() {
         return Err(io::Error::other(format!("inflates to more than {limit} bytes")));
     }

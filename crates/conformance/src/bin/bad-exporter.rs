@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// How often it tries.
-const TRIES: u32 = 4;
+const TRIES: u32 = 2;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
@@ -50,7 +50,9 @@ async fn greedy(to: SocketAddr, protocol: &str) {
     let sent = async {
         if protocol == "grpc" {
             let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-            _ = Call::new(path, TRACE.to_vec()).send(to).await;
+            let mut call = Call::new(path, TRACE.to_vec());
+            call.max_answer = usize::MAX;
+            _ = call.send(to).await;
             return;
         }
         let body = match protocol {

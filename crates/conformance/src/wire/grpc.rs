@@ -26,6 +26,8 @@ pub struct Call {
     pub message: Vec<u8>,
     /// `grpc-encoding`; the prefix says that it is compressed.
     pub encoding: Option<&'static str>,
+    /// The most bytes of the answer that are read; 16 MiB.
+    pub max_answer: usize,
 }
 
 /// What came back.
@@ -48,7 +50,7 @@ pub struct Reply {
 impl Call {
     /// A plain call.
     pub fn new(path: &str, message: Vec<u8>) -> Self {
-        Self { path: path.to_owned(), message, encoding: None }
+        Self { path: path.to_owned(), message, encoding: None, max_answer: MAX_ANSWER }
     }
 
     /// Makes it on a connection of its own.
@@ -89,7 +91,7 @@ impl Call {
                 client.send_request(request, false).map_err(io::Error::other)?;
             let framed = frame(&self.message, self.encoding.is_some());
             let writing = write(body, framed.freeze());
-            let reading = read_reply(response);
+            let reading = read_reply(response, self.max_answer);
             tokio::pin!(writing, reading);
             let mut written = false;
             loop {
@@ -141,13 +143,16 @@ pub(crate) async fn send(
     Ok(())
 }
 
-async fn read_reply(response: h2::client::ResponseFuture) -> io::Result<Reply> {
+async fn read_reply(
+    response: h2::client::ResponseFuture,
+    limit: usize,
+) -> io::Result<Reply> {
     let response = response.await.map_err(io::Error::other)?;
     if response.status() != 200 {
         return Err(io::Error::other(format!("HTTP status {}", response.status())));
     }
     let (head, mut body) = response.into_parts();
-    let (bytes, trailers) = read(&mut body, MAX_ANSWER).await?;
+    let (bytes, trailers) = read(&mut body, limit).await?;
     // An answer without a message may have all in its head.
     let trailers = trailers.unwrap_or_else(|| head.headers.clone());
     let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
@@ -163,7 +168,7 @@ async fn read_reply(response: h2::client::ResponseFuture) -> io::Result<Reply> {
         message: text("grpc-message").unwrap_or_default().to_owned(),
         details,
         received: bytes.len(),
-        body: if bytes.is_empty() { Vec::new() } else { unframe(&bytes, encoding, MAX_ANSWER)? },
+        body: if bytes.is_empty() { Vec::new() } else { unframe(&bytes, encoding, limit)? },
     })
 }
 
@@ -176,7 +181,7 @@ pub(crate) async fn read(
     while let Some(data) = body.data().await {
         let data = data.map_err(io::Error::other)?;
         body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
-        if limit < bytes.len() + data.len() {
+        if limit.saturating_sub(bytes.len()) < data.len() {
             return Err(io::Error::other(format!("a body over {limit} bytes")));
         }
         bytes.extend_from_slice(&data);
