@@ -17,8 +17,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Its gRPC exporters need a runtime; its own threads do the waiting.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all();
-    let runtime = { runtime }.build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build()?;
     let _inside = runtime.enter();
 
     let variable = |name: &str| env::var(name).unwrap_or_default();

@@ -36,7 +36,7 @@ func main() {
 	settings := otelcol.CollectorSettings{
 		BuildInfo: component.BuildInfo{
 			Command:     "otelcol",
-			Description: "a peer of the conformance suite",
+			Description: "OpenTelemetry Collector",
 			Version:     "0.161.0",
 		},
 		Factories: components,

@@ -2,12 +2,17 @@
 //!
 //! - `greedy`: tries again at once whatever the answer was, takes every answer, waits for ever.
 //! - `steady`: tries again after exactly a second.
+//! - `once`: never tries again.
+//! - `coded`: compresses what it was not told to.
 //! - `wrong`: sends what is no request.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 use std::{env, process};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use teleflow_conformance::wire::grpc::Call;
 use teleflow_conformance::wire::http::Request;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,13 +33,15 @@ async fn main() {
         process::exit(1)
     };
     let Ok(to) = to.parse::<SocketAddr>() else { process::exit(1) };
-    for _ in 0..TRIES {
+    let tries = if vice == "once" || vice == "coded" { 1 } else { TRIES };
+    for _ in 0..tries {
         match vice.as_str() {
-            "greedy" => greedy(to, &protocol).await,
+            "greedy" | "once" => greedy(to, &protocol).await,
             "steady" => {
                 greedy(to, &protocol).await;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
+            "coded" => coded(to).await,
             _ => wrong(to, &protocol).await,
         }
     }
@@ -71,11 +78,18 @@ async fn greedy(to: SocketAddr, protocol: &str) {
         let mut answer = vec![0; 1 << 20];
         let mut pause = Duration::from_secs(4);
         while let Ok(Ok(1..)) = tokio::time::timeout(pause, stream.read(&mut answer)).await {
-            pause = Duration::from_millis(100);
+            pause = Duration::from_millis(30);
         }
     };
     // Long after the deadline that it was given.
     _ = tokio::time::timeout(Duration::from_secs(4), sent).await;
+}
+
+async fn coded(to: SocketAddr) {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let Ok(body) = encoder.write_all(TRACE).and_then(|()| encoder.finish()) else { return };
+    let request = Request::post("/v1/traces", "application/x-protobuf", body);
+    _ = request.with("content-encoding", "gzip").send(to).await;
 }
 
 async fn wrong(to: SocketAddr, protocol: &str) {

@@ -155,7 +155,7 @@ async fn feed(setup: &Setup, to: SocketAddr) -> io::Result<Vec<Vec<u8>>> {
     for body in &bodies {
         let request = Request::post(signal.http_path(), "application/x-protobuf", body.clone());
         let answer = request.send(to).await?;
-        if answer.status == 413 && matches!(setup.items, Items::Large(_)) {
+        if 400 <= answer.status && matches!(setup.items, Items::Large(_)) {
             return Ok(Vec::new());
         }
         if answer.status != 200 {

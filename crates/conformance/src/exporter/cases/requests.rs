@@ -128,7 +128,8 @@ fn no_coding(attempt: &Attempt) -> Verdict {
 
 fn user_agent(attempt: &Attempt) -> Verdict {
     let seen = attempt.header("user-agent").unwrap_or_default();
-    let product = seen.split(' ').next().and_then(|product| product.split_once('/'));
+    // The Collector's name has a space in it.
+    let product = seen.split_once('/');
     let good = product.is_some_and(|(name, version)| {
         !name.is_empty() && version.starts_with(|first: char| first.is_ascii_digit() || first == 'v')
     });
