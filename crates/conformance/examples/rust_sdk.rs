@@ -44,10 +44,11 @@ fn resource() -> Resource {
 
 fn traces(grpc: bool, items: u32, attributes: &[KeyValue]) -> Result<(), ExporterBuildError> {
     let builder = SpanExporter::builder();
-    let exporter =
-        if grpc { builder.with_tonic().build() } else { builder.with_http().build() }?;
-    let provider =
-        SdkTracerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
+    let exporter = if grpc { builder.with_tonic().build() } else { builder.with_http().build() }?;
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource())
+        .with_batch_exporter(exporter)
+        .build();
     let tracer = provider.tracer("conformance");
     for item in 1..=items {
         let mut span = tracer.start(format!("cfm:{item}:"));
@@ -62,10 +63,11 @@ fn traces(grpc: bool, items: u32, attributes: &[KeyValue]) -> Result<(), Exporte
 
 fn logs(grpc: bool, items: u32) -> Result<(), ExporterBuildError> {
     let builder = LogExporter::builder();
-    let exporter =
-        if grpc { builder.with_tonic().build() } else { builder.with_http().build() }?;
-    let provider =
-        SdkLoggerProvider::builder().with_resource(resource()).with_batch_exporter(exporter).build();
+    let exporter = if grpc { builder.with_tonic().build() } else { builder.with_http().build() }?;
+    let provider = SdkLoggerProvider::builder()
+        .with_resource(resource())
+        .with_batch_exporter(exporter)
+        .build();
     let logger = provider.logger("conformance");
     for item in 1..=items {
         let mut record = logger.create_log_record();
@@ -79,10 +81,11 @@ fn logs(grpc: bool, items: u32) -> Result<(), ExporterBuildError> {
 
 fn metrics(grpc: bool, items: u32, attributes: &[KeyValue]) -> Result<(), ExporterBuildError> {
     let builder = MetricExporter::builder();
-    let exporter =
-        if grpc { builder.with_tonic().build() } else { builder.with_http().build() }?;
-    let provider =
-        SdkMeterProvider::builder().with_resource(resource()).with_periodic_exporter(exporter).build();
+    let exporter = if grpc { builder.with_tonic().build() } else { builder.with_http().build() }?;
+    let provider = SdkMeterProvider::builder()
+        .with_resource(resource())
+        .with_periodic_exporter(exporter)
+        .build();
     let meter = provider.meter("conformance");
     for item in 1..=items {
         let counter = meter.u64_counter(format!("items{item}"));

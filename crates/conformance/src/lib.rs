@@ -8,7 +8,7 @@
 //! use teleflow_conformance::{Receiver, Report, rule::Level};
 //!
 //! let receiver = Receiver::new("127.0.0.1:4317".parse().ok(), "127.0.0.1:4318".parse().ok());
-//! let report = Report { outcomes: receiver.check(|_| {}).await };
+//! let report = Report { outcomes: receiver.check("", |_| {}).await };
 //! println!("{} checks failed that must not", report.failed(Level::Must));
 //! # }
 //! ```

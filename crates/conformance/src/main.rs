@@ -18,6 +18,7 @@ const HELP: &str = "\
 Checks a receiver or an exporter of OTLP against the protocol's rules.
 
 otlp-conformance receiver [--http HOST:PORT] [--grpc HOST:PORT] [--max-request-bytes N]
+    [--filter TEXT]
 otlp-conformance receiver (--teleflow | --collector) PROGRAM [--max-request-bytes N]
     Plays the client, of a receiver that runs or of one that it starts. The limit is what the
     receiver is configured to take; 64 MiB by default.
@@ -70,12 +71,16 @@ async fn run(arguments: Vec<OsString>) -> Result<ExitCode, String> {
 
 async fn receiver(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode, String> {
     let (mut grpc, mut http, mut bytes, mut program) = (None, None, None, None);
+    let mut filter = String::new();
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
         match argument.as_str() {
             "--grpc" => grpc = Some(address(&value)?),
             "--http" => http = Some(address(&value)?),
-            "--max-request-bytes" => bytes = Some(value.parse().map_err(|error| wrong(&value, error))?),
+            "--max-request-bytes" => {
+                bytes = Some(value.parse().map_err(|error| wrong(&value, error))?)
+            }
+            "--filter" => filter = value,
             "--teleflow" => program = Some((Kind::Teleflow, value)),
             "--collector" => program = Some((Kind::Collector, value)),
             other => return Err(format!("`{other}` is no flag of `receiver`")),
@@ -94,7 +99,7 @@ async fn receiver(mut arguments: impl Iterator<Item = String>) -> Result<ExitCod
     }
     let mut receiver = Receiver::new(grpc, http);
     receiver.max_request_bytes = bytes.unwrap_or(receiver.max_request_bytes);
-    let outcomes = receiver.check(progress).await;
+    let outcomes = receiver.check(&filter, progress).await;
     if let Some(mut process) = started {
         process.stop().await;
     }

@@ -58,7 +58,9 @@ impl Process {
         let exporters = match kind {
             Kind::Teleflow => "  debug:\n",
             // What it takes goes nowhere: that is no concern of its receiver.
-            Kind::Collector => "  otlp_grpc:\n    endpoint: 127.0.0.1:9\n    tls: { insecure: true }\n",
+            Kind::Collector => {
+                "  otlp_grpc:\n    endpoint: 127.0.0.1:9\n    tls: { insecure: true }\n"
+            }
         };
         let name = exporters.trim_start().split(':').next().unwrap_or_default();
         let pipelines = format!(

@@ -111,7 +111,11 @@ struct Shared {
 
 impl Server {
     /// Serves on this listener.
-    pub(crate) fn start(listener: TcpListener, protocol: Protocol, script: Script) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: TcpListener,
+        protocol: Protocol,
+        script: Script,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let log = Arc::new(Log::default());
         let shared = Shared { log: Arc::clone(&log), script };
@@ -156,11 +160,7 @@ impl Server {
     }
 
     /// Waits until what came is as asked, or the time is over; whether it is.
-    pub(crate) async fn wait(
-        &self,
-        patience: Duration,
-        done: impl Fn(&[Attempt]) -> bool,
-    ) -> bool {
+    pub(crate) async fn wait(&self, patience: Duration, done: impl Fn(&[Attempt]) -> bool) -> bool {
         let waiting = async {
             loop {
                 let changed = self.log.changed.notified();

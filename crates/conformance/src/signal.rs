@@ -103,10 +103,7 @@ impl Signal {
             rejected.as_i64().or_else(|| rejected.as_str().and_then(|text| text.parse().ok()))
         });
         let message = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default();
-        let found = Partial {
-            rejected: rejected.unwrap_or_default(),
-            message: message.to_owned(),
-        };
+        let found = Partial { rejected: rejected.unwrap_or_default(), message: message.to_owned() };
         Ok(Some(found).filter(Partial::says_something))
     }
 

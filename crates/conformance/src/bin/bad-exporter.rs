@@ -103,8 +103,7 @@ async fn wrong(to: SocketAddr, protocol: &str) {
         r#"{"resource_spans":[{"service":"cfm:1:","traceId":"AQIDBAUGBwg=","kind":"SPAN_KIND_SERVER","#,
         r#""intValue":5,"bytesValue":[1],"doubleValue":"inf"}]}"#
     );
-    let body =
-        if protocol == "http/json" { json.into() } else { TRACE.to_vec() };
+    let body = if protocol == "http/json" { json.into() } else { TRACE.to_vec() };
     let mut request = Request::post("/wrong", "text/plain", body);
     request.method = "PUT";
     request.headers.push(("content-encoding", "identity".to_owned()));

@@ -194,9 +194,9 @@ impl Run {
     pub(super) fn came(&self, times: usize) -> Verdict {
         match self.of(1).len() {
             0 => Verdict::Fail(self.nothing()),
-            seen => Verdict::expect(seen == times, || {
-                format!("it came {seen} times, {times} were due")
-            }),
+            seen => {
+                Verdict::expect(seen == times, || format!("it came {seen} times, {times} were due"))
+            }
         }
     }
 

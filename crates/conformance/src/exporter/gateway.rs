@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-use super::case::{Items, MARKER, Run, Setup, count};
 use super::Gateway;
+use super::case::{Items, MARKER, Run, Setup, count};
 use crate::process::Process;
 use crate::server::{Protocol, Server};
 use crate::signal::Signal;
@@ -143,9 +143,7 @@ async fn listen(at: Option<SocketAddr>) -> io::Result<TcpListener> {
 async fn feed(setup: &Setup, to: SocketAddr) -> io::Result<Vec<Vec<u8>>> {
     let (signal, tag) = (setup.signal, telemetry::tag);
     let mut bodies: Vec<Vec<u8>> = match setup.items {
-        Items::Plain(count) => {
-            (1..=count).map(|id| telemetry::request(signal, &tag(id))).collect()
-        }
+        Items::Plain(count) => (1..=count).map(|id| telemetry::request(signal, &tag(id))).collect(),
         Items::Rich => vec![telemetry::rich(signal, &tag(1))],
         Items::Large(bytes) => vec![telemetry::large(signal, &tag(1), bytes)],
         // Nothing; a resource without scopes; a resource with an empty scope.

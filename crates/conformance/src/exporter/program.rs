@@ -28,9 +28,9 @@ impl Program {
         let address = listener.local_addr()?;
         let (mut listener, mut server) = (Some(listener), None);
         if setup.late.is_zero() {
-            server = listener.take().map(|listener| {
-                Server::start(listener, setup.protocol, setup.answers())
-            });
+            server = listener
+                .take()
+                .map(|listener| Server::start(listener, setup.protocol, setup.answers()));
         }
         drop(listener);
 
@@ -90,7 +90,10 @@ impl Program {
                     let said = String::from_utf8_lossy(&output.stderr);
                     let last = said.lines().rfind(|line| !line.trim().is_empty());
                     let last: String = last.unwrap_or_default().chars().take(200).collect();
-                    return Err(io::Error::other(format!("nothing came; {}: {last}", output.status)));
+                    return Err(io::Error::other(format!(
+                        "nothing came; {}: {last}",
+                        output.status
+                    )));
                 }
                 Some(since.elapsed())
             }

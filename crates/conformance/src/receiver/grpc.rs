@@ -5,8 +5,8 @@ use super::{Check, Needs, Receiver, checks};
 use crate::rule::{Level, Verdict};
 use crate::signal::Signal;
 use crate::telemetry;
-use crate::wire::gzip;
 use crate::wire::grpc::Call;
+use crate::wire::gzip;
 
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;
@@ -47,7 +47,9 @@ async fn zipped(receiver: &Receiver) -> Result<Verdict, Verdict> {
     let mut call = Call::new(Signal::Traces.grpc_path(), good(Signal::Traces));
     call.encoding = Some("gzip");
     let reply = receiver.call(call).await?;
-    Ok(Verdict::expect(reply.code != 0, || "what is not gzip, but said to be, was taken".to_owned()))
+    Ok(Verdict::expect(reply.code != 0, || {
+        "what is not gzip, but said to be, was taken".to_owned()
+    }))
 }
 
 async fn empty(receiver: &Receiver) -> Result<Verdict, Verdict> {
@@ -113,7 +115,10 @@ async fn deep(receiver: &Receiver) -> Result<Verdict, Verdict> {
     let path = Signal::Traces.grpc_path();
     let reply = receiver.call(Call::new(path, telemetry::deep(10_000))).await?;
     if ![0, INVALID_ARGUMENT].contains(&reply.code) {
-        return Ok(Verdict::Fail(format!("10 000 levels were answered with status {}", reply.code)));
+        return Ok(Verdict::Fail(format!(
+            "10 000 levels were answered with status {}",
+            reply.code
+        )));
     }
     let reply = receiver.call(Call::new(path, good(Signal::Traces))).await?;
     receiver.accepted(&reply, Signal::Traces).map_err(|fail| fail.of("the next request"))?;

@@ -4,8 +4,8 @@ use super::{Check, Encoding, Needs, Receiver, checks};
 use crate::rule::{Level, Verdict};
 use crate::signal::Signal;
 use crate::telemetry;
-use crate::wire::gzip;
 use crate::wire::grpc::Call;
+use crate::wire::gzip;
 use crate::wire::http::media_type;
 
 pub(super) const CHECKS: &[Check] = checks! {
@@ -122,7 +122,9 @@ async fn paths(receiver: &Receiver) -> Result<Verdict, Verdict> {
         let answer = receiver
             .send(Encoding::Protobuf.post(signal, Encoding::Protobuf.request(signal)))
             .await?;
-        receiver.taken(&answer, signal, Encoding::Protobuf).map_err(|fail| fail.of(signal.name()))?;
+        receiver
+            .taken(&answer, signal, Encoding::Protobuf)
+            .map_err(|fail| fail.of(signal.name()))?;
     }
     let mut strange = Encoding::Protobuf.post(Signal::Traces, Vec::new());
     strange.path = "/v1/no-such-signal".to_owned();
@@ -167,12 +169,16 @@ async fn unknown_fields(receiver: &Receiver) -> Result<Verdict, Verdict> {
         let mut body = Encoding::Protobuf.request(signal);
         body.extend_from_slice(UNKNOWN);
         let answer = receiver.send(Encoding::Protobuf.post(signal, body)).await?;
-        receiver.taken(&answer, signal, Encoding::Protobuf).map_err(|fail| fail.of(signal.name()))?;
+        receiver
+            .taken(&answer, signal, Encoding::Protobuf)
+            .map_err(|fail| fail.of(signal.name()))?;
     }
     // Within the span as well.
     let body = within_a_span(UNKNOWN);
     let answer = receiver.send(Encoding::Protobuf.post(Signal::Traces, body)).await?;
-    receiver.taken(&answer, Signal::Traces, Encoding::Protobuf).map_err(|fail| fail.of("a span"))?;
+    receiver
+        .taken(&answer, Signal::Traces, Encoding::Protobuf)
+        .map_err(|fail| fail.of("a span"))?;
     Ok(Verdict::Pass)
 }
 
@@ -180,7 +186,9 @@ async fn any_value(receiver: &Receiver) -> Result<Verdict, Verdict> {
     for signal in Signal::ALL {
         let body = telemetry::rich(signal, "conformance");
         let answer = receiver.send(Encoding::Protobuf.post(signal, body)).await?;
-        receiver.taken(&answer, signal, Encoding::Protobuf).map_err(|fail| fail.of(signal.name()))?;
+        receiver
+            .taken(&answer, signal, Encoding::Protobuf)
+            .map_err(|fail| fail.of(signal.name()))?;
     }
     Ok(Verdict::Pass)
 }

@@ -90,10 +90,8 @@ async fn enum_numbers(receiver: &Receiver) -> Result<Verdict, Verdict> {
 
 async fn enum_names(receiver: &Receiver) -> Result<Verdict, Verdict> {
     let span = |rest: &str| json_span(&format!(r#""traceId":"{TRACE}","spanId":"{SPAN}",{rest}"#));
-    let all = [
-        span(r#""kind":"SPAN_KIND_SERVER""#),
-        span(r#""status":{"code":"STATUS_CODE_ERROR"}"#),
-    ];
+    let all =
+        [span(r#""kind":"SPAN_KIND_SERVER""#), span(r#""status":{"code":"STATUS_CODE_ERROR"}"#)];
     refuse(receiver, Signal::Traces, all).await?;
     Ok(Verdict::Pass)
 }
@@ -156,12 +154,9 @@ async fn integers(receiver: &Receiver) -> Result<Verdict, Verdict> {
 }
 
 async fn no_integers(receiver: &Receiver) -> Result<Verdict, Verdict> {
-    let all =
-        ["\"abc\"", "\"\"", "\"1.5\"", "true", "{}"].map(|value| {
-            json_span(&format!(
-                r#""traceId":"{TRACE}","spanId":"{SPAN}","startTimeUnixNano":{value}"#
-            ))
-        });
+    let all = ["\"abc\"", "\"\"", "\"1.5\"", "true", "{}"].map(|value| {
+        json_span(&format!(r#""traceId":"{TRACE}","spanId":"{SPAN}","startTimeUnixNano":{value}"#))
+    });
     refuse(receiver, Signal::Traces, all).await?;
     Ok(Verdict::Pass)
 }

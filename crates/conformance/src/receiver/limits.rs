@@ -73,7 +73,9 @@ fn bomb_of(receiver: &Receiver) -> Vec<u8> {
 
 async fn grpc_bomb(receiver: &Receiver) -> Result<Verdict, Verdict> {
     let reply = send_bomb(receiver).await?;
-    Ok(Verdict::expect(reply.code != 0, || "a request that inflates beyond it was taken".to_owned()))
+    Ok(Verdict::expect(reply.code != 0, || {
+        "a request that inflates beyond it was taken".to_owned()
+    }))
 }
 
 async fn grpc_status(receiver: &Receiver) -> Result<Verdict, Verdict> {
@@ -127,11 +129,7 @@ async fn below(receiver: &Receiver) -> Result<Verdict, Verdict> {
     Ok(Verdict::Pass)
 }
 
-async fn over(
-    receiver: &Receiver,
-    encoding: Encoding,
-    chunked: bool,
-) -> Result<Verdict, Verdict> {
+async fn over(receiver: &Receiver, encoding: Encoding, chunked: bool) -> Result<Verdict, Verdict> {
     let body = match encoding {
         Encoding::Protobuf => large(receiver, true),
         Encoding::Json => {

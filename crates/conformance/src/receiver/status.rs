@@ -129,10 +129,7 @@ async fn bad_request(receiver: &Receiver, encoding: Encoding) -> Result<Verdict,
     Ok(Verdict::expect(has, || "no BadRequest in the details".to_owned()))
 }
 
-async fn partial(
-    receiver: &Receiver,
-    good: impl Fn(&Partial) -> bool,
-) -> Result<Verdict, Verdict> {
+async fn partial(receiver: &Receiver, good: impl Fn(&Partial) -> bool) -> Result<Verdict, Verdict> {
     let partials = receiver.partials();
     if partials.is_empty() {
         let reason = "no answer had a partial success, and nothing causes one from outside";
@@ -151,9 +148,11 @@ fn read(answer: &Answer, encoding: Encoding) -> Result<(), String> {
         return Err(format!("the body of {code} is of type {seen}, not {}", encoding.media_type()));
     }
     let message = match encoding {
-        Encoding::Protobuf => Status::decode(answer.body.as_slice())
-            .map_err(|error| format!("the body of {code} is no Status: {error}"))?
-            .message,
+        Encoding::Protobuf => {
+            Status::decode(answer.body.as_slice())
+                .map_err(|error| format!("the body of {code} is no Status: {error}"))?
+                .message
+        }
         Encoding::Json => serde_json::from_slice::<Value>(&answer.body)
             .map_err(|error| format!("the body of {code} is no JSON: {error}"))?
             .get("message")

@@ -77,7 +77,9 @@ impl Reply {
         }
         let (status, headers, body) = match answer {
             Answer::Ok | Answer::After(..) => (200, Vec::new(), self.success()),
-            Answer::Partial(rejected, message) => (200, Vec::new(), self.partial(rejected, message)),
+            Answer::Partial(rejected, message) => {
+                (200, Vec::new(), self.partial(rejected, message))
+            }
             Answer::Http(status, headers, body) => (status, headers, body),
             Answer::Status(..) => (500, Vec::new(), Vec::new()),
             Answer::RetryAfterDate(status, delay) => {

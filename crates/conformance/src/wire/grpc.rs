@@ -63,9 +63,9 @@ impl Call {
     ///
     /// Dropping the future closes the connection.
     pub async fn send(&self, to: SocketAddr) -> io::Result<Reply> {
-        timeout(PATIENCE, self.exchange(to)).await.map_err(|_| {
-            io::Error::new(io::ErrorKind::TimedOut, "no answer within 30 s")
-        })?
+        timeout(PATIENCE, self.exchange(to))
+            .await
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 30 s"))?
     }
 
     async fn exchange(&self, to: SocketAddr) -> io::Result<Reply> {
@@ -87,8 +87,7 @@ impl Call {
                 request = request.header("grpc-encoding", encoding);
             }
             let request = request.body(()).map_err(io::Error::other)?;
-            let (response, body) =
-                client.send_request(request, false).map_err(io::Error::other)?;
+            let (response, body) = client.send_request(request, false).map_err(io::Error::other)?;
             let framed = frame(&self.message, self.encoding.is_some());
             let writing = write(body, framed.freeze());
             let reading = read_reply(response, self.max_answer);
@@ -143,10 +142,7 @@ pub(crate) async fn send(
     Ok(())
 }
 
-async fn read_reply(
-    response: h2::client::ResponseFuture,
-    limit: usize,
-) -> io::Result<Reply> {
+async fn read_reply(response: h2::client::ResponseFuture, limit: usize) -> io::Result<Reply> {
     let response = response.await.map_err(io::Error::other)?;
     if response.status() != 200 {
         return Err(io::Error::other(format!("HTTP status {}", response.status())));

@@ -214,7 +214,8 @@ pub(crate) async fn read(
     loop {
         let Some((first, headers)) = head(from).await? else { return Ok(None) };
         // 100 Continue and its kin come before the answer.
-        let interim = kind == Kind::Response && first.split(' ').nth(1).is_some_and(|s| s.starts_with('1'));
+        let interim =
+            kind == Kind::Response && first.split(' ').nth(1).is_some_and(|s| s.starts_with('1'));
         if interim {
             continue;
         }

@@ -31,7 +31,8 @@ fn program(name: &str) -> Option<PathBuf> {
     }
     if let Some(path) = env::var_os("TELEFLOW_SKIPS") {
         let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{name}: teleflow is not built; `cargo test --workspace` builds it").unwrap();
+        writeln!(file, "{name}: teleflow is not built; `cargo test --workspace` builds it")
+            .unwrap();
     }
     None
 }
@@ -56,7 +57,7 @@ async fn our_receiver_keeps_the_rules() {
     let mut process = Process::receiver(Kind::Teleflow, &program, limit).await.unwrap();
     let mut receiver = Receiver::new(Some(process.grpc), Some(process.http));
     receiver.max_request_bytes = limit;
-    let outcomes = receiver.check(|_| {}).await;
+    let outcomes = receiver.check("", |_| {}).await;
     assert!(process.stop().await.is_some());
     expect(outcomes, &[Side::Receiver, Side::Both]);
 }

@@ -34,8 +34,7 @@ const FINAL: &[(i32, &str)] = &[
 
 const RETRYABLE_HTTP: &[u16] = &[429, 502, 503, 504];
 
-const FINAL_HTTP: &[u16] =
-    &[401, 403, 404, 405, 408, 409, 413, 415, 422, 500, 501, 505, 507, 511];
+const FINAL_HTTP: &[u16] = &[401, 403, 404, 405, 408, 409, 413, 415, 422, 500, 501, 505, 507, 511];
 
 pub(super) fn cases(protocol: Protocol) -> Vec<Case> {
     let mut cases = Vec::new();

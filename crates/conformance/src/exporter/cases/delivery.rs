@@ -49,9 +49,12 @@ pub(super) fn cases(subject: &Subject, protocol: Protocol) -> Vec<Case> {
                 Verdict::expect(attempt.taken < FLOOD, seen)
             })
         }),
-        Case::new(&format!("{flood}.not_retried"), Must, plain(vec![Answer::Flood]), |run: &Run| {
-            run.given_up()
-        }),
+        Case::new(
+            &format!("{flood}.not_retried"),
+            Must,
+            plain(vec![Answer::Flood]),
+            |run: &Run| run.given_up(),
+        ),
         Case::new(
             "42.connection_is_kept",
             Should,
@@ -86,9 +89,7 @@ pub(super) fn cases(subject: &Subject, protocol: Protocol) -> Vec<Case> {
                 stop_early: true,
                 ..plain(vec![Answer::Hang; 100])
             },
-            |run: &Run| {
-                Verdict::expect(run.end.is_some(), || "it had to be killed".to_owned())
-            },
+            |run: &Run| Verdict::expect(run.end.is_some(), || "it had to be killed".to_owned()),
         ),
     ];
     if !subject.is_gateway() {

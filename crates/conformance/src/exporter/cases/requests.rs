@@ -23,14 +23,19 @@ pub(super) fn cases(subject: &Subject, protocol: Protocol) -> Vec<Case> {
     for signal in Signal::ALL {
         let setup = || Setup { signal, ..plain() };
         let rule = if protocol == Protocol::Grpc { 25 } else { 29 };
-        add(&format!("{rule}.path.{}", signal.name()), Must, setup(), match (protocol, signal) {
-            (Protocol::Grpc, Signal::Traces) => |a| at(a, Signal::Traces.grpc_path()),
-            (Protocol::Grpc, Signal::Metrics) => |a| at(a, Signal::Metrics.grpc_path()),
-            (Protocol::Grpc, Signal::Logs) => |a| at(a, Signal::Logs.grpc_path()),
-            (_, Signal::Traces) => |a| at(a, Signal::Traces.http_path()),
-            (_, Signal::Metrics) => |a| at(a, Signal::Metrics.http_path()),
-            (_, Signal::Logs) => |a| at(a, Signal::Logs.http_path()),
-        });
+        add(
+            &format!("{rule}.path.{}", signal.name()),
+            Must,
+            setup(),
+            match (protocol, signal) {
+                (Protocol::Grpc, Signal::Traces) => |a| at(a, Signal::Traces.grpc_path()),
+                (Protocol::Grpc, Signal::Metrics) => |a| at(a, Signal::Metrics.grpc_path()),
+                (Protocol::Grpc, Signal::Logs) => |a| at(a, Signal::Logs.grpc_path()),
+                (_, Signal::Traces) => |a| at(a, Signal::Traces.http_path()),
+                (_, Signal::Metrics) => |a| at(a, Signal::Metrics.http_path()),
+                (_, Signal::Logs) => |a| at(a, Signal::Logs.http_path()),
+            },
+        );
     }
     add("66.user_agent", Should, plain(), user_agent);
     match protocol {
@@ -131,7 +136,8 @@ fn user_agent(attempt: &Attempt) -> Verdict {
     // The Collector's name has a space in it.
     let product = seen.split_once('/');
     let good = product.is_some_and(|(name, version)| {
-        !name.is_empty() && version.starts_with(|first: char| first.is_ascii_digit() || first == 'v')
+        !name.is_empty()
+            && version.starts_with(|first: char| first.is_ascii_digit() || first == 'v')
     });
     // A library's name alone does not say which exporter it is.
     let library = ["grpc", "tonic", "hyper", "reqwest", "python-requests", "node"];
@@ -175,24 +181,37 @@ fn variables(protocol: Protocol) -> Vec<Case> {
         variables: variables.to_vec(),
         ..Setup::new(protocol, Vec::new(), 1)
     };
-    let case = |name: &str, variables: &[(&'static str, &'static str)], judge: fn(&Attempt) -> Verdict| {
-        Case::new(name, Must, with(variables), move |run: &Run| run.first(judge))
-    };
+    let case =
+        |name: &str, variables: &[(&'static str, &'static str)], judge: fn(&Attempt) -> Verdict| {
+            Case::new(name, Must, with(variables), move |run: &Run| run.first(judge))
+        };
     let nowhere = "http://127.0.0.1:9";
     let mut cases = vec![
-        case("60.signal_endpoint", &[(ENDPOINT, nowhere), (TRACES, match protocol {
-            Protocol::Grpc => "{}",
-            _ => "{}/v1/traces",
-        })], |_| Verdict::Pass),
+        case(
+            "60.signal_endpoint",
+            &[
+                (ENDPOINT, nowhere),
+                (
+                    TRACES,
+                    match protocol {
+                        Protocol::Grpc => "{}",
+                        _ => "{}/v1/traces",
+                    },
+                ),
+            ],
+            |_| Verdict::Pass,
+        ),
         case("63.headers", &[(HEADERS, "x-one=1,x-two=a%20b")], |a| {
             Verdict::all([
                 header_is("x-one", a.header("x-one"), "1"),
                 header_is("x-two", a.header("x-two"), "a b"),
             ])
         }),
-        case("64.signal_headers_beat_general", &[(HEADERS, "x-one=1"), (TRACES_HEADERS, "x-one=2")], |a| {
-            header_is("x-one", a.header("x-one"), "2")
-        }),
+        case(
+            "64.signal_headers_beat_general",
+            &[(HEADERS, "x-one=1"), (TRACES_HEADERS, "x-one=2")],
+            |a| header_is("x-one", a.header("x-one"), "2"),
+        ),
     ];
     if protocol != Protocol::Grpc {
         cases.extend([

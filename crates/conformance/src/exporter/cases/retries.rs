@@ -87,10 +87,8 @@ fn from_there(run: &Run, delay: Duration) -> Verdict {
 /// Of eight waits spread evenly over `x ± 50 %`, all are within a fifth of the range in one of
 /// 14 000 runs; of six over `x ± 20 %`, in one of 500.
 fn jitter(subject: &Subject, protocol: Protocol, busy: Answer) -> Case {
-    let setup = Setup {
-        backoff: Duration::from_millis(400),
-        ..Setup::new(protocol, vec![busy], 2)
-    };
+    let setup =
+        Setup { backoff: Duration::from_millis(400), ..Setup::new(protocol, vec![busy], 2) };
     let spread = |gaps: Vec<Duration>, least: f64| {
         let (Some(min), Some(max)) = (gaps.iter().min(), gaps.iter().max()) else {
             return Verdict::NotApplicable("it does not try again at all".to_owned());
@@ -128,17 +126,13 @@ fn growth(protocol: Protocol, busy: Answer) -> Case {
 
 /// A server that is overloaded is not asked again at once.
 fn overload(subject: &Subject, protocol: Protocol, busy: Answer) -> Case {
-    let setup = Setup {
-        backoff: Duration::from_millis(400),
-        ..Setup::new(protocol, vec![busy], 2)
-    };
+    let setup =
+        Setup { backoff: Duration::from_millis(400), ..Setup::new(protocol, vec![busy], 2) };
     // Half of the back-off, and some for the clock.
     let least = Duration::from_millis(if subject.is_gateway() { 150 } else { 300 });
-    Case::new("10.waits_when_overloaded", Must, setup, move |run: &Run| {
-        match run.gaps(1).first() {
-            None => Verdict::NotApplicable("it does not try again at all".to_owned()),
-            Some(&gap) => Verdict::expect(least <= gap, || format!("asked again after {gap:.1?}")),
-        }
+    Case::new("10.waits_when_overloaded", Must, setup, move |run: &Run| match run.gaps(1).first() {
+        None => Verdict::NotApplicable("it does not try again at all".to_owned()),
+        Some(&gap) => Verdict::expect(least <= gap, || format!("asked again after {gap:.1?}")),
     })
 }
 
