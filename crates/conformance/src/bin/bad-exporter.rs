@@ -78,7 +78,7 @@ async fn greedy(to: SocketAddr, protocol: &str) {
         let mut answer = vec![0; 1 << 20];
         let mut pause = Duration::from_secs(4);
         while let Ok(Ok(1..)) = tokio::time::timeout(pause, stream.read(&mut answer)).await {
-            pause = Duration::from_millis(30);
+            pause = Duration::from_millis(10);
         }
     };
     // Long after the deadline that it was given.

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Program;
 use super::case::{Items, Run, Setup};
-use crate::server::Server;
+use crate::server::{Attempt, Server};
 
 /// How long it may run.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -78,7 +78,15 @@ impl Program {
         }
         let ended = timeout(PATIENCE, child.wait_with_output()).await;
         let attempts = match server {
-            Some(server) => server?.attempts(),
+            Some(server) => {
+                let server = server?;
+                // The end of a connection is seen a little after its client's.
+                let over = |attempts: &[Attempt]| {
+                    attempts.iter().all(|attempt| attempt.answered.is_some())
+                };
+                server.wait(Duration::from_secs(1), over).await;
+                server.attempts()
+            }
             None => Vec::new(),
         };
         let end = match ended {

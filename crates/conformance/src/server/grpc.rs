@@ -30,7 +30,7 @@ pub(super) async fn serve(stream: TcpStream, connection: usize, shared: Shared) 
             // Dropped, the connection is closed without a word.
             () = close.notified() => return,
             accepted = client.accept() => {
-                let Some(Ok((request, respond))) = accepted else { return };
+                let Some(Ok((request, respond))) = accepted else { break };
                 let (shared, close) = (shared.clone(), Arc::clone(&close));
                 streams.spawn(async move {
                     if !answer(request, respond, connection, &shared).await {
@@ -40,6 +40,9 @@ pub(super) async fn serve(stream: TcpStream, connection: usize, shared: Shared) 
             }
         }
     }
+    // Those that wait for the client to go are to see it.
+    drop(client);
+    while streams.join_next().await.is_some() {}
 }
 
 /// Answers one call; whether the connection goes on.

@@ -128,8 +128,8 @@ fn growth(protocol: Protocol, busy: Answer) -> Case {
 fn overload(subject: &Subject, protocol: Protocol, busy: Answer) -> Case {
     let setup =
         Setup { backoff: Duration::from_millis(400), ..Setup::new(protocol, vec![busy], 2) };
-    // Half of the back-off, and some for the clock.
-    let least = Duration::from_millis(if subject.is_gateway() { 150 } else { 300 });
+    // Less than half of the back-off that a gateway is told; of a program, only that it is not at once.
+    let least = Duration::from_millis(if subject.is_gateway() { 150 } else { 100 });
     Case::new("10.waits_when_overloaded", Must, setup, move |run: &Run| match run.gaps(1).first() {
         None => Verdict::NotApplicable("it does not try again at all".to_owned()),
         Some(&gap) => Verdict::expect(least <= gap, || format!("asked again after {gap:.1?}")),
