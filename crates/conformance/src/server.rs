@@ -61,6 +61,8 @@ pub struct Attempt {
     pub headers: Vec<(String, String)>,
     /// How many bytes it had as sent.
     pub sent: usize,
+    /// Whether it says of itself that it is compressed: gRPC's flag, or a content-encoding.
+    pub compressed: bool,
     /// The message, inflated; or why there is none.
     pub body: Result<Vec<u8>, String>,
     /// How many bytes of a flood the client took.

@@ -67,6 +67,7 @@ async fn answer(
         path: path.clone(),
         headers: headers.collect(),
         sent: bytes.len(),
+        compressed: bytes.first() == Some(&1),
         body: message,
         taken: 0,
         gone: None,

@@ -39,6 +39,7 @@ fn attempt(message: Message, connection: usize) -> Attempt {
         Some("gzip") => gunzip(&message.body, MAX_REQUEST).map_err(|error| error.to_string()),
         Some(other) => Err(format!("content-encoding: {other}")),
     };
+    let compressed = header(&message.headers, "content-encoding").is_some();
     Attempt {
         id: 0,
         at: Instant::now(),
@@ -47,6 +48,7 @@ fn attempt(message: Message, connection: usize) -> Attempt {
         path,
         headers: message.headers,
         sent,
+        compressed,
         body,
         taken: 0,
         gone: None,
