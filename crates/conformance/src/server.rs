@@ -19,7 +19,7 @@ use crate::telemetry::find_tag;
 const MAX_REQUEST: usize = 256 << 20;
 
 /// How many bytes an answer has that is far too large.
-pub(crate) const FLOOD: usize = 64 << 20;
+pub const FLOOD: usize = 64 << 20;
 
 /// What is answered.
 #[derive(Clone, Debug)]

@@ -77,8 +77,11 @@ async fn greedy(to: SocketAddr, protocol: &str) {
         // As long as anything comes; the server keeps the connection, so a pause ends it.
         let mut answer = vec![0; 1 << 20];
         let mut pause = Duration::from_secs(4);
-        while let Ok(Ok(1..)) = tokio::time::timeout(pause, stream.read(&mut answer)).await {
-            pause = Duration::from_millis(10);
+        while let Ok(Ok(read @ 1..)) = tokio::time::timeout(pause, stream.read(&mut answer)).await {
+            pause = Duration::from_millis(500);
+            if String::from_utf8_lossy(&answer[..read.min(200)]).contains("content-length: 0\r\n") {
+                break;
+            }
         }
     };
     // Long after the deadline that it was given.
