@@ -38,6 +38,18 @@ xflags::xflags! {
             optional --threshold percent: f64
         }
 
+        /// Checks the rules of OTLP: our receiver and our exporter, or a receiver at an address.
+        cmd conformance {
+            /// Checks the receiver at this HTTP address instead: `localhost:4318`.
+            optional --receiver address: String
+            /// Where that receiver takes gRPC.
+            optional --grpc address: String
+            /// Only our exporter.
+            optional --exporter
+            /// Also the Collector and the official SDKs, as far as they can be had.
+            optional --peers
+        }
+
         /// Checks each crate with no feature, with each one alone and with all of them.
         cmd features {}
 

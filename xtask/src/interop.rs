@@ -136,6 +136,11 @@ impl Sdk {
         Ok(Self { language, variable, place: found })
     }
 
+    /// Where it is, or why there is none.
+    pub fn place(&self) -> Result<&Path, &str> {
+        self.place.as_deref().map_err(String::as_str)
+    }
+
     /// Tells the tests of `command` where it is, or why there is none.
     pub fn describe(&self, command: &mut Command) {
         let missing = format!("{}_MISSING", self.variable);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod features;
 mod flags;
 mod fuzz;
@@ -46,6 +47,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
     match flags.subcommand {
         XtaskCmd::Bench(flags) => bench::run(&sh, &workspace, &flags, &passed_on)?,
         XtaskCmd::Ci(_) => return ci::run(&sh, &workspace),
+        XtaskCmd::Conformance(flags) => conformance::run(&sh, &workspace, &flags)?,
         XtaskCmd::Features(_) => features::run(&sh, &workspace)?,
         XtaskCmd::Fuzz(flags) => {
             fuzz::run(&sh, &workspace, flags.target.as_deref(), flags.secs)?;

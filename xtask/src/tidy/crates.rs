@@ -29,6 +29,9 @@ const FLOORS: &[(&str, u32)] = &[
 /// Stands beside the floors: tests everywhere may use it, and it is not published.
 const TESTKIT: &str = "testkit";
 
+/// Stands beside the floors as well: it knows the wire alone, and no crate of ours.
+const CONFORMANCE: &str = "conformance";
+
 /// The folder whose package may use the testkit for more than tests.
 const BENCHES: &str = "benches";
 
@@ -101,7 +104,7 @@ fn check_place(member: &Member<'_>, findings: &mut Vec<Finding>) {
         let message = format!("the package in crates/{folder} is `{expected}`, not `{name}`");
         findings.push(member.finding("name", message));
     }
-    if folder != TESTKIT && floor(folder).is_none() {
+    if ![TESTKIT, CONFORMANCE].contains(&folder) && floor(folder).is_none() {
         let message = format!("`{folder}` has no floor: give it one in xtask/src/tidy/crates.rs");
         findings.push(member.finding("name", message));
     }

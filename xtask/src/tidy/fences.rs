@@ -34,6 +34,7 @@ const FENCES: &[Fence] = &[
             Allowed::always("exporter", "sends OTLP"),
             Allowed::always("receiver", "serves OTLP"),
             Allowed::always("agent", "serves the admin endpoint and the page"),
+            Allowed::always("conformance", "plays clients and servers by the frame"),
             Allowed::always("testkit", "has a sink that fails on cue"),
             Allowed::always("benches", "loads the gateways and receives what they export"),
         ],
@@ -53,6 +54,7 @@ const FENCES: &[Fence] = &[
         inside: &[
             Allowed::with_feature("otlp", "reads and writes OTLP/JSON"),
             Allowed::always("agent", "owns the config file"),
+            Allowed::always("conformance", "reads answers in JSON"),
             Allowed::always("benches", "reports as JSON"),
             Allowed::always("xtask", "reads what cargo and the benchmarks report"),
         ],
@@ -64,6 +66,7 @@ const FENCES: &[Fence] = &[
             Allowed::with_feature("otlp", "reads and writes OTLP/JSON"),
             Allowed::with_feature("exporter", "reads the details of a gRPC status"),
             Allowed::always("receiver", "reads the credentials of a request"),
+            Allowed::always("conformance", "reads and writes the details of a gRPC status"),
         ],
     },
     Fence {

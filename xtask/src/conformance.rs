@@ -1,0 +1,91 @@
+//! `conformance`: the rules of OTLP against a receiver, ours by default, and against exporters.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::flags;
+use crate::interop;
+use crate::workspace::{self, Workspace};
+
+/// Where the peers' sources and drivers are.
+const PEERS: &str = "crates/conformance/peers";
+
+/// Runs the suite; `--receiver` and `--exporter` choose, without them it is ours, both ways.
+pub fn run(sh: &Shell, workspace: &Workspace, flags: &flags::Conformance) -> Result<()> {
+    let suite = build(sh, workspace, "teleflow-conformance", "otlp-conformance")?;
+    if let Some(address) = &flags.receiver {
+        let grpc = flags.grpc.iter().flat_map(|grpc| ["--grpc", grpc]);
+        let run = cmd!(sh, "{suite} receiver --http {address}").args(grpc);
+        return finish(run.run().is_ok());
+    }
+
+    let mut good = true;
+    let teleflow = build(sh, workspace, "teleflow-agent", "teleflow")?;
+    if !flags.exporter {
+        good &= cmd!(sh, "{suite} receiver --teleflow {teleflow}").run().is_ok();
+    }
+    good &= cmd!(sh, "{suite} gateway --teleflow {teleflow}").run().is_ok();
+    if flags.peers {
+        // What others break is theirs: it is shown, and fails nothing.
+        match collector(sh, workspace) {
+            Ok(collector) => {
+                let run = cmd!(sh, "{suite} receiver --collector {collector}");
+                run.ignore_status().run()?;
+                cmd!(sh, "{suite} gateway --collector {collector}").ignore_status().run()?;
+            }
+            Err(error) => eprintln!("note: the Collector is left out: {error:#}"),
+        }
+        sdks(sh, workspace, &suite)?;
+    }
+    finish(good)
+}
+
+fn finish(good: bool) -> Result<()> {
+    if !good {
+        bail!("a check failed that must not");
+    }
+    Ok(())
+}
+
+/// Builds a program in release: requests of 64 MiB take long without.
+fn build(sh: &Shell, workspace: &Workspace, package: &str, program: &str) -> Result<PathBuf> {
+    let fixed = ["build", "--release", "--locked", "--package", package, "--bin", program];
+    let cmd = workspace::cargo(sh, fixed);
+    workspace::announce(sh, &cmd);
+    cmd.run()?;
+    Ok(workspace.target.join("release").join(program))
+}
+
+/// Builds the Collector with the OTLP receiver and both OTLP exporters.
+fn collector(sh: &Shell, workspace: &Workspace) -> Result<PathBuf> {
+    let program = workspace.target.join("conformance").join("otelcol");
+    let sources = workspace.root.join(PEERS).join("otelcol");
+    let _inside = sh.push_dir(sources);
+    // Go builds what has changed, and nothing else.
+    cmd!(sh, "go build -trimpath -ldflags=-s -o {program} .").env("CGO_ENABLED", "0").run()?;
+    Ok(program)
+}
+
+/// The official SDKs, as far as they can be had.
+fn sdks(sh: &Shell, workspace: &Workspace, suite: &PathBuf) -> Result<()> {
+    let [python, javascript] = interop::prepare(sh, workspace)?;
+    let peers = workspace.root.join(PEERS);
+    if let Ok(python) = python.place() {
+        let driver = peers.join("send.py");
+        let protocols = ["--protocol", "grpc", "--protocol", "http/protobuf"];
+        let run = cmd!(sh, "{suite} program").args(protocols).arg("--").arg(python).arg(driver);
+        run.ignore_status().run()?;
+    }
+    if let Ok(packages) = javascript.place() {
+        let driver = peers.join("send.mjs");
+        cmd!(sh, "{suite} program -- node {driver} {packages}").ignore_status().run()?;
+    }
+    let fixed = ["build", "--release", "--locked", "--package", "teleflow-conformance"];
+    let rust = ["--features", "rust-sdk", "--example", "rust_sdk"];
+    workspace::cargo(sh, fixed).args(rust).run()?;
+    let driver = workspace.target.join("release").join("examples").join("rust_sdk");
+    cmd!(sh, "{suite} program -- {driver}").ignore_status().run()?;
+    Ok(())
+}
