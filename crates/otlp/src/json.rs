@@ -13,6 +13,7 @@ pub use plain::{write_attributes, write_string, write_value};
 pub use read::{Error, to_protobuf};
 pub use write::from_protobuf;
 
+use crate::status::BAD_REQUEST;
 use crate::{ExportResponse, Signal, Status};
 
 // === impl Status ===
@@ -30,6 +31,13 @@ impl Status {
                 0 => format!("\"retryDelay\":\"{seconds}s\"}}]"),
                 _ => format!("\"retryDelay\":\"{seconds}.{nanos:09}s\"}}]"),
             });
+        }
+        if self.is_bad_request() {
+            out.push_str(",\"details\":[{\"@type\":\"");
+            out.push_str(BAD_REQUEST);
+            out.push_str("\",\"fieldViolations\":[{\"description\":");
+            write_string(&mut out, &self.message);
+            out.push_str("}]}]");
         }
         out.push('}');
         out

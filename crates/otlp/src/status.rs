@@ -40,6 +40,7 @@ pub struct Status {
 }
 
 const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+pub(crate) const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
 
 // === impl Code ===
 
@@ -119,7 +120,8 @@ impl Status {
         Self { code, message: message.into(), retry_delay: None }
     }
 
-    /// Encodes it as protobuf.
+    /// Encodes it as protobuf. What is [`Code::InvalidArgument`] has a `BadRequest` in its details, as
+    /// OTLP asks for, and what says when to come back a `RetryInfo`.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         wire::put_uint(&mut out, 1, self.code.number() as u64);
@@ -130,14 +132,26 @@ impl Status {
             wire::put_uint(&mut duration, 2, u64::from(delay.subsec_nanos()));
             let mut info = Vec::new();
             wire::put_len(&mut info, 1, &duration);
-            let mut any = Vec::new();
-            wire::put_str(&mut any, 1, RETRY_INFO);
-            wire::put_len(&mut any, 2, &info);
-            wire::put_key(&mut out, 3, LEN);
-            wire::put_varint(&mut out, any.len() as u64);
-            out.extend_from_slice(&any);
+            put_detail(&mut out, RETRY_INFO, &info);
+        }
+        if self.is_bad_request() {
+            let mut violation = Vec::new();
+            wire::put_str(&mut violation, 2, &self.message);
+            let mut bad_request = Vec::new();
+            wire::put_len(&mut bad_request, 1, &violation);
+            put_detail(&mut out, BAD_REQUEST, &bad_request);
         }
         out
+    }
+
+    /// Whether details say more than the code and the message do.
+    pub fn has_details(&self) -> bool {
+        self.retry_delay.is_some() || self.is_bad_request()
+    }
+
+    pub(crate) fn is_bad_request(&self) -> bool {
+        // With a delay it is no such thing, whatever the code.
+        self.code == Code::InvalidArgument && self.retry_delay.is_none() && !self.message.is_empty()
     }
 
     /// Reads a status, as far as it can be read: peers may send anything. A failure whose code is
@@ -157,6 +171,16 @@ impl Status {
         }
         status
     }
+}
+
+/// Adds one of the details, an `Any`.
+fn put_detail(out: &mut Vec<u8>, url: &str, message: &[u8]) {
+    let mut any = Vec::new();
+    wire::put_str(&mut any, 1, url);
+    wire::put_len(&mut any, 2, message);
+    wire::put_key(out, 3, LEN);
+    wire::put_varint(out, any.len() as u64);
+    out.extend_from_slice(&any);
 }
 
 /// The delay in an `Any` that holds a `RetryInfo`. A negative one counts as none at all.
@@ -193,6 +217,19 @@ fn retry_info(any: &[u8]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bad_request_says_what_is_bad_in_its_details() {
+        let status = Status::new(Code::InvalidArgument, "byte 6: \"x\"");
+        let bytes = status.encode();
+        let at = bytes.windows(BAD_REQUEST.len()).position(|part| part == BAD_REQUEST.as_bytes());
+        // Any { value: BadRequest { field_violations: { description } } }
+        let value = &bytes[at.unwrap() + BAD_REQUEST.len()..];
+        assert_eq!(value[..6], [0x12, 15, 0x0a, 13, 0x12, 11]);
+        assert_eq!(&value[6..], b"byte 6: \"x\"");
+        assert_eq!(Status::decode(&bytes), status);
+        assert!(!Status::new(Code::Unavailable, "later").has_details());
+    }
 
     #[test]
     fn a_status_comes_back_as_it_went() {

@@ -135,10 +135,7 @@ fn framed(response: &ExportResponse) -> Bytes {
 
 fn error(status: Status) -> Response<Reply> {
     let unimplemented = status.code == Code::Unimplemented;
-    let details = match status.retry_delay {
-        Some(_) => Bytes::from(status.encode()),
-        None => Bytes::new(),
-    };
+    let details = if status.has_details() { Bytes::from(status.encode()) } else { Bytes::new() };
     let code = tonic::Code::from_i32(status.code.number());
     let mut response: Response<Reply> =
         tonic::Status::with_details(code, status.message, details).into_http();

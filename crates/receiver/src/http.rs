@@ -125,7 +125,8 @@ async fn read(
     let (signal, limit) = (in_flight.signal(), in_flight.limit());
 
     let mut bytes = Metered::new(body, in_flight).read_to_end().await?;
-    if bytes.is_empty() {
+    // Nothing is an empty request in protobuf. In JSON it is no document.
+    if bytes.is_empty() && format == Format::Protobuf {
         return Ok((identity, Payload::empty(signal)));
     }
     if let Some(encoding) = encoding {

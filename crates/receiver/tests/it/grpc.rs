@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{Buf, BufMut, Bytes};
 use http::StatusCode;
 use prost::Message;
@@ -125,8 +127,15 @@ async fn every_error_has_the_code_that_the_protocol_wants() {
     for (case, request, code, says) in cases {
         let answer = client.send(request).await;
         assert_eq!(answer.grpc_status(), code, "{case}: {answer:?}");
-        // A detail would be RetryInfo, and would make the client send it all again.
-        assert!(!answer.headers.contains_key("grpc-status-details-bin"), "{case}");
+        // RetryInfo would make the client send it all again; what is bad is told as BadRequest.
+        assert_eq!(answer.headers.contains_key("grpc-status-details-bin"), code == 3, "{case}");
+        if code == 3 {
+            let details = answer.header("grpc-status-details-bin");
+            let details = STANDARD_NO_PAD.decode(details.trim_end_matches('=')).unwrap();
+            assert_eq!(teleflow_otlp::Status::decode(&details).retry_delay, None, "{case}");
+            let kind = b"google.rpc.BadRequest";
+            assert!(details.windows(kind.len()).any(|part| part == kind), "{case}");
+        }
         let message = answer.header("grpc-message").replace("%20", " ");
         assert!(message.contains(&says.replace("%20", " ")), "{case}: {message}");
         if case == "snappy" {

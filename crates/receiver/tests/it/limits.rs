@@ -193,7 +193,7 @@ async fn one_connection_too_many_is_closed_at_once() {
     let mut first = Client::http2(server.grpc).await;
     let mut second = Client::http1(server.http).await;
     assert_eq!(first.send(call(Signal::Logs, b"")).await.grpc_status(), 0);
-    assert_eq!(second.send(post("/v1/logs", &[JSON], b"")).await.status, StatusCode::OK);
+    assert_eq!(second.send(post("/v1/logs", &[JSON], b"{}")).await.status, StatusCode::OK);
 
     let mut third = TcpStream::connect(server.grpc).await.unwrap();
     assert_eq!(third.read(&mut [0; 10]).await.unwrap_or(0), 0);
@@ -203,7 +203,7 @@ async fn one_connection_too_many_is_closed_at_once() {
     drop(second);
     server.until(|server| server.stats.snapshot().connections_open == 1).await;
     let mut fourth = Client::http1(server.http).await;
-    assert_eq!(fourth.send(post("/v1/logs", &[JSON], b"")).await.status, StatusCode::OK);
+    assert_eq!(fourth.send(post("/v1/logs", &[JSON], b"{}")).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn an_idle_connection_is_closed_and_one_in_use_is_not() {
     ];
     for _ in 0..3 {
         for client in &mut clients {
-            client.send(post("/v1/logs", &[JSON], b"")).await;
+            client.send(post("/v1/logs", &[JSON], b"{}")).await;
         }
         advance(80).await;
     }
