@@ -1,7 +1,6 @@
 //! One gateway sends to another over TLS, each with a certificate.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use rcgen::{
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::admin::send;
 use crate::books::Books;
-use crate::program::Program;
+use crate::program::{Ended, Program};
 
 /// A folder with the certificates of both sides and whoever issued them.
 #[derive(Debug)]
@@ -81,36 +80,44 @@ exporters:
         )
     }
 
-    /// A gateway that sends traces over gRPC, and the rest over HTTP as JSON.
-    fn sender(&self, grpc: SocketAddr, http: SocketAddr, ca: &str, retry: &str) -> Program {
+    /// What trusts the server's certificate because of `ca`.
+    fn tls(&self, ca: &str) -> String {
         let path = self.path().display();
-        let tls = format!(
-            "{{ ca_file: {path}/{ca}.pem, cert_file: {path}/client.pem, \
-             key_file: {path}/client.key, server_name_override: server.test }}"
-        );
-        Program::start(
-            &format!(
-                "
+        format!("ca_file: {path}/{ca}.pem, server_name_override: server.test")
+    }
+
+    /// What shows the client's certificate.
+    fn identity(&self) -> String {
+        let path = self.path().display();
+        format!("cert_file: {path}/client.pem, key_file: {path}/client.key")
+    }
+}
+
+/// A gateway that sends traces over gRPC, and the rest over HTTP as JSON.
+fn sender(to: &Program, tls: &str, retry: &str) -> Program {
+    let (grpc, http) = (to.grpc(), to.http());
+    Program::start(
+        &format!(
+            "
 receivers:
   otlp: {{ protocols: {{ grpc: {{ endpoint: 127.0.0.1:0 }}, http: {{ endpoint: 127.0.0.1:0 }} }} }}
 exporters:
   otlp:
     endpoint: {grpc}
-    tls: {tls}
+    tls: {{ {tls} }}
     compression: zstd
     {retry}
   otlphttp:
     endpoint: https://{http}
-    tls: {tls}
+    tls: {{ {tls} }}
     compression: zstd
     encoding: json
     {retry}
 {}",
-                service("otlp", "otlphttp")
-            ),
-            &[],
-        )
-    }
+            service("otlp", "otlphttp")
+        ),
+        &[],
+    )
 }
 
 fn service(of_traces: &str, of_others: &str) -> String {
@@ -139,11 +146,12 @@ async fn send_all(program: &Program) -> [u64; 3] {
     sent
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_over_tls_with_certificates_of_both_sides() {
     let certificates = Certificates::make();
     let receiver = certificates.receiver();
-    let sender = certificates.sender(receiver.grpc(), receiver.http(), "ca", "");
+    let sender =
+        sender(&receiver, &format!("{}, {}", certificates.tls("ca"), certificates.identity()), "");
     let sent = send_all(&sender).await;
     // What it has accepted it delivers before it ends.
     let (sender, receiver) = (sender.terminate(), receiver.terminate());
@@ -158,12 +166,33 @@ async fn everything_arrives_over_tls_with_certificates_of_both_sides() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sent_to_a_server_that_a_stranger_vouches_for() {
     let certificates = Certificates::make();
     let receiver = certificates.receiver();
-    let retry = "retry_on_failure: { enabled: false }";
-    let sender = certificates.sender(receiver.grpc(), receiver.http(), "stranger", retry);
+    let tls = format!("{}, {}", certificates.tls("stranger"), certificates.identity());
+    let sender = nothing_arrives(receiver, &tls).await;
+    for exporter in ["\"otlp\"", "\"otlphttp\""] {
+        let said = sender.stderr.lines().filter(|line| line.contains(exporter));
+        let said: Vec<_> = said.filter(|line| line.contains("over TLS")).collect();
+        // Once, however often it was tried.
+        assert_eq!(said.len(), 1, "{sender:?}");
+        assert!(said[0].contains("invalid peer certificate"), "{said:?}");
+    }
+    assert!(!sender.stderr.contains(&certificates.secret), "{sender:?}");
+    assert!(!sender.stderr.contains("PRIVATE KEY"), "{sender:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_taken_from_a_client_without_a_certificate() {
+    let certificates = Certificates::make();
+    let receiver = certificates.receiver();
+    nothing_arrives(receiver, &certificates.tls("ca")).await;
+}
+
+/// Sends what is not delivered, and checks that both books say so.
+async fn nothing_arrives(receiver: Program, tls: &str) -> Ended {
+    let sender = sender(&receiver, tls, "retry_on_failure: { enabled: false }");
     let sent = send_all(&sender).await;
     let (sender, receiver) = (sender.terminate(), receiver.terminate());
     let books = Books::parse(&sender.stdout);
@@ -174,13 +203,5 @@ async fn nothing_is_sent_to_a_server_that_a_stranger_vouches_for() {
         assert_eq!((row.dropped, row.held), (row.accepted, 0), "{row:?}");
         assert_eq!(received.of(signal.name()).accepted, 0);
     }
-    for exporter in ["exporter=\"otlp\"", "exporter=\"otlphttp\""] {
-        let said = sender.stderr.lines().filter(|line| line.contains(exporter));
-        let said: Vec<_> = said.filter(|line| line.contains("over TLS")).collect();
-        // Once, however often it was tried.
-        assert_eq!(said.len(), 1, "{sender:?}");
-        assert!(said[0].contains("invalid peer certificate"), "{said:?}");
-    }
-    assert!(!sender.stderr.contains(&certificates.secret), "{sender:?}");
-    assert!(!sender.stderr.contains("PRIVATE KEY"), "{sender:?}");
+    sender
 }
