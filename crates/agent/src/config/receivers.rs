@@ -9,9 +9,9 @@ use super::endpoint::Endpoint;
 use super::later;
 use super::read::{At, Keys};
 
+pub(crate) use cors::Cors;
+pub(crate) use keepalive::KeepAlive;
 pub(crate) use tls::TlsServer;
-#[cfg(test)]
-pub(crate) use {cors::Cors, keepalive::KeepAlive};
 
 /// How telemetry comes in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,7 +42,7 @@ pub(crate) struct GrpcServer {
     /// Default `None`: unencrypted.
     pub(crate) tls: Option<TlsServer>,
     /// `keepalive.server_parameters`
-    pub(crate) keepalive: keepalive::KeepAlive,
+    pub(crate) keepalive: KeepAlive,
 }
 
 /// `protocols.http`
@@ -62,7 +62,7 @@ pub(crate) struct HttpServer {
     /// Default `None`: unencrypted.
     pub(crate) tls: Option<TlsServer>,
     /// Default `None`: browsers let no other site send.
-    pub(crate) cors: Option<cors::Cors>,
+    pub(crate) cors: Option<Cors>,
 }
 
 const MIB: u64 = 1024 * 1024;

@@ -1,7 +1,10 @@
 //! One gateway sends to another over TLS, each with a certificate.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -188,6 +191,44 @@ async fn nothing_is_taken_from_a_client_without_a_certificate() {
     let certificates = Certificates::make();
     let receiver = certificates.receiver();
     nothing_arrives(receiver, &certificates.tls("ca")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_is_handed_json_in_zstd() {
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!(
+        "
+receivers:
+  otlp: {{ protocols: {{ grpc: {{ endpoint: 127.0.0.1:0 }}, http: {{ endpoint: 127.0.0.1:0 }} }} }}
+exporters:
+  debug:
+  otlphttp:
+    endpoint: http://collector.test/base
+    proxy_url: http://me:hunter2@{}
+    compression: zstd
+    encoding: json
+    retry_on_failure: {{ enabled: false }}
+{}",
+        proxy.local_addr().unwrap(),
+        service("debug", "otlphttp")
+    );
+    let program = Program::start(&config, &[]);
+    send(&program, Signal::Logs, 1).await;
+    let (stream, _) = proxy.accept().unwrap();
+    // bounded wait: the request comes from another process.
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let lines = BufReader::new(stream).lines().map(|line| line.unwrap().to_ascii_lowercase());
+    let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+    assert_eq!(head[0], "post http://collector.test/base/v1/logs http/1.1");
+    for line in ["content-type: application/json", "content-encoding: zstd"] {
+        assert!(head.iter().any(|found| found == line), "{line} in {head:?}");
+    }
+    assert!(head.iter().any(|line| line.starts_with("proxy-authorization: basic ")), "{head:?}");
+    // The connection has ended without an answer: what was sent is in the books.
+    let ended = program.terminate();
+    let books = Books::parse(&ended.stdout);
+    assert_eq!(books.of("logs").dropped, books.of("logs").accepted);
+    assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
 }
 
 /// Sends what is not delivered, and checks that both books say so.
