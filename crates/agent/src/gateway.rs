@@ -329,6 +329,8 @@ impl Exporter for Counts {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn parse(text: &str) -> Config {
@@ -359,6 +361,39 @@ service:
         for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
             assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
         }
+    }
+
+    #[test]
+    fn a_receiver_keeps_connections_and_asks_for_certificates_as_the_file_says() {
+        let config = parse(
+            "
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        keepalive:
+          server_parameters:
+            { max_connection_idle: 0, max_connection_age: 1h, max_connection_age_grace: 2s, time: 3s }
+        tls: { cert_file: Cargo.toml, key_file: Cargo.toml, client_ca_file: Cargo.toml }
+      http: { cors: { allowed_origins: ['*'], max_age: 5 } }
+exporters: { debug: }
+service: { pipelines: { logs: { receivers: [otlp], exporters: [debug] } } }
+",
+        );
+        let made = config.receivers.values().map(|config::Receiver::Otlp(otlp)| receiver(otlp));
+        let made = made.last().unwrap().unwrap();
+        let (idle, age) = (made.timeouts.idle, made.timeouts.max_age);
+        assert_eq!((idle, age), (None, Some(Duration::from_secs(3600))));
+        assert_eq!(made.timeouts.age_grace, Duration::from_secs(2));
+        assert_eq!(made.timeouts.keep_alive, Some(Duration::from_secs(3)));
+        let tls = made.grpc_access.tls.unwrap();
+        assert_eq!(tls.client_ca.as_deref(), Some("Cargo.toml".as_ref()));
+        assert!(made.http_access.tls.is_none());
+        let cors = made.cors.unwrap();
+        assert_eq!(
+            (&cors.allowed_origins[..], cors.max_age.unwrap().as_secs()),
+            (&["*".to_owned()][..], 5)
+        );
     }
 
     #[test]
