@@ -380,8 +380,8 @@ exporters: { debug: }
 service: { pipelines: { logs: { receivers: [otlp], exporters: [debug] } } }
 ",
         );
-        let made = config.receivers.values().map(|config::Receiver::Otlp(otlp)| receiver(otlp));
-        let made = made.last().unwrap().unwrap();
+        let mut made = config.receivers.values().map(|config::Receiver::Otlp(otlp)| receiver(otlp));
+        let made = made.next().unwrap().unwrap();
         let (idle, age) = (made.timeouts.idle, made.timeouts.max_age);
         assert_eq!((idle, age), (None, Some(Duration::from_secs(3600))));
         assert_eq!(made.timeouts.age_grace, Duration::from_secs(2));
