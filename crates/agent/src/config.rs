@@ -27,6 +27,7 @@ mod service;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -42,23 +43,25 @@ pub(crate) use duration::parse as parse_duration;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use env::Environment;
 pub(crate) use exporters::{
-    Compression, Exporter, OnFull, Queue, QueueBatch, Retry, Sizer, Verbosity,
+    Compression, Encoding, Exporter, OnFull, OtlpGrpcExporter, OtlpHttpExporter, Pem, Queue,
+    QueueBatch, Retry, Sizer, TlsClient, Verbosity,
 };
 pub(crate) use extensions::Extension;
 pub(crate) use id::Id;
 pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};
-pub(crate) use receivers::{OtlpReceiver, Receiver};
+pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use report::{ConfigErrors, Warning};
 pub(crate) use secret::Secret;
 pub(crate) use service::{LogLevel, Pipeline, Service, Signal};
+pub(crate) use tls::TlsVersion;
 
 /// What only tests name: the program meets these as fields.
 #[cfg(test)]
 pub(crate) use {
-    exporters::{DebugExporter, OtlpGrpcExporter, OtlpHttpExporter, SqliteExporter},
+    exporters::{DebugExporter, Identity, Probes, SqliteExporter},
     extensions::Admin,
     processors::{DecisionCache, MIN_MAX_BYTES, Policy},
-    receivers::{GrpcServer, HttpServer},
+    receivers::{Cors, GrpcServer, HttpServer, KeepAlive},
     report::{ConfigError, Position},
     service::PipelineId,
 };

@@ -1,14 +1,14 @@
 //! Makes a pipeline of a checked config: the one place where the file's words become the
 //! libraries'.
 
+mod sending;
+
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use teleflow::exporter::{
-    self, AnyExporter, Console, Delivered, ExportError, Exporter, GrpcExporter, HttpExporter,
-    QueueConfig, Retry, RetryConfig,
+    self, AnyExporter, Console, Delivered, ExportError, Exporter, QueueConfig, Retry, RetryConfig,
 };
 use teleflow::otlp::span::StatusCode;
 use teleflow::store::SqliteStore;
@@ -52,7 +52,8 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         // What is defined and not used is warned of, and not started.
         if used(|pipeline| &pipeline.receivers, id) {
             let config::Receiver::Otlp(otlp) = component;
-            builder = builder.receiver(id.to_string(), receiver(otlp));
+            let made = receiver(otlp).with_context(|| format!("receivers.{id}"))?;
+            builder = builder.receiver(id.to_string(), made);
             if waits_for_result(config, id) {
                 builder = builder.wait_for_result(id.to_string());
             }
@@ -60,10 +61,12 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
     }
     for (id, component) in &config.exporters {
         if used(|pipeline| &pipeline.exporters, id) {
-            let made = exporter(component, open).with_context(|| format!("exporters.{id}"))?;
+            let name = id.to_string();
+            let made = exporter(&name, component, open);
+            let made = made.with_context(|| format!("exporters.{id}"))?;
             let batch = component.queue().and_then(|queue| queue.batch.as_ref()).map(merging);
             let sending = Sending { queue: made.queue, batch };
-            builder = builder.exporter(id.to_string(), made.exporter, sending);
+            builder = builder.exporter(name, made.exporter, sending);
             stores.extend(made.store.map(|store| (id.to_string(), store)));
         }
     }
@@ -104,7 +107,7 @@ const fn signal(signal: config::Signal) -> Signal {
     }
 }
 
-fn receiver(otlp: &config::OtlpReceiver) -> receiver::Config {
+fn receiver(otlp: &config::OtlpReceiver) -> anyhow::Result<receiver::Config> {
     let mut limits = receiver::Limits::default();
     let sizes = [
         otlp.grpc.as_ref().map(|grpc| grpc.max_recv_msg_bytes),
@@ -116,7 +119,17 @@ fn receiver(otlp: &config::OtlpReceiver) -> receiver::Config {
     if let Some(streams) = otlp.grpc.as_ref().and_then(|grpc| grpc.max_concurrent_streams) {
         limits.max_concurrent_streams = streams;
     }
-    receiver::Config {
+    let mut timeouts = receiver::Timeouts::default();
+    if let Some(grpc) = &otlp.grpc {
+        timeouts.idle = grpc.keepalive.max_connection_idle;
+        timeouts.max_age = grpc.keepalive.max_connection_age;
+        timeouts.age_grace = grpc.keepalive.max_connection_age_grace;
+        timeouts.keep_alive = Some(grpc.keepalive.time);
+    }
+    let grpc_tls = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());
+    let http_tls = otlp.http.as_ref().and_then(|http| http.tls.as_ref());
+    let cors = otlp.http.as_ref().and_then(|http| http.cors.as_ref());
+    Ok(receiver::Config {
         grpc: otlp.grpc.as_ref().map(|grpc| receiver::GrpcConfig {
             endpoint: grpc.endpoint.to_string(),
             max_request_bytes: grpc.max_recv_msg_bytes as usize,
@@ -131,8 +144,34 @@ fn receiver(otlp: &config::OtlpReceiver) -> receiver::Config {
             },
         }),
         limits,
+        timeouts,
+        grpc_access: access(grpc_tls).context("protocols.grpc")?,
+        http_access: access(http_tls).context("protocols.http")?,
+        cors: cors.map(|cors| receiver::Cors {
+            allowed_origins: cors.allowed_origins.clone(),
+            allowed_headers: cors.allowed_headers.clone(),
+            max_age: cors.max_age,
+        }),
         ..receiver::Config::default()
+    })
+}
+
+fn access(tls: Option<&config::TlsServer>) -> anyhow::Result<receiver::Access> {
+    let Some(tls) = tls else { return Ok(receiver::Access::default()) };
+    let files = [("cert_file", Some(&tls.certificate)), ("key_file", Some(&tls.key))];
+    for (key, path) in files.into_iter().chain([("client_ca_file", tls.client_ca.as_ref())]) {
+        path.map_or(Ok(()), |path| sending::readable(key, path))?;
     }
+    let tls = receiver::TlsConfig {
+        client_ca: tls.client_ca.clone(),
+        min_version: match tls.min_version {
+            config::TlsVersion::V1_2 => receiver::TlsVersion::V1_2,
+            config::TlsVersion::V1_3 => receiver::TlsVersion::V1_3,
+        },
+        reload_interval: tls.reload_interval,
+        ..receiver::TlsConfig::new(&tls.certificate, &tls.key)
+    };
+    Ok(receiver::Access { tls: Some(tls), ..receiver::Access::default() })
 }
 
 fn sampling(tail: &config::TailSampling) -> sampler::Config {
@@ -211,7 +250,7 @@ struct Made {
     store: Option<Arc<SqliteStore>>,
 }
 
-fn exporter(component: &config::Exporter, open: Open<'_>) -> anyhow::Result<Made> {
+fn exporter(name: &str, component: &config::Exporter, open: Open<'_>) -> anyhow::Result<Made> {
     let mut opened = None;
     let (exporter, queue) = match component {
         config::Exporter::Debug(debug) => {
@@ -224,25 +263,10 @@ fn exporter(component: &config::Exporter, open: Open<'_>) -> anyhow::Result<Made
             (exporter, QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() })
         }
         config::Exporter::OtlpGrpc(otlp) => {
-            let made = GrpcExporter::new(exporter::GrpcConfig {
-                timeout: otlp.timeout.unwrap_or(Duration::ZERO),
-                headers: headers(&otlp.headers),
-                compression: compression(otlp.compression),
-                ..exporter::GrpcConfig::new(format!("http://{}", otlp.endpoint))
-            })?;
-            (retrying(made, otlp.retry.as_ref())?, queue(otlp.queue.as_ref()))
+            (sending::grpc(name, otlp)?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::OtlpHttp(otlp) => {
-            let made = HttpExporter::new(exporter::HttpConfig {
-                traces_endpoint: otlp.traces_url.clone(),
-                metrics_endpoint: otlp.metrics_url.clone(),
-                logs_endpoint: otlp.logs_url.clone(),
-                timeout: otlp.timeout.unwrap_or(Duration::ZERO),
-                headers: headers(&otlp.headers),
-                compression: compression(otlp.compression),
-                ..exporter::HttpConfig::new("")
-            })?;
-            (retrying(made, otlp.retry.as_ref())?, queue(otlp.queue.as_ref()))
+            (sending::http(name, otlp)?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::Sqlite(sqlite) => {
             let (store, is_open) = open(store::Config {
@@ -257,33 +281,6 @@ fn exporter(component: &config::Exporter, open: Open<'_>) -> anyhow::Result<Made
         }
     };
     Ok(Made { exporter, queue, store: opened })
-}
-
-fn headers(headers: &[(String, config::Secret)]) -> Vec<(String, String)> {
-    headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect()
-}
-
-const fn compression(compression: config::Compression) -> exporter::Compression {
-    match compression {
-        config::Compression::Gzip => exporter::Compression::Gzip,
-        config::Compression::None => exporter::Compression::None,
-    }
-}
-
-fn retrying(
-    exporter: impl Exporter,
-    retry: Option<&config::Retry>,
-) -> Result<AnyExporter, exporter::ConfigError> {
-    let Some(retry) = retry else { return Ok(AnyExporter::new(exporter)) };
-    let config = RetryConfig {
-        enabled: true,
-        initial_interval: retry.initial_interval,
-        randomization_factor: retry.randomization_factor,
-        multiplier: retry.multiplier,
-        max_interval: retry.max_interval,
-        max_elapsed_time: retry.max_elapsed_time.unwrap_or(Duration::ZERO),
-    };
-    Retry::new(exporter, config).map(AnyExporter::new)
 }
 
 /// Without a queue one request is sent at a time and the next one waits.
@@ -332,6 +329,8 @@ impl Exporter for Counts {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn parse(text: &str) -> Config {
@@ -361,6 +360,72 @@ service:
         let shown = format!("{:?}", parts(&config, &open).unwrap().builder);
         for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
             assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_keeps_connections_and_asks_for_certificates_as_the_file_says() {
+        let config = parse(
+            "
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        keepalive:
+          server_parameters:
+            { max_connection_idle: 0, max_connection_age: 1h, max_connection_age_grace: 2s, time: 3s }
+        tls: { cert_file: Cargo.toml, key_file: Cargo.toml, client_ca_file: Cargo.toml }
+      http: { cors: { allowed_origins: ['*'], max_age: 5 } }
+exporters: { debug: }
+service: { pipelines: { logs: { receivers: [otlp], exporters: [debug] } } }
+",
+        );
+        let mut made = config.receivers.values().map(|config::Receiver::Otlp(otlp)| receiver(otlp));
+        let made = made.next().unwrap().unwrap();
+        let (idle, age) = (made.timeouts.idle, made.timeouts.max_age);
+        assert_eq!((idle, age), (None, Some(Duration::from_secs(3600))));
+        assert_eq!(made.timeouts.age_grace, Duration::from_secs(2));
+        assert_eq!(made.timeouts.keep_alive, Some(Duration::from_secs(3)));
+        let tls = made.grpc_access.tls.unwrap();
+        assert_eq!(tls.client_ca.as_deref(), Some("Cargo.toml".as_ref()));
+        assert!(made.http_access.tls.is_none());
+        let cors = made.cors.unwrap();
+        assert_eq!(
+            (&cors.allowed_origins[..], cors.max_age.unwrap().as_secs()),
+            (&["*".to_owned()][..], 5)
+        );
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_there_is_named_with_its_key_and_path() {
+        let error = |receiver: &str, exporter: &str| {
+            let config = parse(&format!(
+                "
+receivers: {{ otlp: {{ protocols: {{ http: {{ {receiver} }} }} }} }}
+exporters: {{ otlp: {{ endpoint: 'c:1', tls: {{ {exporter} }} }} }}
+service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [otlp] }} }} }}
+"
+            ));
+            format!("{:#}", parts(&config, &open).unwrap_err())
+        };
+        for (receiver, exporter, said) in [
+            ("", "ca_file: /no/ca.pem", "exporters.otlp: tls.ca_file: cannot read /no/ca.pem: "),
+            (
+                "",
+                "cert_pem: hunter2, key_file: /no/key",
+                "exporters.otlp: tls.key_file: cannot read /no/key: ",
+            ),
+            (
+                "tls: { cert_file: Cargo.toml, key_file: /no/key }",
+                "",
+                "receivers.otlp: protocols.http: tls.key_file: cannot read /no/key: ",
+            ),
+            // There, but not what they should be: said without what is in them.
+            ("", "cert_pem: hunter2, key_pem: hunter2", "exporters.otlp: TLS: "),
+            ("", "ca_file: Cargo.toml", "exporters.otlp: TLS: the CA certificate Cargo.toml"),
+        ] {
+            let error = error(receiver, exporter);
+            assert!(error.starts_with(said) && !error.contains("hunter2"), "{error}");
         }
     }
 

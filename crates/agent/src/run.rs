@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
 use crate::cli::{RunArgs, ValidateArgs};
-use crate::config::{Config, Extension, LogLevel};
+use crate::config::{Config, Extension, LogLevel, Receiver};
 use crate::{gateway, stop, talk};
 
 /// `teleflow run`
@@ -104,12 +104,15 @@ impl Gateway {
     }
 
     fn announce(&self, config: &Config) {
-        for id in config.receivers.keys().map(ToString::to_string) {
+        for (id, Receiver::Otlp(otlp)) in &config.receivers {
+            let id = id.to_string();
+            let is_encrypted = otlp.http.as_ref().is_some_and(|http| http.tls.is_some());
+            let scheme = if is_encrypted { "https" } else { "http" };
             if let Some(address) = self.pipeline.grpc_addr(&id) {
                 complain!("teleflow: {id} takes OTLP/gRPC on {address}");
             }
             if let Some(address) = self.pipeline.http_addr(&id) {
-                complain!("teleflow: {id} takes OTLP/HTTP on http://{address}");
+                complain!("teleflow: {id} takes OTLP/HTTP on {scheme}://{address}");
             }
         }
         if !self.admin.is_empty() {

@@ -36,6 +36,9 @@
 //!
 //! - `grpc`, `http` (default): the two ways out of OTLP.
 //! - `gzip` (default): compression of what goes out.
+//! - `zstd`: zstd, for what goes out and what comes in. Compiles C.
+//! - `json`: OTLP/JSON out; it comes in without this.
+//! - `tls`: TLS in and out, with certificates of both sides.
 //! - `store`: the SQLite store.
 
 #![forbid(unsafe_code)]

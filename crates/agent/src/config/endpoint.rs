@@ -99,7 +99,8 @@ fn split_port(text: &str) -> Result<(&str, u16), String> {
     }
 }
 
-fn parse_host(host: &str) -> Result<String, String> {
+/// Checks a host, and takes the brackets off an address.
+pub(super) fn parse_host(host: &str) -> Result<String, String> {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return match address.parse::<Ipv6Addr>() {
             Ok(_) => Ok(address.to_owned()),

@@ -3,6 +3,7 @@
 mod debug;
 mod delivery;
 mod headers;
+mod keepalive;
 mod otlp_grpc;
 mod otlp_http;
 mod queue;
@@ -17,10 +18,15 @@ use super::read::At;
 
 pub(crate) use debug::{DebugExporter, Verbosity};
 pub(crate) use delivery::{Compression, Retry};
+#[cfg(test)]
+pub(crate) use keepalive::KeepAlive as Probes;
 pub(crate) use otlp_grpc::OtlpGrpcExporter;
-pub(crate) use otlp_http::OtlpHttpExporter;
+pub(crate) use otlp_http::{Encoding, OtlpHttpExporter};
 pub(crate) use queue::{OnFull, Queue, QueueBatch, Sizer};
 pub(crate) use sqlite::SqliteExporter;
+#[cfg(test)]
+pub(crate) use tls::Identity;
+pub(crate) use tls::{Pem, TlsClient};
 
 /// Where telemetry goes.
 #[derive(Clone, Debug, PartialEq)]

@@ -29,18 +29,15 @@ pub(super) const RECEIVERS: Later = &[
 pub(super) const GRPC_SERVER: Later = &[
     ("auth", ""),
     ("include_metadata", ""),
-    ("keepalive", ""),
     ("middlewares", ""),
     ("read_buffer_size", ""),
-    ("tls", "put a proxy that ends TLS in front"),
     ("transport", "only tcp is"),
     ("write_buffer_size", ""),
 ];
 
 pub(super) const HTTP_SERVER: Later = &[
     ("auth", ""),
-    ("compression_algorithms", "gzip and none are accepted"),
-    ("cors", ""),
+    ("compression_algorithms", "gzip, zstd and none are accepted"),
     ("idle_timeout", ""),
     ("include_metadata", ""),
     ("keep_alives_enabled", ""),
@@ -49,10 +46,28 @@ pub(super) const HTTP_SERVER: Later = &[
     ("read_header_timeout", ""),
     ("read_timeout", ""),
     ("response_headers", ""),
-    ("tls", "put a proxy that ends TLS in front"),
     ("transport", "only tcp is"),
     ("write_timeout", ""),
 ];
+
+pub(super) const SERVER_TLS: Later = &[
+    ("ca_file", "`client_ca_file` says who issues clients' certificates"),
+    ("ca_pem", ""),
+    ("cert_pem", "write `cert_file`"),
+    ("cipher_suites", ""),
+    ("client_ca_file_reload", "`reload_interval` holds for all files"),
+    ("curve_preferences", ""),
+    ("include_system_ca_certs_pool", ""),
+    ("key_pem", "write `key_file`"),
+    ("max_version", ""),
+    ("tpm", ""),
+];
+
+pub(super) const KEEPALIVE: Later = &[("enforcement_policy", "")];
+
+pub(super) const SERVER_PARAMETERS: Later = &[("timeout", "a silent client has 20 s to answer")];
+
+pub(super) const CORS: Later = &[("exposed_headers", "")];
 
 pub(super) const PROCESSORS: Later = &[
     ("adaptive_tail_sampling", "use tail_sampling"),
@@ -128,7 +143,6 @@ pub(super) const GRPC_CLIENT: Later = &[
     ("authority", ""),
     ("balancer_name", ""),
     ("batcher", "use `batch` in `sending_queue`"),
-    ("keepalive", ""),
     ("middlewares", ""),
     ("read_buffer_size", ""),
     ("user_agent", ""),
@@ -151,40 +165,23 @@ pub(super) const HTTP_CLIENT: Later = &[
     ("max_idle_conns_per_host", ""),
     ("middlewares", ""),
     ("profiles_endpoint", ""),
-    ("proxy_url", ""),
     ("read_buffer_size", ""),
     ("write_buffer_size", ""),
 ];
 
 pub(super) const TLS: Later = &[
-    ("ca_file", ""),
-    ("ca_pem", ""),
-    ("cert_file", ""),
-    ("cert_pem", ""),
     ("cipher_suites", ""),
     ("curve_preferences", ""),
     ("include_insecure_cipher_suites", ""),
     ("include_system_ca_certs_pool", ""),
-    ("insecure_skip_verify", ""),
-    ("key_file", ""),
-    ("key_pem", ""),
     ("max_version", ""),
-    ("min_version", ""),
-    ("reload_interval", ""),
-    ("server_name_override", ""),
     ("tpm", ""),
 ];
 
-pub(super) const COMPRESSIONS: Later = &[
-    ("deflate", ""),
-    ("lz4", ""),
-    ("snappy", ""),
-    ("x-snappy-framed", ""),
-    ("zlib", ""),
-    ("zstd", ""),
-];
+pub(super) const COMPRESSIONS: Later =
+    &[("deflate", ""), ("lz4", ""), ("snappy", ""), ("x-snappy-framed", ""), ("zlib", "")];
 
-pub(super) const ENCODINGS: Later = &[("json", "")];
+pub(super) const TLS_VERSIONS: Later = &[("1.0", ""), ("1.1", "")];
 
 pub(super) const QUEUE: Later = &[("storage", "the queue is in memory")];
 
@@ -228,6 +225,10 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("receivers", RECEIVERS),
     ("receivers.otlp.protocols.grpc", GRPC_SERVER),
     ("receivers.otlp.protocols.http", HTTP_SERVER),
+    ("a receiver's `tls`", SERVER_TLS),
+    ("receivers.otlp.protocols.grpc.keepalive", KEEPALIVE),
+    ("receivers.otlp.protocols.grpc.keepalive.server_parameters", SERVER_PARAMETERS),
+    ("receivers.otlp.protocols.http.cors", CORS),
     ("processors", PROCESSORS),
     ("processors.tail_sampling", TAIL_SAMPLING),
     ("a policy's `type`", POLICIES),
@@ -238,7 +239,7 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("exporters.otlphttp", HTTP_CLIENT),
     ("an exporter's `tls`", TLS),
     ("an exporter's `compression`", COMPRESSIONS),
-    ("exporters.otlphttp.encoding", ENCODINGS),
+    ("`min_version` of a `tls`", TLS_VERSIONS),
     ("an exporter's `sending_queue`", QUEUE),
     ("an exporter's `sending_queue.batch`", QUEUE_BATCH),
     ("extensions", EXTENSIONS),

@@ -1,9 +1,17 @@
 //! The `receivers` section.
 
+mod cors;
+mod keepalive;
+mod tls;
+
 use super::components::{self, Components};
 use super::endpoint::Endpoint;
 use super::later;
 use super::read::{At, Keys};
+
+pub(crate) use cors::Cors;
+pub(crate) use keepalive::KeepAlive;
+pub(crate) use tls::TlsServer;
 
 /// How telemetry comes in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,6 +39,10 @@ pub(crate) struct GrpcServer {
     pub(crate) max_recv_msg_bytes: u64,
     /// How many requests a connection may have open at a time. Default `None`: not limited.
     pub(crate) max_concurrent_streams: Option<u32>,
+    /// Default `None`: unencrypted.
+    pub(crate) tls: Option<TlsServer>,
+    /// `keepalive.server_parameters`
+    pub(crate) keepalive: KeepAlive,
 }
 
 /// `protocols.http`
@@ -47,6 +59,10 @@ pub(crate) struct HttpServer {
     pub(crate) metrics_url_path: String,
     /// The path that takes logs. Default `/v1/logs`.
     pub(crate) logs_url_path: String,
+    /// Default `None`: unencrypted.
+    pub(crate) tls: Option<TlsServer>,
+    /// Default `None`: browsers let no other site send.
+    pub(crate) cors: Option<Cors>,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -89,6 +105,8 @@ fn read_grpc(keys: &mut Keys<'_>) -> GrpcServer {
         max_concurrent_streams: streams
             .and_then(|streams| u32::try_from(streams).ok())
             .filter(|&streams| streams > 0),
+        tls: tls::read(keys),
+        keepalive: keepalive::read(keys),
     }
 }
 
@@ -100,6 +118,8 @@ fn read_http(keys: &mut Keys<'_>) -> HttpServer {
         traces_url_path: url_path(keys, "traces_url_path", "/v1/traces"),
         metrics_url_path: url_path(keys, "metrics_url_path", "/v1/metrics"),
         logs_url_path: url_path(keys, "logs_url_path", "/v1/logs"),
+        tls: tls::read(keys),
+        cors: cors::read(keys),
     };
     let HttpServer { traces_url_path, metrics_url_path, logs_url_path, .. } = &server;
     if traces_url_path == metrics_url_path

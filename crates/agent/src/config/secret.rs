@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A header's value, which may be a token. `Debug` shows that it is there and no more.
+/// A header's value, a key, or what else may be secret. `Debug` shows that it is there and no more.
 #[derive(Clone, Eq, PartialEq)]
 pub(crate) struct Secret(String);
 

@@ -8,4 +8,5 @@ mod commands;
 mod interop;
 mod malformed;
 mod program;
+mod secured;
 mod shutdown;

@@ -82,12 +82,14 @@ impl Program {
         let announced = said.wait("/metrics\n");
         let address = |before: &str| {
             let (_, rest) = announced.split_once(before).expect("every address is announced");
+            let rest = rest.strip_prefix("http://").unwrap_or(rest);
+            let rest = rest.strip_prefix("https://").unwrap_or(rest);
             let end = rest.find(|c: char| c == '/' || c.is_whitespace()).unwrap();
             rest[..end].parse().unwrap()
         };
         Self {
             grpc: address("OTLP/gRPC on "),
-            http: address("OTLP/HTTP on http://"),
+            http: address("OTLP/HTTP on "),
             admin: address("teleflow: http://"),
             process,
             said,

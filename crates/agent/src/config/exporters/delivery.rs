@@ -26,6 +26,8 @@ pub(crate) enum Compression {
     /// `gzip`
     #[default]
     Gzip,
+    /// `zstd`
+    Zstd,
     /// `none`
     None,
 }
@@ -52,8 +54,12 @@ pub(super) fn read_timeout(keys: &mut Keys<'_>, default: Duration) -> Option<Dur
 
 /// Reads `compression`. The Collector takes empty text for `none`.
 pub(super) fn read_compression(keys: &mut Keys<'_>) -> Compression {
-    const NAMES: [(&str, Compression); 3] =
-        [("gzip", Compression::Gzip), ("none", Compression::None), ("", Compression::None)];
+    const NAMES: [(&str, Compression); 4] = [
+        ("gzip", Compression::Gzip),
+        ("none", Compression::None),
+        ("zstd", Compression::Zstd),
+        ("", Compression::None),
+    ];
     keys.value("compression")
         .and_then(|at| at.one_of(&NAMES, later::COMPRESSIONS))
         .unwrap_or_default()

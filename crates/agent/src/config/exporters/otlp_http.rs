@@ -8,10 +8,11 @@ use super::super::read::{At, Keys};
 use super::super::secret::Secret;
 use super::super::service::Signal;
 use super::delivery::{self, Compression, Retry};
+use super::headers;
 use super::queue::{self, Queue};
-use super::{headers, tls};
+use super::tls::{self, TlsClient, Written};
 
-/// Sends OTLP over HTTP as protobuf, unencrypted.
+/// Sends OTLP over HTTP as protobuf or JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OtlpHttpExporter {
     /// Where traces go: `traces_endpoint`, or `endpoint` and `/v1/traces`. There if a pipeline
@@ -21,6 +22,13 @@ pub(crate) struct OtlpHttpExporter {
     pub(crate) metrics_url: Option<String>,
     /// Where logs go.
     pub(crate) logs_url: Option<String>,
+    /// For URLs with `https://`.
+    pub(crate) tls: TlsClient,
+    /// `proxy_url`: a proxy on the way, which may hold a password. Default `None`: as the environment
+    /// says.
+    pub(crate) proxy: Option<Secret>,
+    /// Default protobuf.
+    pub(crate) encoding: Encoding,
     /// Default gzip.
     pub(crate) compression: Compression,
     /// Headers of each request; names in lower case. Default none.
@@ -31,6 +39,16 @@ pub(crate) struct OtlpHttpExporter {
     pub(crate) retry: Option<Retry>,
     /// Default on.
     pub(crate) queue: Option<Queue>,
+}
+
+/// `encoding`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Encoding {
+    /// `proto`
+    #[default]
+    Protobuf,
+    /// `json`
+    Json,
 }
 
 // === impl OtlpHttpExporter ===
@@ -49,24 +67,26 @@ impl OtlpHttpExporter {
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> OtlpHttpExporter {
     at.section(later::HTTP_CLIENT, |keys| {
-        let insecure = tls::read(keys);
-        let base = keys.value("endpoint").map(|at| base_url(&at, insecure));
+        let written = tls::read(keys);
+        let base = keys.value("endpoint").map(|at| base_url(&at, &written));
         let mut url = |name, path| match keys.value(name) {
             // A refused one is there all the same.
-            Some(at) => Some(read_url(&at, insecure).unwrap_or_default()),
+            Some(at) => Some(read_url(&at, &written).unwrap_or_default()),
             None => base.as_ref().map(|base| format!("{base}{path}")),
         };
         let exporter = OtlpHttpExporter {
             traces_url: url("traces_endpoint", "/v1/traces"),
             metrics_url: url("metrics_endpoint", "/v1/metrics"),
             logs_url: url("logs_endpoint", "/v1/logs"),
+            proxy: keys.value("proxy_url").and_then(|at| read_proxy(&at)),
+            encoding: read_encoding(keys),
             compression: delivery::read_compression(keys),
             headers: headers::read(keys),
             timeout: delivery::read_timeout(keys, Duration::from_secs(30)),
             retry: delivery::read_retry(keys),
             queue: queue::read(keys),
+            tls: written.tls,
         };
-        read_encoding(keys);
         if [Signal::Traces, Signal::Metrics, Signal::Logs]
             .iter()
             .all(|s| exporter.url(*s).is_none())
@@ -77,16 +97,26 @@ pub(super) fn read(at: &At<'_>) -> OtlpHttpExporter {
     })
 }
 
-/// Reads `encoding`, which has one value so far.
-fn read_encoding(keys: &mut Keys<'_>) {
-    if let Some(at) = keys.value("encoding") {
-        at.one_of(&[("proto", ())], later::ENCODINGS);
+fn read_encoding(keys: &mut Keys<'_>) -> Encoding {
+    const NAMES: [(&str, Encoding); 2] = [("json", Encoding::Json), ("proto", Encoding::Protobuf)];
+    keys.value("encoding").and_then(|at| at.one_of(&NAMES, later::NONE)).unwrap_or_default()
+}
+
+/// Reads `proxy_url`, which is never repeated. Empty text is none, as for the Collector.
+fn read_proxy(at: &At<'_>) -> Option<Secret> {
+    let text = at.secret_text().filter(|text| !text.is_empty())?;
+    let rest = text.strip_prefix("http://");
+    let host = rest.map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host));
+    if host.is_none_or(|host| endpoint::check_url(&format!("http://{host}")).is_err()) {
+        at.refuse_secret("be the URL of a proxy such as `http://localhost:3128`");
+        return None;
     }
+    Some(Secret::new(text.to_owned()))
 }
 
 /// Reads `endpoint`, to which the paths are appended: no slash at its end, no query.
-fn base_url(at: &At<'_>, insecure: bool) -> String {
-    let url = read_url(at, insecure).unwrap_or_default();
+fn base_url(at: &At<'_>, written: &Written) -> String {
+    let url = read_url(at, written).unwrap_or_default();
     if url.contains('?') {
         let hint = "write a query in `traces_endpoint`, `metrics_endpoint`, `logs_endpoint`";
         at.refuse_endpoint("be a URL without a query", hint.to_owned());
@@ -95,10 +125,10 @@ fn base_url(at: &At<'_>, insecure: bool) -> String {
 }
 
 /// Reads a URL that is used as it is.
-fn read_url(at: &At<'_>, insecure: bool) -> Option<String> {
+fn read_url(at: &At<'_>, written: &Written) -> Option<String> {
     let refuse = |hint| at.refuse_endpoint("be a URL such as `http://localhost:4318`", hint);
     let text = at.text_or(|_| refuse("write the host: `http://localhost:4318`".to_owned()))?;
     let scheme = endpoint::check_url(text).map_err(refuse).ok()?;
-    tls::require_plaintext(at, scheme, insecure);
+    written.is_for(at, scheme);
     Some(text.to_owned())
 }

@@ -19,6 +19,7 @@ impl<'a> At<'a> {
             let quoted = match &at.node.value {
                 Value::Bool(value) => Some(format!("write \"{value}\" if text is meant")),
                 Value::Integer(value) => Some(format!("write \"{value}\" if text is meant")),
+                Value::Float(value) => Some(format!("write \"{value}\" if text is meant")),
                 _ => None,
             };
             at.refuse("be text", quoted);

@@ -56,6 +56,13 @@ fn what_a_receiver_does_not_say_is_as_in_the_collector_but_for_the_limits() {
         endpoint: endpoint("localhost", 4317),
         max_recv_msg_bytes: 64 * 1024 * 1024,
         max_concurrent_streams: None,
+        tls: None,
+        keepalive: KeepAlive {
+            max_connection_idle: Some(Duration::from_secs(300)),
+            max_connection_age: None,
+            max_connection_age_grace: Duration::from_secs(30),
+            time: Duration::from_secs(60),
+        },
     };
     let http = HttpServer {
         endpoint: endpoint("localhost", 4318),
@@ -63,6 +70,8 @@ fn what_a_receiver_does_not_say_is_as_in_the_collector_but_for_the_limits() {
         traces_url_path: "/v1/traces".to_owned(),
         metrics_url_path: "/v1/metrics".to_owned(),
         logs_url_path: "/v1/logs".to_owned(),
+        tls: None,
+        cors: None,
     };
     let receiver = OtlpReceiver { grpc: Some(grpc), http: Some(http) };
     check(&config.receivers, "otlp", Receiver::Otlp(receiver));
@@ -81,6 +90,19 @@ fn a_receiver_says_everything() {
         endpoint: endpoint("0.0.0.0", 14317),
         max_recv_msg_bytes: 16 * 1024 * 1024,
         max_concurrent_streams: Some(100),
+        tls: Some(TlsServer {
+            certificate: "/etc/tls/server.pem".into(),
+            key: "/etc/tls/server.key".into(),
+            client_ca: Some("/etc/tls/clients.pem".into()),
+            min_version: TlsVersion::V1_3,
+            reload_interval: Some(Duration::from_secs(3600)),
+        }),
+        keepalive: KeepAlive {
+            max_connection_idle: Some(Duration::from_secs(3600)),
+            max_connection_age: Some(Duration::from_secs(600)),
+            max_connection_age_grace: Duration::from_secs(60),
+            time: Duration::from_secs(120),
+        },
     };
     let http = HttpServer {
         endpoint: endpoint("::1", 14318),
@@ -88,6 +110,21 @@ fn a_receiver_says_everything() {
         traces_url_path: "/otlp/traces".to_owned(),
         metrics_url_path: "/otlp/metrics".to_owned(),
         logs_url_path: "/otlp/logs".to_owned(),
+        tls: Some(TlsServer {
+            certificate: "other.pem".into(),
+            key: "other.key".into(),
+            client_ca: None,
+            min_version: TlsVersion::V1_2,
+            reload_interval: None,
+        }),
+        cors: Some(Cors {
+            allowed_origins: vec![
+                "https://*.example.com".to_owned(),
+                "http://localhost".to_owned(),
+            ],
+            allowed_headers: vec!["x-tenant".to_owned()],
+            max_age: Some(Duration::from_secs(7200)),
+        }),
     };
     let receiver = OtlpReceiver { grpc: Some(grpc), http: Some(http) };
     check(&parse(FULL).0.receivers, "otlp", Receiver::Otlp(receiver));
@@ -169,6 +206,8 @@ fn what_an_exporter_does_not_say_is_as_in_the_collector() {
     check(&config.exporters, "debug", Exporter::Debug(debug));
     let grpc = OtlpGrpcExporter {
         endpoint: endpoint("c", 1),
+        tls: None,
+        keepalive: None,
         compression: Compression::Gzip,
         headers: Vec::new(),
         timeout: Some(Duration::from_secs(5)),
@@ -180,6 +219,9 @@ fn what_an_exporter_does_not_say_is_as_in_the_collector() {
         traces_url: Some("http://c/v1/traces".to_owned()),
         metrics_url: Some("http://c/v1/metrics".to_owned()),
         logs_url: Some("http://c/v1/logs".to_owned()),
+        tls: TlsClient::default(),
+        proxy: None,
+        encoding: Encoding::Protobuf,
         compression: Compression::Gzip,
         headers: Vec::new(),
         timeout: Some(Duration::from_secs(30)),
@@ -203,6 +245,8 @@ fn an_exporter_says_everything() {
     let secret = |name: &str, value: &str| (name.to_owned(), Secret::new(value.to_owned()));
     let grpc = OtlpGrpcExporter {
         endpoint: endpoint("collector", 4317),
+        tls: None,
+        keepalive: None,
         compression: Compression::None,
         headers: vec![secret("authorization", "Bearer hunter2"), secret("x-empty", "")],
         timeout: Some(Duration::from_secs(10)),
@@ -226,6 +270,9 @@ fn an_exporter_says_everything() {
         traces_url: Some("http://elsewhere/t?tenant=a".to_owned()),
         metrics_url: Some("http://elsewhere/m".to_owned()),
         logs_url: Some("http://elsewhere/l/".to_owned()),
+        tls: TlsClient::default(),
+        proxy: None,
+        encoding: Encoding::Json,
         compression: Compression::Gzip,
         headers: vec![secret("x-token", "hunter2")],
         timeout: None,
@@ -281,8 +328,57 @@ fn the_newer_names_of_the_otlp_exporters_mean_the_same() {
     let Exporter::OtlpGrpc(grpc) = &config.exporters[&id("otlp_grpc/second")] else { panic!() };
     assert_eq!(grpc.endpoint.to_string(), "[::1]:4317");
     assert_eq!((grpc.retry, grpc.queue), (None, None));
+    assert_eq!(grpc.compression, Compression::Zstd);
     let Exporter::OtlpHttp(http) = &config.exporters[&id("otlp_http/second")] else { panic!() };
-    assert_eq!(http.url(Signal::Logs), Some("http://collector:4318/base/v1/logs"));
+    assert_eq!(http.url(Signal::Logs), Some("https://collector:4318/base/v1/logs"));
+}
+
+#[test]
+fn an_exporter_says_how_it_connects() {
+    let (config, _) = parse(FULL);
+    let Exporter::OtlpGrpc(grpc) = &config.exporters[&id("otlp_grpc/second")] else { panic!() };
+    let secret = || Pem::Text(Secret::new("hunter2".to_owned()));
+    let tls = TlsClient {
+        ca: Some(Pem::File("/etc/tls/ca.pem".into())),
+        identity: Some(Identity {
+            certificate: Pem::File("/etc/tls/client.pem".into()),
+            key: secret(),
+        }),
+        server_name: Some("collector.example.com".to_owned()),
+        min_version: TlsVersion::V1_3,
+        reload_interval: Some(Duration::from_secs(600)),
+        insecure_skip_verify: false,
+    };
+    assert_eq!(grpc.tls, Some(tls));
+    let (time, timeout) = (Duration::from_secs(60), Duration::from_secs(20));
+    assert_eq!(grpc.keepalive, Some(Probes { time, timeout }));
+    let Exporter::OtlpHttp(http) = &config.exporters[&id("otlp_http/second")] else { panic!() };
+    let tls = TlsClient {
+        ca: Some(secret()),
+        identity: Some(Identity { certificate: secret(), key: Pem::File("client.key".into()) }),
+        insecure_skip_verify: true,
+        ..TlsClient::default()
+    };
+    assert_eq!((&http.tls, http.encoding), (&tls, Encoding::Protobuf));
+    let proxy = Secret::new("http://me:hunter2@proxy:3128".to_owned());
+    assert_eq!(http.proxy, Some(proxy));
+}
+
+#[test]
+fn a_grpc_exporter_encrypts_unless_told_not_to() {
+    for (settings, is_encrypted) in [
+        ("endpoint: 'c:1'", true),
+        ("endpoint: 'c:1', tls: {}", true),
+        ("endpoint: 'c:1', tls: {insecure: false}", true),
+        ("endpoint: 'c:1', tls: {insecure: true}", false),
+        ("endpoint: 'http://c:1'", false),
+        ("endpoint: 'https://c:1', tls: {insecure: true}", true),
+    ] {
+        let (config, _) =
+            parse(&completed(&format!("exporters: {{debug: , otlp: {{{settings}}}}}")));
+        let Exporter::OtlpGrpc(grpc) = &config.exporters[&id("otlp")] else { panic!() };
+        assert_eq!(grpc.tls.is_some(), is_encrypted, "{settings}");
+    }
 }
 
 #[test]

@@ -46,15 +46,21 @@ fn a_grpc_server_has_an_address_and_limits() {
                     endpoint: 4317
                     max_recv_msg_size_mib: 1025
                     max_concurrent_streams: lots
-                    keepalive: {}
-                    tls: {}
+                    keepalive: {enforcement_policy: {}, server_parameters: {time: 0, timeout: 1s, max_connection_idle: 5}}
+                    tls: {key_file: '', cert_pem: hunter2, min_version: 1.2}
                     transport: unix",
         &[
             "5:19: receivers.otlp.protocols.grpc.endpoint must be an address to listen on, got the number 4317; write host:port: `localhost:4317`",
             "6:32: receivers.otlp.protocols.grpc.max_recv_msg_size_mib must be a whole number from 0 to 1024, got the number 1025",
             "7:33: receivers.otlp.protocols.grpc.max_concurrent_streams must be a whole number from 0 to 4294967295, got `lots`",
-            "8:9: key `keepalive` in receivers.otlp.protocols.grpc is not supported in this version",
-            "9:9: key `tls` in receivers.otlp.protocols.grpc is not supported in this version; put a proxy that ends TLS in front",
+            "8:21: key `enforcement_policy` in receivers.otlp.protocols.grpc.keepalive is not supported in this version",
+            "8:71: receivers.otlp.protocols.grpc.keepalive.server_parameters.time must be more than 0, got the number 0",
+            "8:74: key `timeout` in receivers.otlp.protocols.grpc.keepalive.server_parameters is not supported in this version; a silent client has 20 s to answer",
+            "8:108: receivers.otlp.protocols.grpc.keepalive.server_parameters.max_connection_idle must be a duration, got the number 5; write the unit: `5s`, `5ms`",
+            "9:9: missing key `cert_file` in receivers.otlp.protocols.grpc.tls",
+            "9:25: receivers.otlp.protocols.grpc.tls.key_file must not be empty",
+            "9:29: key `cert_pem` in receivers.otlp.protocols.grpc.tls is not supported in this version; write `cert_file`",
+            "9:61: receivers.otlp.protocols.grpc.tls.min_version must be text, got the number 1.2; write \"1.2\" if text is meant",
             "10:9: key `transport` in receivers.otlp.protocols.grpc is not supported in this version; only tcp is",
         ],
     );
@@ -86,7 +92,8 @@ fn an_http_server_has_an_address_a_limit_and_three_paths() {
                   http:
                     endpoint: http://localhost:4318
                     max_request_body_size: 2GiB
-                    cors: {}
+                    cors: {allowed_origins: ['https://*.*'], allowed_headers: [5], max_age: 5s, exposed_headers: []}
+                    tls: {cert_file: a, key_file: b, min_version: '1.1'}
                     traces_url_path: ''
                     logs_url_path: /v1/metrics
                     metrics_path: /x",
@@ -94,9 +101,13 @@ fn an_http_server_has_an_address_a_limit_and_three_paths() {
             "5:9: receivers.otlp.protocols.http has one path for two signals",
             "5:19: receivers.otlp.protocols.http.endpoint must be an address to listen on, got `http://localhost:4318`; write host:port, without a scheme",
             "6:32: receivers.otlp.protocols.http.max_request_body_size must be a number of bytes from 0 to 1073741824, got `2GiB`",
-            "7:9: key `cors` in receivers.otlp.protocols.http is not supported in this version",
-            "8:26: receivers.otlp.protocols.http.traces_url_path must be a path such as `/v1/traces`, got empty text",
-            "10:9: unknown key `metrics_path` in receivers.otlp.protocols.http; known: endpoint, logs_url_path, max_request_body_size, metrics_url_path, traces_url_path",
+            "7:34: receivers.otlp.protocols.http.cors.allowed_origins[0] must have at most one `*`, got `https://*.*`",
+            "7:68: receivers.otlp.protocols.http.cors.allowed_headers[0] must be text, got the number 5; write \"5\" if text is meant",
+            "7:81: receivers.otlp.protocols.http.cors.max_age must be a whole number from 0 to 4294967295, got `5s`",
+            "7:85: key `exposed_headers` in receivers.otlp.protocols.http.cors is not supported in this version",
+            "8:55: receivers.otlp.protocols.http.tls.min_version `1.1` is not supported in this version; known: 1.2, 1.3",
+            "9:26: receivers.otlp.protocols.http.traces_url_path must be a path such as `/v1/traces`, got empty text",
+            "11:9: unknown key `metrics_path` in receivers.otlp.protocols.http; known: cors, endpoint, logs_url_path, max_request_body_size, metrics_url_path, tls, traces_url_path",
         ],
     );
 }

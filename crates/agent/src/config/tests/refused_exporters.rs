@@ -8,19 +8,33 @@ fn a_grpc_exporter_does_not_pretend_to_encrypt() {
         r"
             exporters:
               debug:
-              otlp: {endpoint: collector:4317}
-              otlp/2: {endpoint: 'https://collector:4317', tls: {insecure: true}}
-              otlp/3: {endpoint: 'collector:4317', tls: {insecure: true, cert_file: x, insekure: true}}
+              otlp: {endpoint: 'collector:4317', tls: {insecure: true, cert_file: x, insekure: true}}
+              otlp/2: {endpoint: 'http://collector:4317', tls: {ca_pem: hunter2}}
+              otlp/3: {endpoint: 'collector:4317', tls: {ca_file: a, ca_pem: hunter2, key_pem: [hunter2], tpm: {}}}
               otlp/4: {endpoint: collector, tls: {insecure: yes}}
+              otlp/5: {endpoint: 'c:1', tls: {min_version: '1.1', server_name_override: 'a b', cert_file: '', key_file: a}}
+              otlp/6: {endpoint: 'c:1', keepalive: {time: 0, timeout: 5}}
+              otlp/7: {endpoint: 'c:1', keepalive: {permit_without_stream: false}}
               otlp_grpc: {endpoint: 4317}",
         &[
-            "3:20: exporters.otlp.endpoint asks for TLS, which is not supported in this version; write `tls: {insecure: true}` to send unencrypted",
-            "4:22: exporters.otlp/2.endpoint asks for TLS, which is not supported in this version; write `http://` to send unencrypted",
-            "5:62: key `cert_file` in exporters.otlp/3.tls is not supported in this version",
-            "5:76: unknown key `insekure` in exporters.otlp/3.tls; did you mean `insecure`? known: insecure",
-            "6:22: exporters.otlp/4.endpoint must be `host:port` or `http://host:port`, got `collector`; write the port: `localhost:4317`",
+            "3:20: exporters.otlp.endpoint is unencrypted, but `tls.cert_file` is written; leave out `insecure: true` to encrypt, or the other keys of `tls`",
+            "3:38: missing key `key_file` in exporters.otlp.tls",
+            "3:74: unknown key `insekure` in exporters.otlp.tls; did you mean `insecure`? known: ca_file, ca_pem, cert_file, cert_pem, insecure, insecure_skip_verify, key_file, key_pem, min_version, reload_interval, server_name_override",
+            "4:22: exporters.otlp/2.endpoint is unencrypted, but `tls.ca_pem` is written; write `https://` to encrypt",
+            "5:40: missing key `cert_file` in exporters.otlp/3.tls",
+            "5:58: exporters.otlp/3.tls.ca_pem is written, and `ca_file` as well; leave one of them out",
+            "5:84: exporters.otlp/3.tls.key_pem must be text, got a list",
+            "5:95: key `tpm` in exporters.otlp/3.tls is not supported in this version",
+            "6:22: exporters.otlp/4.endpoint must be `host:port`, `https://host:port` or `http://host:port`, got `collector`; write the port: `localhost:4317`",
             "6:49: exporters.otlp/4.tls.insecure must be true or false, got `yes`",
-            "7:25: exporters.otlp_grpc.endpoint must be `host:port` or `http://host:port`, got the number 4317; write the host: `localhost:4317`",
+            "7:48: exporters.otlp/5.tls.min_version `1.1` is not supported in this version; known: 1.2, 1.3",
+            "7:77: exporters.otlp/5.tls.server_name_override must be the name or the address of a server, got `a b`",
+            "7:95: exporters.otlp/5.tls.cert_file must not be empty",
+            "8:29: missing key `permit_without_stream` in exporters.otlp/6.keepalive",
+            "8:47: exporters.otlp/6.keepalive.time must be more than 0, got the number 0",
+            "8:59: exporters.otlp/6.keepalive.timeout must be a duration, got the number 5; write the unit: `5s`, `5ms`",
+            "9:64: exporters.otlp/7.keepalive.permit_without_stream must be true, got false; probes are sent on idle connections, too",
+            "10:25: exporters.otlp_grpc.endpoint must be `host:port`, `https://host:port` or `http://host:port`, got the number 4317; write the host: `localhost:4317`",
         ],
     );
 }
@@ -32,22 +46,22 @@ fn an_http_exporter_has_urls() {
             exporters:
               debug:
               otlphttp: {endpoint: collector:4318}
-              otlphttp/2: {endpoint: 'https://collector'}
+              otlphttp/2: {endpoint: 'http://collector', tls: {key_file: a, cert_file: b}, proxy_url: 'ftp://me:hunter2@proxy'}
               otlphttp/3: {endpoint: 'http://collector?x'}
-              otlphttp/4: {traces_endpoint: 'http://collector/a?x', encoding: json, proxy_url: x}
-              otlphttp/5: {endpoint: 'http://collector', encoding: xml, compression: zstd}
+              otlphttp/4: {traces_endpoint: 'http://collector/a?x', encoding: proto, cookies: {}}
+              otlphttp/5: {endpoint: 'http://collector', encoding: xml, compression: snappy}
               otlphttp/6: {endpoint: 'http://collector', compression: gzipp}
               otlphttp/7: {endpoint: 'http://collector/?x'}
               otlp_http: {logs_endpoint: 5}",
         &[
             "3:24: exporters.otlphttp.endpoint must be a URL such as `http://localhost:4318`, got `collector:4318`; write the scheme: `http://`",
-            "4:26: exporters.otlphttp/2.endpoint asks for TLS, which is not supported in this version; write `http://` to send unencrypted",
+            "4:26: exporters.otlphttp/2.endpoint is unencrypted, but `tls.cert_file` is written; write `https://` to encrypt",
+            "4:91: exporters.otlphttp/2.proxy_url must be the URL of a proxy such as `http://localhost:3128`, got text",
             "5:26: exporters.otlphttp/3.endpoint must be a URL such as `http://localhost:4318`, got `http://collector?x`; write the path after the host, special characters as %XX",
-            "6:67: exporters.otlphttp/4.encoding `json` is not supported in this version; known: proto",
-            "6:73: key `proxy_url` in exporters.otlphttp/4 is not supported in this version",
-            "7:56: exporters.otlphttp/5.encoding must be one of: proto, got `xml`",
-            "7:74: exporters.otlphttp/5.compression `zstd` is not supported in this version; known: gzip, none",
-            "8:59: exporters.otlphttp/6.compression must be one of: gzip, none, got `gzipp`; did you mean `gzip`?",
+            "6:74: key `cookies` in exporters.otlphttp/4 is not supported in this version",
+            "7:56: exporters.otlphttp/5.encoding must be one of: json, proto, got `xml`",
+            "7:74: exporters.otlphttp/5.compression `snappy` is not supported in this version; known: gzip, none, zstd",
+            "8:59: exporters.otlphttp/6.compression must be one of: gzip, none, zstd, got `gzipp`; did you mean `gzip`?",
             "9:26: exporters.otlphttp/7.endpoint must be a URL without a query, got `http://collector/?x`; write a query in `traces_endpoint`, `metrics_endpoint`, `logs_endpoint`",
             "10:30: exporters.otlp_http.logs_endpoint must be a URL such as `http://localhost:4318`, got the number 5; write the host: `http://localhost:4318`",
         ],
@@ -63,7 +77,7 @@ fn credentials_in_an_endpoint_are_refused_and_not_repeated() {
               otlp: {endpoint: 'http://me:hunter2@collector:4317'}
               otlphttp: {endpoint: 'http://me:hunter2@collector'}",
         &[
-            "3:20: exporters.otlp.endpoint must be `host:port` or `http://host:port`, got text; write credentials as `headers`",
+            "3:20: exporters.otlp.endpoint must be `host:port`, `https://host:port` or `http://host:port`, got text; write credentials as `headers`",
             "4:24: exporters.otlphttp.endpoint must be a URL such as `http://localhost:4318`, got text; write credentials as `headers`",
         ],
     );

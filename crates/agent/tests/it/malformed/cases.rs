@@ -281,7 +281,7 @@ fn framed_wrong(rng: &mut Rng, signal: Signal, valid: &[u8]) -> Case {
         3 => ("prefix too short", &[], lie(len - rng.u32(1..5)), INTERNAL),
         4 => ("a flag of no meaning", &[], frame(rng.u8(2..), valid), INTERNAL),
         5 => ("compressed, and not said how", &[], frame(1, &gzip(valid)), INTERNAL),
-        6 => ("unknown compression", &[("grpc-encoding", "br")], framed, UNIMPLEMENTED),
+        6 => ("snappy", &[("grpc-encoding", "snappy")], framed, UNIMPLEMENTED),
         7 => ("two messages", &[], framed.repeat(2), INTERNAL),
         _ => ("no message", &[], framed[..rng.usize(..5)].to_vec(), INTERNAL),
     };
@@ -320,12 +320,7 @@ fn posted_wrong(rng: &mut Rng, over: Over, signal: Signal, valid: &[u8]) -> Case
         0 => ("no type", path, &[], Expected::UNSUPPORTED),
         1 => ("text", path, &[("content-type", "text/plain")], Expected::UNSUPPORTED),
         2 => ("a call's type", path, &GRPC[..1], Expected::UNSUPPORTED),
-        3 => (
-            "unknown compression",
-            path,
-            &[PROTOBUF, ("content-encoding", "br")],
-            Expected::UNSUPPORTED,
-        ),
+        3 => ("snappy", path, &[PROTOBUF, ("content-encoding", "snappy")], Expected::UNSUPPORTED),
         4 => ("gzip twice", path, &[PROTOBUF, GZIP, GZIP], Expected::UNSUPPORTED),
         5 => ("no such path", "/v1/profiles", &[PROTOBUF], not_found),
         _ => ("PUT", path, &[PROTOBUF], not_allowed),
