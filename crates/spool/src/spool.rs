@@ -1,0 +1,632 @@
+//! The core: segments, what is committed of the last one, and readers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::open::{self, Report};
+use crate::reader::{self, Read, Reader, ReaderId};
+use crate::segment::{self, Cursor, HEADER, RECORD, Record, Step};
+use crate::stats::{Count, ReaderStats, Stats};
+use crate::{AppendError, Config, Disk, Folder, OnFull, OpenError, ReaderError, Sync};
+
+/// Readers of one spool, at most.
+const MAX_READERS: usize = 64;
+
+/// So often in a row a place may fail to be read before it is given up.
+const READ_TRIES: u32 = 3;
+
+/// A queue on disk.
+///
+/// Between [`append`](Self::append) and [`commit`](Self::commit) a record is not yet in: only what
+/// was committed is read, and counted.
+#[derive(Debug)]
+pub struct Spool<D = Folder> {
+    disk: D,
+    config: Config,
+    segments: VecDeque<Segment>,
+    active: Option<Active>,
+    /// The sequence of the next record.
+    next: u64,
+    /// Bytes of all segments, committed or not.
+    bytes: u64,
+    readers: Vec<Reader>,
+    stats: Stats,
+    /// Why appends that no commit has answered are lost.
+    failed: Option<io::Error>,
+    /// Files came or went since the folder was made durable.
+    folder_changed: bool,
+    /// The active segment has bytes that were never made durable.
+    unsynced: bool,
+    synced_ms: u64,
+    saved_ms: u64,
+}
+
+/// What is known of a segment: its committed part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    pub(crate) first: u64,
+    /// `first - 1` without records.
+    pub(crate) last: u64,
+    pub(crate) count: Count,
+    /// The length of the file.
+    pub(crate) bytes: u64,
+    /// Where the committed part ends.
+    pub(crate) end: u64,
+    pub(crate) salt: [u8; 4],
+    pub(crate) oldest_ms: u64,
+    pub(crate) newest_ms: u64,
+}
+
+/// The last segment, as long as it is appended to.
+#[derive(Debug)]
+struct Active {
+    /// With what is not committed.
+    whole: Segment,
+}
+
+// === impl Spool ===
+
+impl Spool {
+    /// Opens the spool in a folder, which is made if it is missing.
+    ///
+    /// Whatever the files contain, the spool starts; the report says what of it is lost. Reads
+    /// everything once.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is no good, the folder cannot be used, or another process uses it.
+    pub fn open(folder: impl AsRef<Path>, config: Config) -> Result<(Self, Report), OpenError> {
+        config.check()?;
+        Self::open_on(Folder::lock(folder)?, config)
+    }
+}
+
+impl<D: Disk> Spool<D> {
+    /// Opens the spool on any disk.
+    ///
+    /// # Errors
+    ///
+    /// The configuration is no good, or the disk fails.
+    pub fn open_on(mut disk: D, config: Config) -> Result<(Self, Report), OpenError> {
+        config.check()?;
+        let found = open::look(&mut disk)?;
+        let stats = Stats { found: found.report.found, ..Stats::default() };
+        let spool = Self {
+            disk,
+            config,
+            bytes: found.segments.iter().map(|segment| segment.bytes).sum(),
+            segments: found.segments,
+            active: None,
+            next: found.next,
+            readers: found.readers,
+            stats,
+            failed: None,
+            folder_changed: true,
+            unsynced: false,
+            synced_ms: 0,
+            saved_ms: 0,
+        };
+        Ok((spool, found.report))
+    }
+
+    /// Writes a record and returns its sequence, which is good once it is committed.
+    ///
+    /// `kind` and `items` are the caller's.
+    ///
+    /// # Errors
+    ///
+    /// There is no room, the body is too long, or the disk fails. Other appends are not touched;
+    /// but after the disk failed to make durable what was appended before, all fail until the
+    /// commit that says so.
+    pub fn append(
+        &mut self,
+        now: SystemTime,
+        kind: u8,
+        items: u32,
+        body: &[u8],
+    ) -> Result<u64, AppendError> {
+        if let Some(error) = &self.failed {
+            return Err(io::Error::new(error.kind(), error.to_string()).into());
+        }
+        if body.len() > self.config.max_record {
+            let max_record = self.config.max_record;
+            return Err(AppendError::TooLarge { bytes: body.len(), max_record });
+        }
+        let now_ms = milliseconds(now);
+        let needed = (RECORD + body.len()) as u64;
+        if self.active.as_ref().is_some_and(|active| self.is_done(&active.whole, needed, now_ms)) {
+            self.roll()?;
+        }
+        self.make_room(needed, items)?;
+        match self.write(now_ms, kind, items, body) {
+            Ok(sequence) => Ok(sequence),
+            Err(error) => {
+                self.stats.failed.add(Count::one(items));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes in what was appended since the last commit, and makes it durable where the
+    /// configuration says so.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails. With [`Sync::Always`] what was appended since the last commit is not in then,
+    /// but for what went to a segment that ended in between, and its sequences are given anew;
+    /// otherwise all of it is in, but may not be durable.
+    pub fn commit(&mut self, now: SystemTime) -> io::Result<()> {
+        if let Some(error) = self.failed.take() {
+            self.cut();
+            return Err(error);
+        }
+        let now_ms = milliseconds(now);
+        match self.config.sync {
+            Sync::Always => self.publish_durable(),
+            Sync::Interval(interval) => {
+                self.publish();
+                if is_due(&mut self.synced_ms, now_ms, interval) { self.sync_active() } else { Ok(()) }
+            }
+            Sync::Never => {
+                self.publish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops what is too old. Returns the time when that may next be worth it.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails to remove a segment; it is tried again in the next call.
+    pub fn expire(&mut self, now: SystemTime) -> io::Result<Option<SystemTime>> {
+        let Some(max_age) = self.config.max_age else { return Ok(None) };
+        let (now_ms, max_ms) = (milliseconds(now), as_ms(max_age));
+        while let Some(oldest) = self.segments.front().copied() {
+            let until = oldest.newest_ms.saturating_add(max_ms);
+            if oldest.count.records == 0 || now_ms < until {
+                return Ok(UNIX_EPOCH.checked_add(Duration::from_millis(until)));
+            }
+            if self.segments.len() == 1 && self.active.is_some() {
+                self.roll()?;
+            }
+            let dropped = self.drop_oldest(|stats| &mut stats.dropped_age)?;
+            self.stats.dropped_age.add(dropped);
+        }
+        Ok(None)
+    }
+
+    /// Adds a reader, or finds the one of that name.
+    ///
+    /// A new one begins with the oldest record; one that is known already is given again what it
+    /// has not acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be one of a file, or there are 64 readers.
+    pub fn reader(&mut self, name: &str) -> Result<ReaderId, ReaderError> {
+        if let Some(at) = self.readers.iter().position(|reader| reader.name == name) {
+            self.readers[at].rewind();
+            return Ok(ReaderId(at));
+        }
+        if !reader::is_name(name) {
+            return Err(ReaderError::Name(name.chars().take(80).collect()));
+        }
+        if self.readers.len() >= MAX_READERS {
+            return Err(ReaderError::TooMany(MAX_READERS));
+        }
+        let oldest = self.segments.front().map_or(self.next, |segment| segment.first);
+        let mut reader = Reader::new(name, oldest - 1, None);
+        for segment in &self.segments {
+            reader.stats.found.add(segment.count);
+        }
+        reader.stats.held = reader.stats.found;
+        self.readers.push(reader);
+        Ok(ReaderId(self.readers.len() - 1))
+    }
+
+    /// The next record of a reader.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails. After three times in a row the rest of that segment is given up for this
+    /// reader, and counted as damaged.
+    pub fn read(&mut self, id: ReaderId) -> io::Result<Read> {
+        let Some(reader) = self.readers.get_mut(id.0) else { return Ok(Read::Empty) };
+        loop {
+            if reader.window() >= self.config.window {
+                return Ok(Read::WindowFull);
+            }
+            if reader.cursor.is_none() {
+                let at = self.segments.partition_point(|segment| segment.last <= reader.read_to);
+                let Some(segment) = self.segments.get(at) else { return Ok(Read::Empty) };
+                reader.at = segment.first;
+            }
+            let found = self.segments.binary_search_by_key(&reader.at, |segment| segment.first);
+            let Some((at, segment)) = found.ok().map(|at| (at, self.segments[at])) else {
+                reader.cursor = None;
+                continue;
+            };
+            let cursor = reader
+                .cursor
+                .get_or_insert_with(|| Cursor::new(segment.first, Some(segment.salt)));
+            if cursor.offset() >= segment.end {
+                if self.active.is_some() && at + 1 == self.segments.len() {
+                    return Ok(Read::Empty);
+                }
+                reader.finish(segment.first, segment.last, segment.count);
+                continue;
+            }
+            match cursor.step(&self.disk, &segment::file_name(segment.first), segment.end) {
+                Ok(Step::Record { record, .. }) => {
+                    reader.failures = 0;
+                    if (reader.read_to + 1..=segment.last).contains(&record.sequence) {
+                        reader.give(&record);
+                        return Ok(Read::Record(record));
+                    }
+                }
+                Ok(Step::End { .. }) => {}
+                Err(error) => {
+                    reader.failures += 1;
+                    if reader.failures < READ_TRIES {
+                        return Err(error);
+                    }
+                    reader.failures = 0;
+                    cursor.jump(segment.end);
+                }
+            }
+        }
+    }
+
+    /// Takes note that a reader is done with a record, in any order. False where the record was not
+    /// given to it, or is acknowledged already.
+    ///
+    /// What counts after a restart is what [`save`](Self::save) has seen.
+    pub fn ack(&mut self, id: ReaderId, sequence: u64) -> bool {
+        self.readers.get_mut(id.0).is_some_and(|reader| reader.ack(sequence))
+    }
+
+    /// Gives a reader again what it has not acknowledged, or what it has acknowledged only behind
+    /// something that it has not.
+    pub fn rewind(&mut self, id: ReaderId) {
+        if let Some(reader) = self.readers.get_mut(id.0) {
+            reader.rewind();
+        }
+    }
+
+    /// Keeps the progress of all readers, and removes the segments that all have passed.
+    ///
+    /// With [`Sync::Interval`] only once in that time.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails. What was acknowledged may be read again after a restart.
+    pub fn save(&mut self, now: SystemTime) -> io::Result<()> {
+        if let Sync::Interval(interval) = self.config.sync
+            && !is_due(&mut self.saved_ms, milliseconds(now), interval)
+        {
+            return Ok(());
+        }
+        let saved = self.save_all();
+        if saved.is_err() {
+            self.stats.sync_failures += 1;
+        }
+        // A full disk has room again only when something goes.
+        let full = saved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull);
+        self.clean(full)?;
+        saved
+    }
+
+    /// Commits, saves and makes everything durable, whatever the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails.
+    pub fn close(mut self, now: SystemTime) -> io::Result<()> {
+        let committed = self.commit(now);
+        let synced = self.sync_active();
+        let saved = self.save_all().and_then(|()| self.clean(false));
+        committed.and(synced).and(saved)
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> Stats {
+        Stats { segments: self.segments.len() as u64, bytes: self.bytes, ..self.stats }
+    }
+
+    /// What was counted for one reader.
+    pub fn reader_stats(&self, id: ReaderId) -> Option<ReaderStats> {
+        let reader = self.readers.get(id.0)?;
+        Some(ReaderStats { progress: reader.progress, window: reader.window(), ..reader.stats })
+    }
+}
+
+/// Writing.
+impl<D: Disk> Spool<D> {
+    fn is_done(&self, segment: &Segment, needed: u64, now_ms: u64) -> bool {
+        let span = self.config.max_age.map_or(u64::MAX, |age| as_ms(age) / 8);
+        segment.bytes > HEADER as u64
+            && (segment.bytes + needed > self.config.segment_bytes
+                || now_ms.saturating_sub(segment.oldest_ms) > span)
+    }
+
+    fn make_room(&mut self, needed: u64, items: u32) -> Result<(), AppendError> {
+        loop {
+            let header = if self.active.is_some() { 0 } else { HEADER as u64 };
+            if self.bytes + needed + header <= self.config.max_bytes {
+                return Ok(());
+            }
+            if self.config.on_full == OnFull::Refuse || self.segments.is_empty() {
+                self.stats.refused.add(Count::one(items));
+                let (bytes, max_bytes) = (self.bytes, self.config.max_bytes);
+                return Err(AppendError::Full { bytes, max_bytes });
+            }
+            if self.segments.len() == 1 && self.active.is_some() {
+                self.roll()?;
+            }
+            let dropped = self.drop_oldest(|stats| &mut stats.dropped_size)?;
+            self.stats.dropped_size.add(dropped);
+        }
+    }
+
+    fn write(&mut self, now_ms: u64, kind: u8, items: u32, body: &[u8]) -> io::Result<u64> {
+        let sequence = self.next;
+        let mut bytes = Vec::new();
+        let (first, salt) = match &self.active {
+            Some(active) => (active.whole.first, active.whole.salt),
+            None => {
+                let salt = fastrand::u32(..).to_le_bytes();
+                segment::put_header(&mut bytes, sequence, salt);
+                (sequence, salt)
+            }
+        };
+        let body = Bytes::copy_from_slice(body);
+        let record = Record { sequence, time_ms: now_ms, kind, items, body };
+        segment::put_record(&mut bytes, salt, &record);
+        let name = segment::file_name(first);
+        if self.active.is_none() {
+            self.disk.create(&name)?;
+            self.folder_changed = true;
+        }
+        let before = self.active.as_ref().map_or(0, |active| active.whole.bytes);
+        if let Err(error) = self.disk.append(&name, &bytes) {
+            if self.active.is_none() {
+                // Left over it has no record, and goes when the spool is opened.
+                let _ = self.disk.remove(&name);
+            } else if self.disk.truncate(&name, before).is_err() {
+                // What is behind the end cannot be told from what is appended next.
+                self.fail(io::Error::new(error.kind(), error.to_string()));
+            }
+            return Err(error);
+        }
+        if self.active.is_none() {
+            let segment = Segment { salt, end: HEADER as u64, ..Segment::new(first, 0) };
+            self.segments.push_back(segment);
+            self.active = Some(Active { whole: segment });
+        }
+        if let Some(Active { whole }) = &mut self.active {
+            whole.push(&record);
+            whole.bytes += bytes.len() as u64;
+            whole.end = whole.bytes;
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            segment.bytes += bytes.len() as u64;
+        }
+        self.bytes += bytes.len() as u64;
+        self.unsynced = true;
+        self.next += 1;
+        Ok(sequence)
+    }
+
+    /// Nothing more goes to the active segment, and the next commit says why.
+    fn fail(&mut self, error: io::Error) {
+        if self.config.sync == Sync::Always {
+            self.failed = Some(error);
+        } else {
+            self.publish();
+            self.active = None;
+        }
+    }
+
+    /// Ends the active segment; the next append begins another.
+    fn roll(&mut self) -> io::Result<()> {
+        let ended = match self.config.sync {
+            Sync::Always => self.publish_durable(),
+            Sync::Interval(_) => {
+                self.publish();
+                self.sync_active()
+            }
+            Sync::Never => {
+                self.publish();
+                Ok(())
+            }
+        };
+        if let Err(error) = ended {
+            // What the earlier appends of this group were is for their commit to say.
+            if self.config.sync == Sync::Always {
+                self.failed = Some(io::Error::new(error.kind(), error.to_string()));
+            }
+            return Err(error);
+        }
+        self.active = None;
+        Ok(())
+    }
+
+    fn publish_durable(&mut self) -> io::Result<()> {
+        let synced = self.sync_active();
+        if synced.is_ok() {
+            self.publish();
+        } else {
+            self.cut();
+        }
+        synced
+    }
+
+    /// Makes the active segment durable.
+    fn sync_active(&mut self) -> io::Result<()> {
+        let Some(active) = self.active.as_ref().filter(|_| self.unsynced) else { return Ok(()) };
+        let name = segment::file_name(active.whole.first);
+        self.stats.syncs += 1;
+        let synced = self.disk.sync(&name).and_then(|()| self.sync_folder());
+        if synced.is_err() {
+            self.stats.sync_failures += 1;
+            if self.config.sync != Sync::Always {
+                // What the system lost of it is not known, and nothing is added to it.
+                self.active = None;
+            }
+        }
+        self.unsynced = false;
+        synced
+    }
+
+    fn sync_folder(&mut self) -> io::Result<()> {
+        if self.folder_changed {
+            self.disk.sync_dir()?;
+            self.folder_changed = false;
+        }
+        Ok(())
+    }
+
+    /// Shows what was appended to the readers.
+    fn publish(&mut self) {
+        let Some((active, segment)) = self.active.as_ref().zip(self.segments.back_mut()) else {
+            return;
+        };
+        let added = active.whole.count.without(segment.count);
+        *segment = active.whole;
+        self.stats.accepted.add(added);
+        for reader in &mut self.readers {
+            reader.stats.accepted.add(added);
+            reader.stats.held.add(added);
+        }
+    }
+
+    /// Takes back what was appended and not committed, and ends the active segment.
+    fn cut(&mut self) {
+        let Some(active) = self.active.take() else { return };
+        self.unsynced = false;
+        let Some(segment) = self.segments.back_mut() else { return };
+        self.stats.failed.add(active.whole.count.without(segment.count));
+        self.next = segment.last + 1;
+        let name = segment::file_name(segment.first);
+        self.folder_changed = true;
+        // If neither can be done, the segment that takes the same sequences is the one that counts.
+        if segment.count.records == 0 {
+            let _ = self.disk.remove(&name);
+            self.bytes -= segment.bytes;
+            self.segments.pop_back();
+        } else if self.disk.truncate(&name, segment.end).is_ok() {
+            self.bytes -= segment.bytes - segment.end;
+            segment.bytes = segment.end;
+        }
+    }
+}
+
+/// Progress, and what goes.
+impl<D: Disk> Spool<D> {
+    fn save_all(&mut self) -> io::Result<()> {
+        let durable = self.config.sync != Sync::Never;
+        let mut changed = false;
+        for reader in &self.readers {
+            if reader.saved == Some(reader.progress) {
+                continue;
+            }
+            let (file, temporary) = (reader.file(), format!("{}.tmp", reader.name));
+            self.disk.create(&temporary)?;
+            self.disk.append(&temporary, &reader::encode(reader.progress))?;
+            if durable {
+                self.disk.sync(&temporary)?;
+            }
+            self.disk.rename(&temporary, &file)?;
+            changed = true;
+        }
+        if changed && durable {
+            self.disk.sync_dir()?;
+            self.folder_changed = false;
+        }
+        for reader in &mut self.readers {
+            reader.saved = Some(reader.progress);
+        }
+        Ok(())
+    }
+
+    /// Removes the segments that all readers have passed, by what is saved or by what is known.
+    fn clean(&mut self, known: bool) -> io::Result<()> {
+        let passed = |reader: &Reader| if known { reader.progress } else { reader.saved.unwrap_or(0) };
+        let Some(passed) = self.readers.iter().map(passed).min() else { return Ok(()) };
+        let ended = |spool: &Self| spool.active.is_none() || spool.segments.len() > 1;
+        while ended(self) && self.segments.front().is_some_and(|segment| segment.last <= passed) {
+            self.drop_oldest(|stats| &mut stats.dropped_size)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segment, and says what of it some reader has not passed.
+    fn drop_oldest(&mut self, books: fn(&mut ReaderStats) -> &mut Count) -> io::Result<Count> {
+        let Some(segment) = self.segments.front().copied() else { return Ok(Count::default()) };
+        match self.disk.remove(&segment::file_name(segment.first)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.segments.pop_front();
+        self.bytes -= segment.bytes;
+        self.folder_changed = true;
+        let mut dropped = if self.readers.is_empty() { segment.count } else { Count::default() };
+        for reader in &mut self.readers {
+            let left = reader.forget(segment.first, segment.last, segment.count);
+            books(&mut reader.stats).add(left);
+            if left.records > dropped.records {
+                dropped = left;
+            }
+        }
+        Ok(dropped)
+    }
+}
+
+// === impl Segment ===
+
+impl Segment {
+    pub(crate) fn new(first: u64, bytes: u64) -> Self {
+        Self {
+            first,
+            last: first - 1,
+            count: Count::default(),
+            bytes,
+            end: 0,
+            salt: [0; 4],
+            oldest_ms: 0,
+            newest_ms: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, record: &Record) {
+        if self.count.records == 0 {
+            self.oldest_ms = record.time_ms;
+        }
+        self.newest_ms = self.newest_ms.max(record.time_ms);
+        self.last = record.sequence;
+        self.count.add(Count::one(record.items));
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    as_ms(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether `interval` has gone by since `last`, which is `now` from then on. A clock that was set
+/// back counts as gone by.
+fn is_due(last: &mut u64, now_ms: u64, interval: Duration) -> bool {
+    let due = now_ms.checked_sub(*last).is_none_or(|gone| gone >= as_ms(interval));
+    if due {
+        *last = now_ms;
+    }
+    due
+}
