@@ -21,8 +21,8 @@ pub struct Config {
     pub on_full: OnFull,
     /// When what was appended is made durable.
     pub sync: Sync,
-    /// Bytes between the first record that a reader has not acknowledged and the last one it was
-    /// given, at most; a single record may be longer.
+    /// Bytes from the first record that a reader has not acknowledged to the last one it was given,
+    /// after which it is given no more: at most this and one record.
     pub window: u64,
 }
 

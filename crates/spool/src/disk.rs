@@ -134,7 +134,7 @@ impl Folder {
         if files.len() >= OPEN_FILES {
             files.clear();
         }
-        Ok(files.entry(name.to_owned()).or_insert(Arc::new(file)).clone())
+        Ok(files.entry(name.to_owned()).or_insert_with(|| Arc::new(file)).clone())
     }
 
     fn close(&self, name: &str) {

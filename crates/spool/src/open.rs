@@ -200,7 +200,12 @@ fn scan(
             Step::Record { record, .. } if record.sequence >= limit => {}
             Step::Record { record, end, skipped } => {
                 if skipped > 0 {
-                    scan.tell(Damage { file: file.clone(), offset: before, bytes: skipped, torn: false });
+                    scan.tell(Damage {
+                        file: file.clone(),
+                        offset: before,
+                        bytes: skipped,
+                        torn: false,
+                    });
                     scan.damaged_bytes += skipped;
                 }
                 scan.missing += record.sequence - (scan.segment.last + 1);

@@ -257,16 +257,11 @@ impl Cursor {
     }
 
     /// At least `wanted` bytes from the offset on, unless `end` or the file's end is nearer.
-    fn fill(
-        &mut self,
-        disk: &impl Disk,
-        name: &str,
-        wanted: usize,
-        end: u64,
-    ) -> io::Result<Bytes> {
+    fn fill(&mut self, disk: &impl Disk, name: &str, wanted: usize, end: u64) -> io::Result<Bytes> {
         let left = usize::try_from(end - self.offset).unwrap_or(usize::MAX);
         let wanted = wanted.min(left);
-        let within = self.offset.checked_sub(self.buffer_at).and_then(|at| usize::try_from(at).ok());
+        let within =
+            self.offset.checked_sub(self.buffer_at).and_then(|at| usize::try_from(at).ok());
         if let Some(at) = within.filter(|at| at + wanted <= self.buffer.len()) {
             let until = self.buffer.len().min(at.saturating_add(left));
             return Ok(self.buffer.slice(at..until));

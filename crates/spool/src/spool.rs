@@ -1,5 +1,8 @@
 //! The core: segments, what is committed of the last one, and readers.
 
+mod clean;
+mod write;
+
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -169,7 +172,11 @@ impl<D: Disk> Spool<D> {
             Sync::Always => self.publish_durable(),
             Sync::Interval(interval) => {
                 self.publish();
-                if is_due(&mut self.synced_ms, now_ms, interval) { self.sync_active() } else { Ok(()) }
+                if is_due(&mut self.synced_ms, now_ms, interval) {
+                    self.sync_active()
+                } else {
+                    Ok(())
+                }
             }
             Sync::Never => {
                 self.publish();
@@ -251,9 +258,8 @@ impl<D: Disk> Spool<D> {
                 reader.cursor = None;
                 continue;
             };
-            let cursor = reader
-                .cursor
-                .get_or_insert_with(|| Cursor::new(segment.first, Some(segment.salt)));
+            let cursor =
+                reader.cursor.get_or_insert_with(|| Cursor::new(segment.first, Some(segment.salt)));
             if cursor.offset() >= segment.end {
                 if self.active.is_some() && at + 1 == self.segments.len() {
                     return Ok(Read::Empty);
@@ -329,6 +335,7 @@ impl<D: Disk> Spool<D> {
     pub fn close(mut self, now: SystemTime) -> io::Result<()> {
         let committed = self.commit(now);
         let synced = self.sync_active();
+        self.active = None;
         let saved = self.save_all().and_then(|()| self.clean(false));
         committed.and(synced).and(saved)
     }
@@ -342,248 +349,6 @@ impl<D: Disk> Spool<D> {
     pub fn reader_stats(&self, id: ReaderId) -> Option<ReaderStats> {
         let reader = self.readers.get(id.0)?;
         Some(ReaderStats { progress: reader.progress, window: reader.window(), ..reader.stats })
-    }
-}
-
-/// Writing.
-impl<D: Disk> Spool<D> {
-    fn is_done(&self, segment: &Segment, needed: u64, now_ms: u64) -> bool {
-        let span = self.config.max_age.map_or(u64::MAX, |age| as_ms(age) / 8);
-        segment.bytes > HEADER as u64
-            && (segment.bytes + needed > self.config.segment_bytes
-                || now_ms.saturating_sub(segment.oldest_ms) > span)
-    }
-
-    fn make_room(&mut self, needed: u64, items: u32) -> Result<(), AppendError> {
-        loop {
-            let header = if self.active.is_some() { 0 } else { HEADER as u64 };
-            if self.bytes + needed + header <= self.config.max_bytes {
-                return Ok(());
-            }
-            if self.config.on_full == OnFull::Refuse || self.segments.is_empty() {
-                self.stats.refused.add(Count::one(items));
-                let (bytes, max_bytes) = (self.bytes, self.config.max_bytes);
-                return Err(AppendError::Full { bytes, max_bytes });
-            }
-            if self.segments.len() == 1 && self.active.is_some() {
-                self.roll()?;
-            }
-            let dropped = self.drop_oldest(|stats| &mut stats.dropped_size)?;
-            self.stats.dropped_size.add(dropped);
-        }
-    }
-
-    fn write(&mut self, now_ms: u64, kind: u8, items: u32, body: &[u8]) -> io::Result<u64> {
-        let sequence = self.next;
-        let mut bytes = Vec::new();
-        let (first, salt) = match &self.active {
-            Some(active) => (active.whole.first, active.whole.salt),
-            None => {
-                let salt = fastrand::u32(..).to_le_bytes();
-                segment::put_header(&mut bytes, sequence, salt);
-                (sequence, salt)
-            }
-        };
-        let body = Bytes::copy_from_slice(body);
-        let record = Record { sequence, time_ms: now_ms, kind, items, body };
-        segment::put_record(&mut bytes, salt, &record);
-        let name = segment::file_name(first);
-        if self.active.is_none() {
-            self.disk.create(&name)?;
-            self.folder_changed = true;
-        }
-        let before = self.active.as_ref().map_or(0, |active| active.whole.bytes);
-        if let Err(error) = self.disk.append(&name, &bytes) {
-            if self.active.is_none() {
-                // Left over it has no record, and goes when the spool is opened.
-                let _ = self.disk.remove(&name);
-            } else if self.disk.truncate(&name, before).is_err() {
-                // What is behind the end cannot be told from what is appended next.
-                self.fail(io::Error::new(error.kind(), error.to_string()));
-            }
-            return Err(error);
-        }
-        if self.active.is_none() {
-            let segment = Segment { salt, end: HEADER as u64, ..Segment::new(first, 0) };
-            self.segments.push_back(segment);
-            self.active = Some(Active { whole: segment });
-        }
-        if let Some(Active { whole }) = &mut self.active {
-            whole.push(&record);
-            whole.bytes += bytes.len() as u64;
-            whole.end = whole.bytes;
-        }
-        if let Some(segment) = self.segments.back_mut() {
-            segment.bytes += bytes.len() as u64;
-        }
-        self.bytes += bytes.len() as u64;
-        self.unsynced = true;
-        self.next += 1;
-        Ok(sequence)
-    }
-
-    /// Nothing more goes to the active segment, and the next commit says why.
-    fn fail(&mut self, error: io::Error) {
-        if self.config.sync == Sync::Always {
-            self.failed = Some(error);
-        } else {
-            self.publish();
-            self.active = None;
-        }
-    }
-
-    /// Ends the active segment; the next append begins another.
-    fn roll(&mut self) -> io::Result<()> {
-        let ended = match self.config.sync {
-            Sync::Always => self.publish_durable(),
-            Sync::Interval(_) => {
-                self.publish();
-                self.sync_active()
-            }
-            Sync::Never => {
-                self.publish();
-                Ok(())
-            }
-        };
-        if let Err(error) = ended {
-            // What the earlier appends of this group were is for their commit to say.
-            if self.config.sync == Sync::Always {
-                self.failed = Some(io::Error::new(error.kind(), error.to_string()));
-            }
-            return Err(error);
-        }
-        self.active = None;
-        Ok(())
-    }
-
-    fn publish_durable(&mut self) -> io::Result<()> {
-        let synced = self.sync_active();
-        if synced.is_ok() {
-            self.publish();
-        } else {
-            self.cut();
-        }
-        synced
-    }
-
-    /// Makes the active segment durable.
-    fn sync_active(&mut self) -> io::Result<()> {
-        let Some(active) = self.active.as_ref().filter(|_| self.unsynced) else { return Ok(()) };
-        let name = segment::file_name(active.whole.first);
-        self.stats.syncs += 1;
-        let synced = self.disk.sync(&name).and_then(|()| self.sync_folder());
-        if synced.is_err() {
-            self.stats.sync_failures += 1;
-            if self.config.sync != Sync::Always {
-                // What the system lost of it is not known, and nothing is added to it.
-                self.active = None;
-            }
-        }
-        self.unsynced = false;
-        synced
-    }
-
-    fn sync_folder(&mut self) -> io::Result<()> {
-        if self.folder_changed {
-            self.disk.sync_dir()?;
-            self.folder_changed = false;
-        }
-        Ok(())
-    }
-
-    /// Shows what was appended to the readers.
-    fn publish(&mut self) {
-        let Some((active, segment)) = self.active.as_ref().zip(self.segments.back_mut()) else {
-            return;
-        };
-        let added = active.whole.count.without(segment.count);
-        *segment = active.whole;
-        self.stats.accepted.add(added);
-        for reader in &mut self.readers {
-            reader.stats.accepted.add(added);
-            reader.stats.held.add(added);
-        }
-    }
-
-    /// Takes back what was appended and not committed, and ends the active segment.
-    fn cut(&mut self) {
-        let Some(active) = self.active.take() else { return };
-        self.unsynced = false;
-        let Some(segment) = self.segments.back_mut() else { return };
-        self.stats.failed.add(active.whole.count.without(segment.count));
-        self.next = segment.last + 1;
-        let name = segment::file_name(segment.first);
-        self.folder_changed = true;
-        // If neither can be done, the segment that takes the same sequences is the one that counts.
-        if segment.count.records == 0 {
-            let _ = self.disk.remove(&name);
-            self.bytes -= segment.bytes;
-            self.segments.pop_back();
-        } else if self.disk.truncate(&name, segment.end).is_ok() {
-            self.bytes -= segment.bytes - segment.end;
-            segment.bytes = segment.end;
-        }
-    }
-}
-
-/// Progress, and what goes.
-impl<D: Disk> Spool<D> {
-    fn save_all(&mut self) -> io::Result<()> {
-        let durable = self.config.sync != Sync::Never;
-        let mut changed = false;
-        for reader in &self.readers {
-            if reader.saved == Some(reader.progress) {
-                continue;
-            }
-            let (file, temporary) = (reader.file(), format!("{}.tmp", reader.name));
-            self.disk.create(&temporary)?;
-            self.disk.append(&temporary, &reader::encode(reader.progress))?;
-            if durable {
-                self.disk.sync(&temporary)?;
-            }
-            self.disk.rename(&temporary, &file)?;
-            changed = true;
-        }
-        if changed && durable {
-            self.disk.sync_dir()?;
-            self.folder_changed = false;
-        }
-        for reader in &mut self.readers {
-            reader.saved = Some(reader.progress);
-        }
-        Ok(())
-    }
-
-    /// Removes the segments that all readers have passed, by what is saved or by what is known.
-    fn clean(&mut self, known: bool) -> io::Result<()> {
-        let passed = |reader: &Reader| if known { reader.progress } else { reader.saved.unwrap_or(0) };
-        let Some(passed) = self.readers.iter().map(passed).min() else { return Ok(()) };
-        let ended = |spool: &Self| spool.active.is_none() || spool.segments.len() > 1;
-        while ended(self) && self.segments.front().is_some_and(|segment| segment.last <= passed) {
-            self.drop_oldest(|stats| &mut stats.dropped_size)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the oldest segment, and says what of it some reader has not passed.
-    fn drop_oldest(&mut self, books: fn(&mut ReaderStats) -> &mut Count) -> io::Result<Count> {
-        let Some(segment) = self.segments.front().copied() else { return Ok(Count::default()) };
-        match self.disk.remove(&segment::file_name(segment.first)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        self.segments.pop_front();
-        self.bytes -= segment.bytes;
-        self.folder_changed = true;
-        let mut dropped = if self.readers.is_empty() { segment.count } else { Count::default() };
-        for reader in &mut self.readers {
-            let left = reader.forget(segment.first, segment.last, segment.count);
-            books(&mut reader.stats).add(left);
-            if left.records > dropped.records {
-                dropped = left;
-            }
-        }
-        Ok(dropped)
     }
 }
 

@@ -97,7 +97,8 @@ fn b6_a_flipped_bit_costs_one_record_and_is_told() {
 fn b6_a_body_cannot_pretend_to_hold_records() {
     let (_, other, _) = segment();
     let disk = SimDisk::default();
-    let mut spool = Spool::open_on(disk.clone(), Config { segment_bytes: 1 << 18, ..small() }).unwrap().0;
+    let mut spool =
+        Spool::open_on(disk.clone(), Config { segment_bytes: 1 << 18, ..small() }).unwrap().0;
     spool.append(at(0), 0, 0, b"first").unwrap();
     // A body with records of another spool, whose sequences would fit.
     spool.append(at(0), 0, 0, &other[32..1000]).unwrap();

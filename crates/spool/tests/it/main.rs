@@ -8,4 +8,5 @@ mod damage;
 mod kills;
 mod model;
 
-
+#[cfg(feature = "async")]
+mod shell;
