@@ -8,13 +8,11 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
 use crate::open::{self, Report};
 use crate::reader::{self, Read, Reader, ReaderId};
-use crate::segment::{self, Cursor, HEADER, RECORD, Record, Step};
+use crate::segment::{self, Cursor, RECORD, Record, Step};
 use crate::stats::{Count, ReaderStats, Stats};
-use crate::{AppendError, Config, Disk, Folder, OnFull, OpenError, ReaderError, Sync};
+use crate::{AppendError, Config, Disk, Folder, OpenError, ReaderError, Sync};
 
 /// Readers of one spool, at most.
 const MAX_READERS: usize = 64;

@@ -3,10 +3,10 @@
 use std::io;
 
 use super::Spool;
-use crate::Disk;
 use crate::reader::{self, Reader};
 use crate::segment;
 use crate::stats::{Count, ReaderStats};
+use crate::{Disk, Sync};
 
 impl<D: Disk> Spool<D> {
     pub(super) fn save_all(&mut self) -> io::Result<()> {
