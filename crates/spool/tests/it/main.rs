@@ -1,5 +1,7 @@
 //! What the spool promises, on simulated and on real disks.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod sim;
 
 mod bounds;
