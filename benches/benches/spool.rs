@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
     let mut report = Report::new("spool");
     // Beside the build's output, which is on a disk where a temporary folder may be memory.
     let place = std::env::current_exe()?;
-    let place = place.parent().unwrap_or(Path::new("."));
+    let place = place.parent().unwrap_or_else(|| Path::new("."));
     append(&mut report, place)?;
     drain(&mut report, place)?;
     report.publish().map(drop)
