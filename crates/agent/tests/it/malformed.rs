@@ -180,14 +180,19 @@ async fn send(program: &Program, cases: &Arc<Cases>, numbers: std::ops::Range<us
     sum
 }
 
+/// `INVALID_ARGUMENT`.
+const BAD_REQUEST: i32 = 3;
+
 fn check(case: &str, over: Over, asked_in: &str, expected: Expected, answer: &Answer) {
     if over == Over::Grpc {
         let is_call = expected != Expected::NotGrpc;
         let status = if is_call { StatusCode::OK } else { StatusCode::UNSUPPORTED_MEDIA_TYPE };
         assert_eq!(answer.status, status, "{case}: {answer:?}");
         assert_eq!(answer.grpc_status(), expected.code(), "{case}: {answer:?}");
-        // A detail would be RetryInfo, and the client would send it all again.
-        assert!(!answer.headers.contains_key("grpc-status-details-bin"), "{case}: {answer:?}");
+        // RetryInfo would have the client send it all again: only a bad request has details.
+        let is_bad = expected.code() == Some(BAD_REQUEST);
+        let has_details = answer.headers.contains_key("grpc-status-details-bin");
+        assert_eq!(has_details, is_bad, "{case}: {answer:?}");
         return;
     }
     // In the request's encoding; in protobuf where that is not known.
@@ -205,7 +210,10 @@ fn check(case: &str, over: Over, asked_in: &str, expected: Expected, answer: &An
             let status = answer.rpc_status().expect("an error has a status in its body");
             assert_eq!(status.code, code, "{case}: {status:?}");
             assert!(!status.message.is_empty(), "{case}");
-            assert_eq!(status.details.len(), 0, "{case}: {status:?}");
+            let says = |any: &Vec<u8>, what: &str| String::from_utf8_lossy(any).contains(what);
+            let all_bad = status.details.iter().all(|any| says(any, "google.rpc.BadRequest"));
+            let count = usize::from(code == BAD_REQUEST);
+            assert!(all_bad && status.details.len() == count, "{case}: {status:?}");
         }
         Expected::NotGrpc => unreachable!("only a call can be none"),
     }

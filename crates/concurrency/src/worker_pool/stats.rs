@@ -3,6 +3,23 @@
 use crate::latency::LatencySnapshot;
 
 /// What a [`WorkerPool`](crate::WorkerPool) did and has.
+///
+/// ```
+/// use teleflow_concurrency::{WorkerPool, WorkerPoolConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
+/// let pool = WorkerPool::new(WorkerPoolConfig::default())?;
+/// assert_eq!(pool.submit(async { 6 * 7 }).await?.await, Ok(42));
+/// assert!(pool.submit(async { assert_eq!(6 * 9, 42) }).await?.await.is_err());
+/// pool.shut_down().await;
+///
+/// let stats = pool.stats();
+/// assert_eq!((stats.submitted, stats.completed, stats.failed()), (2, 1, 1));
+/// assert_eq!((stats.workers, stats.queued, stats.latency.count), (0, 0, 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WorkerPoolStats {
     /// The pool's name.
