@@ -216,8 +216,13 @@ impl Ack {
     /// Answers for all items. Those that `answer` does not speak of were lost.
     ///
     /// Where several wait and not all items fared the same, a destination does not say whose they
-    /// were: the first hear the bad news.
+    /// were. If some were lost, each asker hears that all of its own were, so that none relies on
+    /// what may be missing; of those that were refused the first hear.
     pub fn settle(mut self, mut answer: Answer) {
+        let lost_some = answer.dropped > 0 || answer.items() < self.items();
+        if self.parts.len() > 1 && lost_some {
+            answer = Answer::dropped(self.items());
+        }
         for mut part in self.parts.drain(..) {
             let of_part = answer.take(part.items);
             part.items -= of_part.items();
@@ -229,21 +234,32 @@ impl Ack {
 
     /// For the same items on so many ways: each item is answered for when all ways have answered,
     /// with the worst of them. On no way at all nothing arrives.
-    pub fn fan_out(self, ways: usize) -> Vec<Self> {
+    pub fn fan_out(mut self, ways: usize) -> Vec<Self> {
         if self.is_none() || ways == 0 {
             return (0..ways).map(|_| Self::none()).collect();
         }
         if ways == 1 {
             return vec![self];
         }
-        let items = self.items();
-        let open = Open { branches: ways, worst: None, whole: self };
-        let branches = Arc::new(Branches(Mutex::new(open)));
-        let way = || {
-            let branches = Arc::clone(&branches);
-            Self::new(items, move |answer| branches.hear(answer))
-        };
-        (0..ways).map(|_| way()).collect()
+        // Each asker by itself: the ways may cut and merge differently, and what one loses must not
+        // be laid at the door of another asker.
+        let mut acks: Vec<_> = (0..ways).map(|_| Self::none()).collect();
+        for part in mem::take(&mut self.parts) {
+            let items = part.items;
+            if part.asker.is_none() {
+                acks.iter_mut().for_each(|ack| ack.parts.push(Part { asker: None, items }));
+                continue;
+            }
+            let whole = Self { parts: vec![part] };
+            let open = Open { branches: ways, worst: None, whole };
+            let branches = Arc::new(Branches(Mutex::new(open)));
+            for ack in &mut acks {
+                let branches = Arc::clone(&branches);
+                let mut way = Self::new(items, move |answer| branches.hear(answer));
+                ack.parts.append(&mut way.parts);
+            }
+        }
+        acks
     }
 }
 

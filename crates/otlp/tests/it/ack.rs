@@ -160,3 +160,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_one_way_loses_is_told_to_those_whose_it_was() {
+    // Two requests in one batch, on two ways; the second way loses the last items.
+    let (one, two) = (Heard::default(), Heard::default());
+    let mut batch = one.ack(5);
+    batch.append(5, two.ack(5), 5);
+    let mut ways = batch.fan_out(2).into_iter();
+    ways.next().unwrap().settle(Answer::delivered(10));
+    let mut second = ways.next().unwrap();
+    second.take(7).settle(Answer::delivered(7));
+    second.settle(Answer::dropped(3));
+    assert_eq!(one.answer(), Some(Answer::delivered(5)));
+    assert_eq!(two.answer(), Some(Answer { delivered: 2, dropped: 3, ..Answer::default() }));
+
+    // Where nobody knows whose were lost, nobody relies on them.
+    let (one, two) = (Heard::default(), Heard::default());
+    let mut batch = one.ack(5);
+    batch.append(5, two.ack(5), 5);
+    batch.settle(Answer { delivered: 9, dropped: 1, ..Answer::default() });
+    for heard in [one, two] {
+        assert_eq!(heard.answer(), Some(Answer::dropped(5)));
+    }
+}
