@@ -34,7 +34,7 @@ pub struct ShellConfig {
     /// Records that some reader has not passed, at most. An append beyond it finds no room, whatever
     /// the spool does when its bytes are used up.
     pub max_records: Option<NonZeroU64>,
-    /// The same of items.
+    /// The same of items. A record with more is never taken.
     pub max_items: Option<NonZeroU64>,
 }
 

@@ -148,7 +148,14 @@ impl<D: Disk> Keeper<D> {
     }
 
     fn append(&mut self, now: SystemTime, append: Append) -> Appended {
-        if !self.has_room(append.items) {
+        let items = append.items;
+        if let Some(max_items) = self.config.max_items.map(NonZeroU64::get)
+            && u64::from(items) > max_items
+        {
+            (append.told)(Err(AppendError::TooManyItems { items, max_items }.into()));
+            return Appended::Yes;
+        }
+        if !self.has_room(items) {
             return self.without_room(append);
         }
         match self.spool.append(now, append.kind, append.items, &append.body) {
@@ -161,8 +168,7 @@ impl<D: Disk> Keeper<D> {
                 Appended::Blocked(append)
             }
             Err(AppendError::Io(error))
-                if append.no_room == NoRoom::Wait
-                    && error.kind() == io::ErrorKind::StorageFull =>
+                if append.no_room == NoRoom::Wait && error.kind() == io::ErrorKind::StorageFull =>
             {
                 Appended::Blocked(append)
             }

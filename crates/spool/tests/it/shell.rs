@@ -201,6 +201,8 @@ async fn b6_an_append_that_the_end_overtakes_is_told_so() {
     let limits = ShellConfig { max_items: NonZeroU64::new(5), ..ShellConfig::default() };
     let shell = Shell::start(spool, limits).unwrap();
     let _reader = shell.reader("backend", Pace::default()).await.unwrap();
+    let too_many = shell.append(0, 6, Bytes::from_static(b"six items")).await.unwrap_err();
+    assert!(too_many.to_string().contains("6 items is more than max_items, 5"), "{too_many}");
     shell.append(0, 5, Bytes::from_static(b"five items")).await.unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     let place = shell.reserve(1).await.unwrap();
