@@ -169,6 +169,15 @@ fn parse_record(bytes: &Bytes, salt: Option<[u8; 4]>, least: u64, left: u64) -> 
     Parsed::Record(Record { sequence, time_ms, kind, items, body: bytes.slice(RECORD..total) })
 }
 
+// === impl Record ===
+
+impl Record {
+    pub(crate) const fn head(&self) -> Head {
+        let Self { sequence, time_ms, kind, items, .. } = *self;
+        Head { sequence, time_ms, kind, items }
+    }
+}
+
 // === impl Cursor ===
 
 impl Cursor {
