@@ -17,7 +17,7 @@ receivers:
   otlp: { protocols: { grpc: , http: { endpoint: 'localhost:14318' } } }
 processors:
   tail_sampling:
-policies: [{ name: all, type: always_sample }]
+    policies: [{ name: all, type: always_sample }]
   batch: { send_batch_size: 10, send_batch_max_size: 20, timeout: 1s }
 exporters:
   debug:
@@ -25,8 +25,8 @@ exporters:
   otlphttp: { endpoint: 'http://localhost:5318' }
 service:
   pipelines:
-traces: { receivers: [otlp], processors: [tail_sampling, batch], exporters: [otlp] }
-logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
+    traces: { receivers: [otlp], processors: [tail_sampling, batch], exporters: [otlp] }
+    logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
 ",
     );
     let shown = format!("{:?}", parts(&config, &open).unwrap().builder);
@@ -38,20 +38,20 @@ logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
 #[test]
 fn a_receiver_keeps_connections_and_asks_for_certificates_as_the_file_says() {
     let config = parse(
-        "
+            "
 receivers:
   otlp:
-protocols:
-  grpc:
-    keepalive:
-      server_parameters:
-        { max_connection_idle: 0, max_connection_age: 1h, max_connection_age_grace: 2s, time: 3s }
-    tls: { cert_file: Cargo.toml, key_file: Cargo.toml, client_ca_file: Cargo.toml }
-  http: { cors: { allowed_origins: ['*'], max_age: 5 } }
+    protocols:
+      grpc:
+        keepalive:
+          server_parameters:
+            { max_connection_idle: 0, max_connection_age: 1h, max_connection_age_grace: 2s, time: 3s }
+        tls: { cert_file: Cargo.toml, key_file: Cargo.toml, client_ca_file: Cargo.toml }
+      http: { cors: { allowed_origins: ['*'], max_age: 5 } }
 exporters: { debug: }
 service: { pipelines: { logs: { receivers: [otlp], exporters: [debug] } } }
 ",
-    );
+        );
     let auth = Authenticators::of(&config);
     let receivers = config.receivers.values();
     let mut made = receivers.map(|config::Receiver::Otlp(otlp)| receiver(otlp, &auth));
@@ -117,8 +117,8 @@ receivers: {{ otlp: {{ protocols: {{ grpc: }} }}, otlp/2: {{ protocols: {{ http:
 exporters: {{ debug: , otlp: {{ endpoint: 'http://c:1', sending_queue: {yaml} }} }}
 service:
   pipelines:
-traces: {{ receivers: [otlp], exporters: [debug, otlp] }}
-logs: {{ receivers: [otlp/2], exporters: [debug] }}
+    traces: {{ receivers: [otlp], exporters: [debug, otlp] }}
+    logs: {{ receivers: [otlp/2], exporters: [debug] }}
 "
         ));
         let found = config.exporters.values().find_map(config::Exporter::queue).cloned().unwrap();

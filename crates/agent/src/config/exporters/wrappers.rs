@@ -99,8 +99,8 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Wrappers {
 
 fn read_breaker(at: &At<'_>) -> CircuitBreaker {
     at.section(later::NONE, |keys| {
-        let failures = keys.value("failures").map(|at| at.whole(0..=u32::MAX.into()));
-        let ratio = keys.value("failure_ratio").map(|at| at.number(0.0..=1.0));
+        let failures = keys.value("failures").and_then(|at| at.whole(0..=u32::MAX.into()));
+        let ratio = keys.value("failure_ratio").and_then(|at| at.number(0.0..=1.0));
         let requests = keys.value("min_requests").and_then(|at| at.whole(0..=u32::MAX.into()));
         let window = keys.value("window").and_then(|at| {
             let window = at.duration()?;
@@ -117,11 +117,9 @@ fn read_breaker(at: &At<'_>) -> CircuitBreaker {
         let (probes, successes) = (count("probes"), count("successes"));
         let open_for = keys.value("open_for").and_then(|at| at.duration());
         let breaker = CircuitBreaker {
-            failures: match failures {
-                None => NonZeroU32::new(5),
-                Some(failures) => nonzero(failures),
-            },
-            failure_ratio: ratio.unwrap_or(Some(0.5)).filter(|&ratio| ratio > 0.0),
+            // One that was refused is there all the same.
+            failures: nonzero(failures.or(Some(5))),
+            failure_ratio: ratio.or(Some(0.5)).filter(|&ratio| ratio > 0.0),
             min_requests: requests.map_or(20, |requests| requests as u32),
             window: window.unwrap_or(Duration::from_secs(10)),
             open_for: open_for.unwrap_or(Duration::from_secs(30)),

@@ -144,11 +144,14 @@ fn read_sync(keys: &mut Keys<'_>) -> StorageSync {
         let message = format!("{} is written, and `sync` as well", fsync.path());
         at.report.error_with_hint(fsync.name_at(), message, "leave one of them out");
     }
-    match at.text_or(|at| at.refuse("be `always`, `never` or a duration", None)) {
-        Some("always") | None => StorageSync::Always,
+    match at.text_or(|_| ()) {
+        Some("always") => StorageSync::Always,
         Some("never") => StorageSync::Never,
-        Some(_) => match at.duration() {
-            Some(interval) if interval.is_zero() => StorageSync::Always,
+        Some(text) if !text.starts_with(|first: char| first.is_ascii_digit()) => {
+            at.refuse("be `always`, `never` or a duration such as `5s`", None);
+            StorageSync::Always
+        }
+        _ => match at.duration().filter(|interval| !interval.is_zero()) {
             Some(interval) => StorageSync::Interval(interval),
             None => StorageSync::Always,
         },

@@ -98,8 +98,12 @@ fn read_tokens(at: &At<'_>, keys: &mut Keys<'_>, names: &Names) -> Tokens {
         at.missing(names.one);
     }
     let several = several.map(|at| {
+        if !at.is_list() {
+            at.refuse_secret("be a list");
+            return Vec::new();
+        }
         let items = at.items();
-        if items.is_empty() && at.is_list() {
+        if items.is_empty() {
             at.refuse_empty(names.one);
         }
         items

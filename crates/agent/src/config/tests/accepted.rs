@@ -197,9 +197,10 @@ fn the_service_says_what_runs() {
     };
     let pipelines: Vec<_> = pipelines.into_iter().map(|(id, p)| (id.to_string(), p)).collect();
     let traces = pipeline(&["otlp"], &["tail_sampling", "batch"], &["otlp", "sqlite"]);
-    let all = pipeline(&["otlp"], &[], &["debug", "otlp_grpc/second"]);
-    let metrics = pipeline(&["otlp"], &["batch"], &["otlphttp"]);
-    let logs = pipeline(&["otlp"], &[], &["otlp_http/second"]);
+    let all =
+        pipeline(&["otlp"], &[], &["debug", "otlp_grpc/second", "loadbalancing", "otlp/socket"]);
+    let metrics = pipeline(&["otlp", "otlp/socket"], &["batch"], &["otlphttp", "failover"]);
+    let logs = pipeline(&["otlp"], &[], &["otlp_http/second", "otlphttp/socket"]);
     let expected = [("traces", traces), ("traces/all", all), ("metrics", metrics), ("logs", logs)];
     assert_eq!(pipelines, expected.map(|(name, pipeline)| (name.to_owned(), pipeline)));
 }

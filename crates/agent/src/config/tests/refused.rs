@@ -302,7 +302,7 @@ fn a_component_that_is_not_ours_is_refused_with_those_that_are() {
               logging:
               kafka/x:",
         &[
-            "3:3: unknown component `loging` in exporters; known: debug, otlp, otlp_grpc, otlp_http, otlphttp, sqlite",
+            "3:3: unknown component `loging` in exporters; known: debug, failover, loadbalancing, otlp, otlp_grpc, otlp_http, otlphttp, sqlite",
             "4:3: component `logging` in exporters is not supported in this version; its new name is debug",
             "5:3: component `kafka` in exporters is not supported in this version",
         ],

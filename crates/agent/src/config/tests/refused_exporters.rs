@@ -104,7 +104,7 @@ fn a_retry_waits_longer_each_time_and_ends_after_its_parts() {
             "8:29: exporters.otlp.retry_on_failure.randomization_factor must be a number from 0 to 1, got the number 1.5",
             "9:19: exporters.otlp.retry_on_failure.multiplier must be a number of at least 1, got the number 0.5",
             "10:21: exporters.otlp.retry_on_failure.max_interval must be a duration, got the number 1; write the unit: `1s`, `1ms`",
-            "11:7: unknown key `max_retries` in exporters.otlp.retry_on_failure; known: enabled, initial_interval, max_elapsed_time, max_interval, multiplier, randomization_factor",
+            "11:7: unknown key `max_retries` in exporters.otlp.retry_on_failure; known: budget, enabled, initial_interval, max_elapsed_time, max_interval, multiplier, randomization_factor",
         ],
     );
     check_refused(
@@ -160,7 +160,7 @@ fn a_queue_holds_and_sends_at_least_one_request() {
         &[
             "6:22: exporters.otlp.sending_queue.num_consumers must be a whole number from 1 to 4294967295, got the number 0",
             "7:19: exporters.otlp.sending_queue.queue_size must be a whole number from 1 to 4294967295, got the number 0",
-            "9:7: key `storage` in exporters.otlp.sending_queue is not supported in this version; the queue is in memory",
+            "9:16: exporters.otlp.sending_queue.storage is `file_storage`, which extensions does not define; define one: file_storage",
             "10:7: exporters.otlp.sending_queue.batch cannot be counted in requests, as the queue is; write `sizer: items` or `sizer: bytes` in the batch",
             "11:26: exporters.otlp.sending_queue.block_on_overflow must be true or false, got the number 1",
             "14:28: exporters.otlp/2.sending_queue.sizer must be one of: bytes, items, requests, got `request`; did you mean `requests`?",

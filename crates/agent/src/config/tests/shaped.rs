@@ -166,7 +166,7 @@ fn destinations_are_known_and_there_once() {
             "7:50: exporters.loadbalancing/3.resolver.static.hostnames[2] must be `host` or `host:port`, got `http://b`; write it without a scheme: `tls` says whether it is encrypted",
             "7:62: exporters.loadbalancing/3.resolver.static.hostnames[3] must be `host` or `host:port`, got `b:x`; a port is a number up to 65535",
             "7:69: exporters.loadbalancing/3.resolver.static.hostnames[4] must be `host` or `host:port`, got the number 5; write the host: `localhost:4317`",
-            "8:31: missing key `otlp` in exporters.loadbalancing/4.protocol",
+            "8:21: missing key `otlp` in exporters.loadbalancing/4.protocol",
             "8:32: key `otlp_http` in exporters.loadbalancing/4.protocol is not supported in this version",
             "8:48: missing key `static` in exporters.loadbalancing/4.resolver",
             "8:59: key `dns` in exporters.loadbalancing/4.resolver is not supported in this version; write the servers in `static.hostnames`",
@@ -180,7 +180,7 @@ fn destinations_are_known_and_there_once() {
             "11:70: exporters.failover/3.destinations[0].otlphttp.sending_queue has no place here; write it for the exporter as a whole",
             "11:91: exporters.failover/3.destinations[1] must have one key, otlp or otlphttp",
             "11:92: unknown key `debug` in exporters.failover/3.destinations[1]; known: otlp, otlp_grpc, otlp_http, otlphttp",
-            "12:62: service.pipelines.logs.exporters[0] is `failover/3`, which does not know where logs go; write `endpoint` or `logs_endpoint` in exporters.failover/3",
+            "12:61: service.pipelines.logs.exporters[0] is `failover/3`, which does not know where logs go; write `endpoint` or `logs_endpoint` in exporters.failover/3",
         ],
     );
 }

@@ -34,7 +34,7 @@ fn a_socket_has_a_path_and_no_certificates() {
               otlphttp/2: {endpoint: 'unix:///', tls: {key_file: x, cert_file: x}}
               otlphttp/3: {traces_endpoint: 'unix:///run/x'}",
         &[
-            "2:28: missing key `endpoint` in receivers.otlp.protocols.grpc",
+            "2:22: missing key `endpoint` in receivers.otlp.protocols.grpc",
             "2:81: receivers.otlp.protocols.http.endpoint must be the path of a socket, got `@x`; write the path of its file: `/run/otlp.sock`",
             "3:42: receivers.otlp/2.protocols.grpc.transport `tcp4` is not supported in this version; known: tcp, unix",
             "3:82: receivers.otlp/2.protocols.http.endpoint must be an address to listen on, got `/run/x`; write the port: `localhost:4317`",
