@@ -70,7 +70,7 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
             let made = exporter(&name, component, &auth, open);
             let made = made.with_context(|| format!("exporters.{id}"))?;
             let batch = component.queue().and_then(|queue| queue.batch.as_ref()).map(merging);
-            let sending = Sending { queue: made.queue, batch };
+            let sending = Sending { queue: made.queue, batch, ..Sending::default() };
             builder = builder.exporter(name, made.exporter, sending);
             stores.extend(made.store.map(|store| (id.to_string(), store)));
         }
