@@ -49,7 +49,9 @@ pub(crate) use exporters::{
     LoadBalancingExporter, OnFull, OtlpGrpcExporter, OtlpHttpExporter, Pem, Queue, QueueBatch,
     RateUnit, Retry, RetryBudget, Sizer, TlsClient, Verbosity, Wrappers,
 };
-pub(crate) use extensions::{BasicAuth, Extension, Text, TokenAuth, Tokens, is_token};
+pub(crate) use extensions::{
+    BasicAuth, Extension, FileStorage, StorageFull, StorageSync, Text, TokenAuth, Tokens, is_token,
+};
 pub(crate) use id::Id;
 pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
@@ -63,7 +65,7 @@ pub(crate) use tls::TlsVersion;
 #[cfg(test)]
 pub(crate) use {
     exporters::{AdaptiveConcurrency, DebugExporter, Identity, Probes, RateLimit, SqliteExporter},
-    extensions::{Admin, Drain, FileStorage, StorageFull, StorageSync},
+    extensions::{Admin, Drain},
     processors::{DecisionCache, MIN_MAX_BYTES, Policy},
     receivers::{Cors, GrpcServer, HttpServer, KeepAlive, Limits},
     report::{ConfigError, Position},

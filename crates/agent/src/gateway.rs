@@ -4,6 +4,7 @@
 mod auth;
 mod receiving;
 mod sending;
+mod storing;
 #[cfg(test)]
 mod tests;
 
@@ -70,7 +71,9 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
             let made = exporter(&name, component, &auth, open);
             let made = made.with_context(|| format!("exporters.{id}"))?;
             let batch = component.queue().and_then(|queue| queue.batch.as_ref()).map(merging);
-            let sending = Sending { queue: made.queue, batch, ..Sending::default() };
+            let storage = storing::storage(config, component.queue());
+            let storage = storage.with_context(|| format!("exporters.{id}"))?;
+            let sending = Sending { queue: made.queue, batch, storage };
             builder = builder.exporter(name, made.exporter, sending);
             stores.extend(made.store.map(|store| (id.to_string(), store)));
         }

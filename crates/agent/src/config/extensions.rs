@@ -12,8 +12,10 @@ use super::receivers::listen;
 use super::reference::Need;
 
 pub(crate) use basic::{BasicAuth, Text};
+#[cfg(test)]
+pub(crate) use storage::Drain;
 pub(super) use storage::MIN_BYTES as MIN_STORAGE_BYTES;
-pub(crate) use storage::{Drain, FileStorage, StorageFull, StorageSync};
+pub(crate) use storage::{FileStorage, StorageFull, StorageSync};
 pub(crate) use tokens::{TokenAuth, Tokens, is_token};
 
 /// What runs beside the pipelines.

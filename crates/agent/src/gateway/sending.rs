@@ -17,6 +17,7 @@ use teleflow_concurrency::{BreakerConfig, FailureRate, Rate};
 use tokio::time::Instant;
 
 use super::auth::Authenticators;
+use super::storing;
 use crate::config::{self, Address, Pem, Reference};
 
 /// Says in the log when there is no connection, and when there is one again.
@@ -54,7 +55,8 @@ pub(super) fn grpc(
         },
         ..exporter::GrpcConfig::new(endpoint)
     })?;
-    wrapped(made, &otlp.wrappers, otlp.retry.as_ref())
+    let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());
+    wrapped(made, &otlp.wrappers, retry.as_ref())
 }
 
 /// Makes an exporter over HTTP, with its retries. Reads certificates, and connects to nothing.
@@ -85,7 +87,8 @@ pub(super) fn http(
         connection: ConnectionConfig { proxy, ..connection(name, tls)? },
         ..exporter::HttpConfig::new(socket.unwrap_or_default())
     })?;
-    wrapped(made, &otlp.wrappers, otlp.retry.as_ref())
+    let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());
+    wrapped(made, &otlp.wrappers, retry.as_ref())
 }
 
 fn connection(name: &str, tls: Option<&config::TlsClient>) -> anyhow::Result<ConnectionConfig> {
@@ -235,7 +238,8 @@ pub(super) fn balance(
     });
     let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
     let balanced = AnyExporter::new(Balance::new(servers, BalanceConfig::default())?);
-    retrying(balanced, balance.retry.as_ref())
+    let retry = storing::patient(balance.retry.as_ref(), balance.queue.as_ref());
+    retrying(balanced, retry.as_ref())
 }
 
 /// Makes an exporter that sends to the first destination that is there.
@@ -253,7 +257,8 @@ pub(super) fn failover(
     });
     let destinations: Vec<_> = destinations.collect::<Result<_, _>>()?;
     let made = AnyExporter::new(Failover::new(destinations, failover.retry_interval)?);
-    retrying(made, failover.retry.as_ref())
+    let retry = storing::patient(failover.retry.as_ref(), failover.queue.as_ref());
+    retrying(made, retry.as_ref())
 }
 
 // === impl Connections ===

@@ -67,10 +67,10 @@ const MIB: u64 = 1024 * 1024;
 const DEFAULT_BYTES: u64 = 1024 * MIB;
 const DEFAULT_SEGMENT: u64 = 32 * MIB;
 
-/// There is room for the largest request, twice.
+/// A request may take a half of it, and fits into a segment.
 pub(crate) const MIN_BYTES: u64 = 32 * MIB;
 
-/// A tenth of the largest request, and enough that there are not too many files.
+/// There are not too many files.
 const MIN_SEGMENT: u64 = MIB;
 
 /// Reads the section.
