@@ -5,8 +5,12 @@
 mod admin;
 mod books;
 mod commands;
+mod guarded;
 mod interop;
 mod malformed;
+mod persistent;
 mod program;
 mod secured;
+mod several;
 mod shutdown;
+mod sockets;
