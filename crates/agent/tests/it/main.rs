@@ -5,9 +5,13 @@
 mod admin;
 mod books;
 mod commands;
+mod guarded;
 mod interop;
 mod kills;
 mod malformed;
+mod persistent;
 mod program;
 mod secured;
+mod several;
 mod shutdown;
+mod sockets;
