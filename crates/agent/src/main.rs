@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod demo;
 mod gateway;
+mod log;
 mod metrics;
 mod process;
 mod run;
@@ -22,6 +23,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    log::panics();
+    let _flushed = talk::LastWords;
     let done = match cli::Cli::parse().command() {
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Demo(args) => demo::run(&args),
