@@ -15,6 +15,7 @@ use teleflow::store::SqliteStore;
 use teleflow::{Books, Phase, Pipeline, Signal, Stats};
 
 use crate::process;
+use crate::talk::{self, Offered};
 
 /// A pipeline's figures, read anew for each scrape.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ impl Collector for Source {
         tail_sampling(&mut encoder, &stats)?;
         items(&mut encoder, &books)?;
         store_rows(&mut encoder, &self.stores)?;
+        log_lines(&mut encoder, talk::err().offered())?;
         let up = self.started.elapsed().as_secs_f64();
         float_counter(&mut encoder, "otelcol_process_uptime", "Seconds since the start", up)?;
         if let Some(usage) = process::usage() {
@@ -298,6 +300,12 @@ fn store_rows(encoder: &mut DescriptorEncoder<'_>, stores: &Stores) -> fmt::Resu
     counter(encoder, "teleflow_store_rows", "Rows written to the store", stored)?;
     let help = "Rows deleted, oldest first, to keep the store within its bound";
     counter(encoder, "teleflow_store_evicted_rows", help, evicted)
+}
+
+fn log_lines(encoder: &mut DescriptorEncoder<'_>, log: Offered) -> fmt::Result {
+    let rows = [("written", log.written), ("left_out", log.left_out), ("failed", log.failed)];
+    let rows = rows.map(|(outcome, lines)| (vec![("outcome", outcome.to_owned())], lines));
+    counter(encoder, "teleflow_log_lines", "Lines of the log by what became of them", rows.into())
 }
 
 fn counter(

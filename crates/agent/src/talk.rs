@@ -12,7 +12,7 @@ use std::io::{self, Write as _};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-pub(crate) use self::voice::{Limits, Voice};
+pub(crate) use self::voice::{Limits, Offered, Voice};
 
 /// Says a line on the standard output.
 macro_rules! say {

@@ -105,7 +105,7 @@ async fn what_there_is_not_is_not_found_and_what_is_there_can_only_be_read() {
     assert!(program.terminate().status.success());
 }
 
-const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
 receivers:
   otlp: { protocols: { grpc: { endpoint: 127.0.0.1:0 }, http: { endpoint: 127.0.0.1:0 } } }
 exporters:
@@ -122,7 +122,7 @@ service:
 
 /// OpenMetrics text, read back.
 #[derive(Debug)]
-struct Metrics {
+pub(crate) struct Metrics {
     samples: Vec<Sample>,
 }
 
@@ -137,7 +137,7 @@ struct Sample {
 
 impl Metrics {
     /// Reads everything; what is not to be read fails the test.
-    fn of(answer: &Answer) -> Self {
+    pub(crate) fn of(answer: &Answer) -> Self {
         let text = std::str::from_utf8(&answer.body).unwrap();
         let rest = text.strip_suffix("# EOF\n").expect("the text says where it ends");
         let samples = rest.lines().filter_map(|line| {
@@ -162,7 +162,7 @@ impl Metrics {
 
     /// The sum of all samples of a name that have these labels. There has to be one.
     #[track_caller]
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let is_meant = |sample: &&Sample| {
             let has = |(key, value): &(&str, &str)| {
                 sample.labels.get(*key).is_some_and(|other| other == value)
@@ -176,9 +176,14 @@ impl Metrics {
 }
 
 pub(crate) async fn get(program: &Program, path: &str) -> Answer {
+    get_from(program.admin(), path).await
+}
+
+/// [`get`] from any address that speaks HTTP.
+pub(crate) async fn get_from(admin: SocketAddr, path: &str) -> Answer {
     let mut request = post(path, &[], "");
     *request.method_mut() = http::Method::GET;
-    Client::http1(program.admin()).await.send(request).await.unwrap()
+    Client::http1(admin).await.send(request).await.unwrap()
 }
 
 /// Sends one request that is taken; returns how many items it has.

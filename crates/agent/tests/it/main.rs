@@ -6,6 +6,7 @@ mod admin;
 mod books;
 mod commands;
 mod interop;
+mod logging;
 mod malformed;
 mod program;
 mod secured;
