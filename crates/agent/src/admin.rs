@@ -14,13 +14,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use teleflow::store::SqliteStore;
 use teleflow::{Phase, Pipeline};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Beside, Metrics};
 
 /// How many connections are open at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
@@ -59,9 +58,9 @@ impl Admin {
     }
 
     /// Answers for a pipeline from now on.
-    pub(crate) fn serve(&self, pipeline: &Arc<Pipeline>, stores: &[(String, Arc<SqliteStore>)]) {
+    pub(crate) fn serve(&self, pipeline: &Arc<Pipeline>, beside: &Beside) {
         // A second call would change nothing, and there is none.
-        let _ = self.metrics.set(Metrics::new(Arc::clone(pipeline), stores.to_vec()));
+        let _ = self.metrics.set(Metrics::new(Arc::clone(pipeline), beside.clone()));
     }
 }
 

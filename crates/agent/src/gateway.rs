@@ -17,13 +17,15 @@ use teleflow::{
 };
 
 use crate::config::{self, Config};
+use crate::metrics::Beside;
 use crate::talk;
+use crate::watched::Watched;
 
-/// A pipeline that has not been started, and the stores among its exporters.
+/// A pipeline that has not been started, and what of its exporters is asked beside it.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) builder: Builder,
-    pub(crate) stores: Stores,
+    pub(crate) beside: Beside,
 }
 
 /// Stores by the name of their exporter.
@@ -44,7 +46,7 @@ pub(crate) fn open(
 /// Makes the pipeline's parts. Opens the stores' files, and nothing else.
 pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
     let mut builder = Pipeline::builder();
-    let mut stores = Vec::new();
+    let mut beside = Beside::default();
     let used = |of: fn(&config::Pipeline) -> &[config::Id], id: &config::Id| {
         config.service.pipelines.values().any(|pipeline| of(pipeline).contains(id))
     };
@@ -67,7 +69,8 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
             let batch = component.queue().and_then(|queue| queue.batch.as_ref()).map(merging);
             let sending = Sending { queue: made.queue, batch };
             builder = builder.exporter(name, made.exporter, sending);
-            stores.extend(made.store.map(|store| (id.to_string(), store)));
+            beside.stores.extend(made.store.map(|store| (id.to_string(), store)));
+            beside.watched.push((id.to_string(), made.watched));
         }
     }
     for (id, pipeline) in &config.service.pipelines {
@@ -84,7 +87,7 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         builder = builder.lane(lane);
     }
     builder.check()?;
-    Ok(Parts { builder, stores })
+    Ok(Parts { builder, beside })
 }
 
 /// Whether a receiver answers only when its items have arrived: where it feeds an exporter of which
@@ -248,10 +251,11 @@ struct Made {
     exporter: AnyExporter,
     queue: QueueConfig,
     store: Option<Arc<SqliteStore>>,
+    watched: Watched,
 }
 
 fn exporter(name: &str, component: &config::Exporter, open: Open<'_>) -> anyhow::Result<Made> {
-    let mut opened = None;
+    let (mut opened, mut watched) = (None, Watched::default());
     let (exporter, queue) = match component {
         config::Exporter::Debug(debug) => {
             let exporter = match debug.verbosity {
@@ -263,10 +267,10 @@ fn exporter(name: &str, component: &config::Exporter, open: Open<'_>) -> anyhow:
             (exporter, QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() })
         }
         config::Exporter::OtlpGrpc(otlp) => {
-            (sending::grpc(name, otlp)?, queue(otlp.queue.as_ref()))
+            (sending::grpc(name, otlp, &mut watched)?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::OtlpHttp(otlp) => {
-            (sending::http(name, otlp)?, queue(otlp.queue.as_ref()))
+            (sending::http(name, otlp, &mut watched)?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::Sqlite(sqlite) => {
             let (store, is_open) = open(store::Config {
@@ -276,11 +280,11 @@ fn exporter(name: &str, component: &config::Exporter, open: Open<'_>) -> anyhow:
             })?;
             opened = is_open;
             // A file system that is full for a while is waited for, as a server would be.
-            let retrying = Retry::new(store, RetryConfig::default())?;
+            let retrying = watched.over(Retry::new(store, RetryConfig::default())?);
             (AnyExporter::new(retrying), queue(sqlite.queue.as_ref()))
         }
     };
-    Ok(Made { exporter, queue, store: opened })
+    Ok(Made { exporter, queue, store: opened, watched })
 }
 
 /// Without a queue one request is sent at a time and the next one waits.

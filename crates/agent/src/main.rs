@@ -17,6 +17,7 @@ mod metrics;
 mod process;
 mod run;
 mod stop;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -85,8 +85,8 @@ impl Gateway {
         }
         let mut parts = gateway::parts(config, open)?;
         let pipeline = Arc::new(parts.builder.start().await?);
-        parts.stores.extend(bound()?);
-        admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.stores));
+        parts.beside.stores.extend(bound()?);
+        admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.beside));
         Ok(Self { pipeline, admin })
     }
 

@@ -12,6 +12,7 @@ use teleflow::exporter::{
 };
 
 use crate::config::{self, Pem};
+use crate::watched::Watched;
 
 /// Says in the log when there is no connection, and when there is one again.
 #[derive(Debug)]
@@ -25,7 +26,11 @@ struct Connections {
 }
 
 /// Makes an exporter over gRPC, with its retries. Reads certificates, and connects to nothing.
-pub(super) fn grpc(name: &str, otlp: &config::OtlpGrpcExporter) -> anyhow::Result<AnyExporter> {
+pub(super) fn grpc(
+    name: &str,
+    otlp: &config::OtlpGrpcExporter,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
     let scheme = if otlp.tls.is_some() { "https" } else { "http" };
     let made = GrpcExporter::new(exporter::GrpcConfig {
         timeout: otlp.timeout.unwrap_or(Duration::ZERO),
@@ -40,11 +45,15 @@ pub(super) fn grpc(name: &str, otlp: &config::OtlpGrpcExporter) -> anyhow::Resul
         },
         ..exporter::GrpcConfig::new(format!("{scheme}://{}", otlp.endpoint))
     })?;
-    retrying(made, otlp.retry.as_ref())
+    retrying(watched.over(made), otlp.retry.as_ref(), watched)
 }
 
 /// Makes an exporter over HTTP, with its retries. Reads certificates, and connects to nothing.
-pub(super) fn http(name: &str, otlp: &config::OtlpHttpExporter) -> anyhow::Result<AnyExporter> {
+pub(super) fn http(
+    name: &str,
+    otlp: &config::OtlpHttpExporter,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
     let proxy = match &otlp.proxy {
         Some(url) => exporter::Proxy::Http { url: url.expose().to_owned(), except: String::new() },
         None => exporter::Proxy::Environment,
@@ -66,7 +75,7 @@ pub(super) fn http(name: &str, otlp: &config::OtlpHttpExporter) -> anyhow::Resul
         connection: ConnectionConfig { proxy, ..connection(name, tls)? },
         ..exporter::HttpConfig::new("")
     })?;
-    retrying(made, otlp.retry.as_ref())
+    retrying(watched.over(made), otlp.retry.as_ref(), watched)
 }
 
 fn connection(name: &str, tls: Option<&config::TlsClient>) -> anyhow::Result<ConnectionConfig> {
@@ -127,8 +136,14 @@ const fn compression(compression: config::Compression) -> exporter::Compression 
 }
 
 /// Tries again, as the file says, and sends in pieces what is too large for the server.
-fn retrying(exporter: impl Exporter, retry: Option<&config::Retry>) -> anyhow::Result<AnyExporter> {
-    let Some(retry) = retry else { return Ok(AnyExporter::new(SplitTooLarge::new(exporter))) };
+fn retrying(
+    exporter: impl Exporter,
+    retry: Option<&config::Retry>,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
+    let Some(retry) = retry else {
+        return Ok(AnyExporter::new(watched.over(SplitTooLarge::new(exporter))));
+    };
     let config = RetryConfig {
         enabled: true,
         initial_interval: retry.initial_interval,
@@ -138,7 +153,8 @@ fn retrying(exporter: impl Exporter, retry: Option<&config::Retry>) -> anyhow::R
         max_elapsed_time: retry.max_elapsed_time.unwrap_or(Duration::ZERO),
     };
     // Outside of the retries, so that each piece has its own.
-    Ok(AnyExporter::new(SplitTooLarge::new(Retry::new(exporter, config)?)))
+    let retrying = watched.over(Retry::new(exporter, config)?);
+    Ok(AnyExporter::new(watched.over(SplitTooLarge::new(retrying))))
 }
 
 // === impl Connections ===
