@@ -44,12 +44,13 @@ fn write_all(families: &mut Families<'_>, prefix: &str, batchers: &[Batcher<'_>]
     let mut counter = |what: &str, help: &str, count| {
         families.counter(&format!("{prefix}_{what}"), help, each(count))
     };
-    counter("requests", "Requests that came to be put together", |(_, of, ..)| of.payloads)?;
-    counter("items", "Items in them", |(_, of, ..)| of.items)?;
+    counter("requests", "Requests that came to be batched", |(_, of, ..)| of.payloads)?;
+    counter("items", "Items that came to be batched", |(_, of, ..)| of.items)?;
     let help = "Requests that were cut, for a batch would have been too large";
     counter("split_requests", help, |(_, of, ..)| of.split)?;
-    counter("split_pieces", "What they were cut into", |(_, of, ..)| of.pieces)?;
-    let help = "Requests that were cut into larger pieces than the limits say, or into too many";
+    counter("split_pieces", "Pieces that requests were cut into", |(_, of, ..)| of.pieces)?;
+    let help =
+        "Requests cut into larger pieces than the limits say, or there would have been too many";
     counter("loosened_requests", help, |(_, of, ..)| of.loosened)?;
     let batches = batchers.iter().flat_map(|(labels, of, ..)| {
         Trigger::ALL.map(|cause| (with(labels, "trigger", cause.name()), of.batches_by(cause)))
@@ -57,7 +58,7 @@ fn write_all(families: &mut Families<'_>, prefix: &str, batchers: &[Batcher<'_>]
     let help = "Batches by what made them go";
     families.counter(&format!("{prefix}_batches"), help, batches.collect())?;
     let items = each(|(_, _, items, _)| *items);
-    families.gauge(&format!("{prefix}_held_items"), "Items that wait for more", items)?;
+    families.gauge(&format!("{prefix}_held_items"), "Items that wait in an open batch", items)?;
     let bytes = each(|(_, _, _, bytes)| *bytes);
-    families.gauge(&format!("{prefix}_held_bytes"), "Bytes that wait for more", bytes)
+    families.gauge(&format!("{prefix}_held_bytes"), "Bytes that wait in an open batch", bytes)
 }

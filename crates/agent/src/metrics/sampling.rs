@@ -53,6 +53,6 @@ pub(super) fn write(families: &mut Families<'_>, stats: &Stats) -> fmt::Result {
     let name = format!("{PREFIX}_sampling_traces_on_memory");
     families.gauge(&name, "Undecided traces", traces)?;
     families.gauge("teleflow_tail_sampling_held_spans", "Undecided spans", spans)?;
-    let help = "What they take in memory, with the memory of decisions";
+    let help = "Memory that undecided spans take, with the memory of decisions";
     families.gauge("teleflow_tail_sampling_held_bytes", help, bytes)
 }

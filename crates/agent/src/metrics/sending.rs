@@ -26,9 +26,14 @@ fn wire(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result {
     let help = "Requests handed to a connection, retries included";
     families.counter("teleflow_exporter_requests", help, requests)?;
     let bytes = each(|wire| wire.bytes);
-    families.counter("teleflow_exporter_bytes", "Their bytes before compression", bytes)?;
+    families.counter(
+        "teleflow_exporter_bytes",
+        "Bytes handed to connections, before compression",
+        bytes,
+    )?;
     let wire_bytes = each(|wire| wire.wire_bytes);
-    let help = "Their bytes after compression, without what the protocol puts around them";
+    let help =
+        "Bytes handed to connections, after compression, without what the protocol puts around";
     families.counter("teleflow_exporter_wire_bytes", help, wire_bytes)?;
     let encoded = each(|wire| wire.encoded);
     let help = "Requests encoded anew, as JSON is: once for all retries and destinations";
@@ -81,7 +86,11 @@ fn splits(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result {
     let help = "Requests too large for the server in one piece";
     families.counter("teleflow_exporter_split_requests", help, split)?;
     let pieces = each(|split| split.pieces);
-    families.counter("teleflow_exporter_split_pieces", "Requests sent in their place", pieces)?;
+    families.counter(
+        "teleflow_exporter_split_pieces",
+        "Requests sent in place of those that were too large",
+        pieces,
+    )?;
     let dropped = each(|split| split.dropped_items);
     let help = "Items too large for the server by themselves, or refused in too many pieces";
     families.counter("teleflow_exporter_split_dropped_items", help, dropped)
@@ -95,7 +104,7 @@ fn limits(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result {
     let help = "Requests that may be under way at a time, as was found out";
     families.gauge("teleflow_exporter_concurrency_limit", help, limit)?;
     let in_flight = each(|concurrency| concurrency.in_flight as u64);
-    let help = "Requests that are under way below that limit";
+    let help = "Requests that are under way, of those that may be";
     families.gauge("teleflow_exporter_concurrency_in_flight", help, in_flight)?;
     let overloads = each(|concurrency| concurrency.overloads);
     let help = "Answers by which there were too many requests at a time";
@@ -163,7 +172,11 @@ fn endpoints(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result 
     families.gauge("teleflow_exporter_endpoint_out", help, out)?;
     let help = "Requests, or parts of them, that an endpoint was tried with";
     families.counter("teleflow_exporter_endpoint_requests", help, requests)?;
-    families.counter("teleflow_exporter_endpoint_items", "Items in them", items)
+    families.counter(
+        "teleflow_exporter_endpoint_items",
+        "Items that an endpoint was tried with",
+        items,
+    )
 }
 
 /// For each exporter that has such a part: the sum over all of that kind.
