@@ -1,6 +1,6 @@
 //! The admin endpoint: `/health` and `/metrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -158,6 +158,12 @@ impl Metrics {
             Some(Sample { name, labels, value: value.parse().unwrap() })
         });
         Self { samples: samples.collect() }
+    }
+
+    /// The names and labels of all samples.
+    pub(crate) fn series(&self) -> BTreeSet<String> {
+        let series = |sample: &Sample| format!("{} {:?}", sample.name, sample.labels);
+        self.samples.iter().map(series).collect()
     }
 
     /// The sum of all samples of a name that have these labels. There has to be one.

@@ -5,6 +5,7 @@
 mod admin;
 mod books;
 mod commands;
+mod figures;
 mod interop;
 mod logging;
 mod malformed;
