@@ -11,6 +11,9 @@ use crate::watched::Figures;
 /// By the exporter's name.
 pub(super) type Exporters = [(String, Figures)];
 
+/// The value of a label, and what is counted under it.
+type Part<'a, T> = (&'a str, fn(&T) -> u64);
+
 pub(super) fn write(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result {
     wire(families, exporters)?;
     retries(families, exporters)?;
@@ -190,7 +193,7 @@ fn parts<T>(
     exporters: &Exporters,
     of: fn(&Figures) -> &Vec<T>,
     key: &'static str,
-    counts: &[(&str, fn(&T) -> u64)],
+    counts: &[Part<'_, T>],
 ) -> Rows {
     let rows = counts.iter().flat_map(|(value, count)| {
         sums(exporters, of, count).into_iter().map(|(labels, sum)| (with(&labels, key, value), sum))
