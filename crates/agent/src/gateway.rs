@@ -280,10 +280,12 @@ fn exporter(name: &str, component: &config::Exporter, open: Open<'_>) -> anyhow:
             })?;
             opened = is_open;
             // A file system that is full for a while is waited for, as a server would be.
-            let retrying = watched.over(Retry::new(store, RetryConfig::default())?);
+            let retrying = Retry::new(watched.pulse(store), RetryConfig::default())?;
+            let retrying = watched.over(retrying);
             (AnyExporter::new(retrying), queue(sqlite.queue.as_ref()))
         }
     };
+    watched.queue(&queue);
     Ok(Made { exporter, queue, store: opened, watched })
 }
 

@@ -29,6 +29,7 @@ use crate::watched::{Figures, Watched};
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pipeline: Arc<Pipeline>,
+    watched: Vec<(String, Watched)>,
     registry: Registry,
 }
 
@@ -63,9 +64,10 @@ struct Reading {
 impl Metrics {
     pub(crate) fn new(pipeline: Arc<Pipeline>, beside: Beside) -> Self {
         let mut registry = Registry::default();
+        let watched = beside.watched.clone();
         let source = Source { pipeline: Arc::clone(&pipeline), beside, started: Instant::now() };
         registry.register_collector(Box::new(source));
-        Self { pipeline, registry }
+        Self { pipeline, watched, registry }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -74,6 +76,16 @@ impl Metrics {
 
     pub(crate) fn failed_lanes(&self) -> Vec<&str> {
         self.pipeline.failed_lanes()
+    }
+
+    /// The exporters whose destinations have been failing for at least this long, and for how long.
+    pub(crate) fn failing(&self, at_least: Duration) -> Vec<(&str, Duration)> {
+        let now = tokio::time::Instant::now();
+        let failing = self.watched.iter().filter_map(|(name, watched)| {
+            let failing = watched.failing(now).filter(|failing| *failing >= at_least)?;
+            Some((name.as_str(), failing))
+        });
+        failing.collect()
     }
 
     /// OpenMetrics text.
@@ -92,10 +104,11 @@ impl Metrics {
 impl Collector for Source {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Beside { stores, watched } = &self.beside;
+        let now = tokio::time::Instant::now();
         let reading = Reading {
             stats: self.pipeline.stats(),
             books: self.pipeline.books(),
-            exporters: watched.iter().map(|(name, of)| (name.clone(), of.figures())).collect(),
+            exporters: watched.iter().map(|(name, of)| (name.clone(), of.figures(now))).collect(),
             stores: stores.iter().map(|(name, store)| (name.clone(), store.stats())).collect(),
             log: talk::err().offered(),
             uptime: self.started.elapsed(),
@@ -110,7 +123,7 @@ impl Collector for Source {
 impl Reading {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
         receivers::write(families, &self.stats)?;
-        exporters::write(families, &self.stats, &self.books)?;
+        exporters::write(families, &self.stats, &self.books, &self.exporters)?;
         sending::write(families, &self.exporters)?;
         batching::write(families, &self.stats)?;
         sampling::write(families, &self.stats)?;

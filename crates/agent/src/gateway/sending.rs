@@ -141,6 +141,7 @@ fn retrying(
     retry: Option<&config::Retry>,
     watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
+    let exporter = watched.pulse(exporter);
     let Some(retry) = retry else {
         return Ok(AnyExporter::new(watched.over(SplitTooLarge::new(exporter))));
     };

@@ -20,7 +20,14 @@ pub(super) fn write(families: &mut Families<'_>, exporters: &Exporters) -> fmt::
     splits(families, exporters)?;
     limits(families, exporters)?;
     breakers(families, exporters)?;
-    endpoints(families, exporters)
+    endpoints(families, exporters)?;
+    failovers(families, exporters)?;
+    let failing = exporters.iter().filter_map(|(name, figures)| {
+        let failing = figures.failing?;
+        Some((exporter(name), failing.as_secs()))
+    });
+    let help = "For how long the destination has taken nothing that was sent: 0 where it does";
+    families.gauge("teleflow_exporter_failing_seconds", help, failing.collect())
 }
 
 fn wire(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result {
@@ -180,6 +187,18 @@ fn endpoints(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result 
         "Items that an endpoint was tried with",
         items,
     )
+}
+
+fn failovers(families: &mut Families<'_>, exporters: &Exporters) -> fmt::Result {
+    let mut exports = Rows::new();
+    for (name, figures) in exporters {
+        let all = figures.failovers.iter().flat_map(|of_each| of_each.iter().enumerate());
+        for (destination, count) in all {
+            exports.push((with(&exporter(name), "destination", &destination.to_string()), *count));
+        }
+    }
+    let help = "Requests by the destination that they were sent to, the first being 0";
+    families.counter("teleflow_exporter_failover_requests", help, exports)
 }
 
 /// For each exporter that has such a part: the sum over all of that kind.

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use teleflow::exporter::{
-    AdaptiveConcurrencyStats, EndpointStats, QueueStats, RetryStats, SplitStats, WireStats,
+    AdaptiveConcurrencyStats, EndpointStats, QueueConfig, QueueStats, RetryStats, SplitStats,
+    WireStats,
 };
 use teleflow::store::Rows as StoreRows;
 use teleflow::{Account, LaneStats, Signal, batcher, receiver, sampler};
@@ -10,7 +12,7 @@ use teleflow_concurrency::{BreakerState, BreakerStats};
 use super::*;
 
 /// Units that the table may name.
-const UNITS: [&str; 15] = [
+const UNITS: [&str; 16] = [
     "spans",
     "data points",
     "log records",
@@ -26,6 +28,8 @@ const UNITS: [&str; 15] = [
     "rows",
     "lines",
     "seconds",
+    // Of a queue: as its sizer says.
+    "requests, items or bytes",
 ];
 
 /// A scrape of one of each.
@@ -102,6 +106,9 @@ fn figures() -> Figures {
         concurrency: vec![AdaptiveConcurrencyStats { limit: 125, in_flight: 126, overloads: 127 }],
         rate_waits: vec![100, 28],
         endpoints: vec![endpoint("a:1", false, 129, 130), endpoint("b:1", true, 131, 132)],
+        failovers: vec![vec![133, 134]],
+        failing: Some(Duration::from_millis(135_900)),
+        queue: Some(QueueConfig::default()),
     }
 }
 
@@ -263,6 +270,11 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_exporter_endpoint_items_total{{{otlp},endpoint=\"b:1\"}} 132"),
         format!("teleflow_exporter_endpoint_out{{{otlp},endpoint=\"a:1\"}} 0"),
         format!("teleflow_exporter_endpoint_out{{{otlp},endpoint=\"b:1\"}} 1"),
+        format!("teleflow_exporter_failover_requests_total{{{otlp},destination=\"1\"}} 134"),
+        format!("teleflow_exporter_failing_seconds{{{otlp}}} 135"),
+        format!("otelcol_exporter_queue_size{{{batched},data_type=\"traces\"}} 805"),
+        format!("otelcol_exporter_queue_capacity{{{batched},data_type=\"traces\"}} 1000"),
+        format!("teleflow_exporter_queue_requests{{{batched},data_type=\"traces\"}} 401"),
         "teleflow_receiver_unrouted_requests_total{receiver=\"otlp\"} 201".to_owned(),
         "teleflow_receiver_connections{receiver=\"otlp\"} 202".to_owned(),
         "teleflow_receiver_connection_events_total{receiver=\"otlp\",event=\"refused\"} 204"
@@ -298,5 +310,29 @@ fn what_there_is_none_of_is_not_written() {
     let text = text(reading);
     for name in ["teleflow_exporter_requests", "circuit", "endpoint", "batch", "tail_sampling"] {
         assert!(!text.contains(name), "{name} in\n{text}");
+    }
+}
+
+#[test]
+fn a_queue_is_measured_by_what_bounds_it() {
+    let max = NonZeroUsize::MAX;
+    for (config, size, capacity) in [
+        (
+            QueueConfig {
+                max_items: NonZeroU64::new(7),
+                max_requests: max,
+                ..QueueConfig::default()
+            },
+            807,
+            7,
+        ),
+        (QueueConfig { max_requests: max, ..QueueConfig::default() }, 809, 256 << 20),
+    ] {
+        let mut reading = full();
+        reading.exporters[0].1.queue = Some(config);
+        let text = text(reading);
+        let labels = "{exporter=\"otlp\",pipeline=\"traces\",data_type=\"traces\"}";
+        assert!(text.contains(&format!("otelcol_exporter_queue_size{labels} {size}\n")), "{text}");
+        assert!(text.contains(&format!("_queue_capacity{labels} {capacity}\n")), "{text}");
     }
 }

@@ -36,6 +36,9 @@ async fn health_is_ok_while_serving_and_unavailable_while_draining() {
         tokio::task::yield_now().await;
     };
     assert_eq!((draining.status.as_u16(), &draining.body[..]), (503, &b"draining\n"[..]));
+    // That is no reason to end it before its time.
+    let live = get(&program, "/live").await;
+    assert_eq!((live.status.as_u16(), &live.body[..]), (200, &b"live\n"[..]));
     // Whoever wants to know why it takes so long still can.
     let metrics = Metrics::of(&get(&program, "/metrics").await);
     assert!(metrics.sum("teleflow_items_held", &[("pipeline", "logs")]) > 0);
