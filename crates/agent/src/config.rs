@@ -8,6 +8,7 @@
 //! This module knows the file and nothing else. It names no teleflow crate; who starts things
 //! converts. `docs/configuration.md` is its manual.
 
+mod auth;
 mod bytes;
 mod components;
 mod duration;
@@ -21,6 +22,7 @@ mod node;
 mod processors;
 mod read;
 mod receivers;
+mod reference;
 mod report;
 mod secret;
 mod service;
@@ -40,16 +42,20 @@ use read::At;
 use report::Report;
 
 pub(crate) use duration::parse as parse_duration;
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Address, Endpoint};
 pub(crate) use env::Environment;
 pub(crate) use exporters::{
-    Compression, Encoding, Exporter, OnFull, OtlpGrpcExporter, OtlpHttpExporter, Pem, Queue,
-    QueueBatch, Retry, Sizer, TlsClient, Verbosity,
+    CircuitBreaker, Compression, Destination, Encoding, Exporter, FailoverExporter,
+    LoadBalancingExporter, OnFull, OtlpGrpcExporter, OtlpHttpExporter, Pem, Queue, QueueBatch,
+    RateUnit, Retry, RetryBudget, Sizer, TlsClient, Verbosity, Wrappers,
 };
-pub(crate) use extensions::Extension;
+pub(crate) use extensions::{
+    BasicAuth, Extension, FileStorage, StorageFull, StorageSync, Text, TokenAuth, Tokens, is_token,
+};
 pub(crate) use id::Id;
 pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
+pub(crate) use reference::Reference;
 pub(crate) use report::{ConfigErrors, Warning};
 pub(crate) use secret::Secret;
 pub(crate) use service::{LogLevel, Pipeline, Service, Signal};
@@ -58,10 +64,10 @@ pub(crate) use tls::TlsVersion;
 /// What only tests name: the program meets these as fields.
 #[cfg(test)]
 pub(crate) use {
-    exporters::{DebugExporter, Identity, Probes, SqliteExporter},
-    extensions::Admin,
+    exporters::{AdaptiveConcurrency, DebugExporter, Identity, Probes, RateLimit, SqliteExporter},
+    extensions::{Admin, Drain},
     processors::{DecisionCache, MIN_MAX_BYTES, Policy},
-    receivers::{Cors, GrpcServer, HttpServer, KeepAlive},
+    receivers::{Cors, GrpcServer, HttpServer, KeepAlive, Limits},
     report::{ConfigError, Position},
     service::PipelineId,
 };

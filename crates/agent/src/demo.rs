@@ -20,7 +20,9 @@ use teleflow::store::SqliteReader;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cli::DemoArgs;
-use crate::config::{Config, Endpoint, Exporter, Extension, LogLevel, Processor, Receiver};
+use crate::config::{
+    Address, Config, Endpoint, Exporter, Extension, LogLevel, Processor, Receiver,
+};
 use crate::run::{Gateway, runtime};
 use crate::{log, stop};
 use generator::Generator;
@@ -121,10 +123,10 @@ fn configure(args: &DemoArgs) -> Config {
     for component in config.receivers.values_mut() {
         let Receiver::Otlp(otlp) = component;
         if let Some(grpc) = &mut otlp.grpc {
-            grpc.endpoint = endpoint(args.grpc);
+            grpc.endpoint = Address::Tcp(endpoint(args.grpc));
         }
         if let Some(http) = &mut otlp.http {
-            http.endpoint = endpoint(args.http);
+            http.endpoint = Address::Tcp(endpoint(args.http));
         }
     }
     for component in config.processors.values_mut() {
@@ -138,8 +140,9 @@ fn configure(args: &DemoArgs) -> Config {
         }
     }
     for component in config.extensions.values_mut() {
-        let Extension::Admin(admin) = component;
-        admin.endpoint = endpoint(args.admin);
+        if let Extension::Admin(admin) = component {
+            admin.endpoint = endpoint(args.admin);
+        }
     }
     config
 }

@@ -134,7 +134,7 @@ impl Reading {
 
     /// The books: for each pipeline and destination, accepted is the sum of all the others.
     fn items(&self, families: &mut Families<'_>) -> fmt::Result {
-        let (mut moved, mut held) = (Rows::new(), Rows::new());
+        let [mut moved, mut held, mut recovered] = [const { Rows::new() }; 3];
         for account in &self.books.accounts {
             let labels = vec![
                 ("pipeline", account.lane.clone()),
@@ -149,9 +149,12 @@ impl Reading {
             for (reason, count) in &account.dropped {
                 moved.push((of("dropped", reason), *count));
             }
-            held.push((labels, account.held));
+            held.push((labels.clone(), account.held));
+            recovered.push((labels, account.recovered));
         }
         families.counter("teleflow_items", "What became of every item", moved)?;
+        let help = "Items found on disk at the start: they are among those accepted";
+        families.counter("teleflow_items_recovered", help, recovered)?;
         families.gauge("teleflow_items_held", "Items on their way", held)
     }
 

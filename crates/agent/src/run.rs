@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::cli::{RunArgs, ValidateArgs};
-use crate::config::{Config, Extension, Receiver};
+use crate::config::{Address, Config, Extension, Receiver};
 use crate::{gateway, log, stop};
 
 /// `teleflow run`
@@ -95,6 +95,16 @@ impl Gateway {
             let id = id.to_string();
             let is_encrypted = otlp.http.as_ref().is_some_and(|http| http.tls.is_some());
             let scheme = if is_encrypted { "https" } else { "http" };
+            let socket = |address: &Address| match address {
+                Address::Unix(_) => Some(address.to_string()),
+                Address::Tcp(_) => None,
+            };
+            if let Some(socket) = otlp.grpc.as_ref().and_then(|grpc| socket(&grpc.endpoint)) {
+                complain!("teleflow: {id} takes OTLP/gRPC on {socket}");
+            }
+            if let Some(socket) = otlp.http.as_ref().and_then(|http| socket(&http.endpoint)) {
+                complain!("teleflow: {id} takes OTLP/HTTP on {socket}");
+            }
             if let Some(address) = self.pipeline.grpc_addr(&id) {
                 complain!("teleflow: {id} takes OTLP/gRPC on {address}");
             }

@@ -3,9 +3,11 @@
 mod pulse;
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use teleflow::Storage;
 use teleflow::exporter::{
     AdaptiveConcurrency, AdaptiveConcurrencyStats, Balance, CircuitBreaker, EndpointStats,
     Failover, GrpcExporter, HttpExporter, QueueConfig, RateLimit, Retry, RetryStats, SplitStats,
@@ -72,8 +74,12 @@ impl Watched {
     }
 
     /// Notes how much its queues hold.
-    pub(crate) fn queue(&mut self, config: &QueueConfig) {
-        self.queue = Some(config.clone());
+    pub(crate) fn queue(&mut self, config: &QueueConfig, storage: Option<&Storage>) {
+        let on_disk = storage.and_then(|storage| {
+            NonZeroUsize::new(usize::try_from(storage.spool.max_bytes).unwrap_or(usize::MAX))
+        });
+        let max_bytes = on_disk.unwrap_or(config.max_bytes);
+        self.queue = Some(QueueConfig { max_bytes, ..config.clone() });
     }
 
     /// For how long all of its destinations have been failing; `None` where one is not.

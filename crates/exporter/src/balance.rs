@@ -221,6 +221,10 @@ impl Exporter for Balance {
         join_all(all).await.into_iter().collect()
     }
 
+    fn interrupt(&self) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.exporter.interrupt());
+    }
+
     /// Shuts all of them down; the answer is the first failure.
     async fn shutdown(&self) -> Result<(), ExportError> {
         let all = self.endpoints.iter().map(|endpoint| endpoint.exporter.shutdown());

@@ -73,6 +73,10 @@ impl<E: Exporter> Exporter for CircuitBreaker<E> {
         self.inner.flush().await
     }
 
+    fn interrupt(&self) {
+        self.inner.interrupt();
+    }
+
     async fn shutdown(&self) -> Result<(), ExportError> {
         self.inner.shutdown().await
     }

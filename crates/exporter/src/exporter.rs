@@ -66,6 +66,11 @@ pub trait Exporter: fmt::Debug + Send + Sync + 'static {
         ready(Ok(()))
     }
 
+    /// Ends waits between attempts: what could be sent again is given back at once, in
+    /// [`ExportError::Undelivered`], and so is what fails from now on. For a shutdown, where what is
+    /// given back is kept elsewhere; who wraps an exporter hands it on.
+    fn interrupt(&self) {}
+
     /// Flushes and lets go of files and connections. No `export` follows.
     fn shutdown(&self) -> impl Future<Output = Result<(), ExportError>> + Send {
         self.flush()
@@ -92,6 +97,7 @@ trait Erased: fmt::Debug + Send + Sync {
     fn export(&self, payload: Payload) -> Boxed<'_, Delivered>;
     fn send(&self, outgoing: Outgoing) -> Boxed<'_, Delivered>;
     fn flush(&self) -> Boxed<'_, ()>;
+    fn interrupt(&self);
     fn shutdown(&self) -> Boxed<'_, ()>;
 }
 
@@ -136,6 +142,10 @@ impl Exporter for AnyExporter {
         self.0.flush()
     }
 
+    fn interrupt(&self) {
+        self.0.interrupt();
+    }
+
     fn shutdown(&self) -> impl Future<Output = Result<(), ExportError>> + Send {
         self.0.shutdown()
     }
@@ -161,6 +171,10 @@ impl<E: Exporter> Exporter for Arc<E> {
         E::flush(self)
     }
 
+    fn interrupt(&self) {
+        E::interrupt(self);
+    }
+
     fn shutdown(&self) -> impl Future<Output = Result<(), ExportError>> + Send {
         E::shutdown(self)
     }
@@ -177,6 +191,10 @@ impl<E: Exporter> Erased for E {
 
     fn flush(&self) -> Boxed<'_, ()> {
         Box::pin(Exporter::flush(self))
+    }
+
+    fn interrupt(&self) {
+        Exporter::interrupt(self);
     }
 
     fn shutdown(&self) -> Boxed<'_, ()> {

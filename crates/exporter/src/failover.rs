@@ -142,6 +142,10 @@ impl Exporter for Failover {
         join_all(all).await.into_iter().collect()
     }
 
+    fn interrupt(&self) {
+        self.destinations.iter().for_each(|destination| destination.exporter.interrupt());
+    }
+
     /// Shuts all of them down; the answer is the first failure.
     async fn shutdown(&self) -> Result<(), ExportError> {
         let all = self.destinations.iter().map(|destination| destination.exporter.shutdown());

@@ -68,6 +68,10 @@ impl Exporter for FanOut {
         join_all(all).await.into_iter().collect()
     }
 
+    fn interrupt(&self) {
+        self.destinations.iter().for_each(Exporter::interrupt);
+    }
+
     /// Shuts all of them down; the answer is the first failure.
     async fn shutdown(&self) -> Result<(), ExportError> {
         let all = self.destinations.iter().map(|destination| destination.shutdown());

@@ -120,7 +120,8 @@ pub use grpc::{GrpcConfig, GrpcExporter};
 pub use http::{HttpConfig, HttpExporter};
 pub use outgoing::Outgoing;
 pub use queue::{
-    Drained, Observer, OnFull, Outcome, Permit, Queue, QueueConfig, QueueStats, Refused,
+    Drained, ExportTimes, Observer, OnFull, Outcome, Permit, Queue, QueueConfig, QueueStats,
+    Refused,
 };
 pub use rate_limit::{RateLimit, RateUnit};
 pub use retry::{

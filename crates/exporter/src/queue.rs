@@ -5,6 +5,7 @@
 //! over: the memory it takes is free only then.
 
 mod shared;
+mod times;
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::shared::{NoRoom, Shared, Size, consume};
+pub use self::times::ExportTimes;
 use crate::{AnyExporter, Delivered, ExportError, Tally};
 
 /// How much a queue holds. The defaults are the Collector's, and a byte limit that it does not have.
@@ -315,7 +317,7 @@ impl Queue {
     /// How long the exports took that have ended since this was last asked, retries included: the
     /// last 64 of them. Who makes batches can learn from it how long to collect.
     pub fn take_export_times(&self) -> impl Iterator<Item = Duration> + use<> {
-        std::mem::take(&mut self.shared.lock().times).into_iter()
+        self.shared.lock().times.take()
     }
 
     fn lock_consumers(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -127,7 +127,7 @@ pub struct RetryStats {
     pub put_off: u64,
     /// Payloads that could have been sent again, but not in time.
     pub gave_up: u64,
-    /// Payloads that were given back for [`Retry::interrupt`].
+    /// Payloads that were given back for [`Exporter::interrupt`].
     pub given_back: u64,
 }
 
@@ -230,12 +230,6 @@ impl<E> Retry<E> {
         self
     }
 
-    /// Ends all waits, for a shutdown: what could have been sent again is given back at once, in
-    /// [`ExportError::Undelivered`], and so is what fails from now on.
-    pub fn interrupt(&self) {
-        self.interrupted.send_replace(true);
-    }
-
     /// What was done so far.
     pub fn stats(&self) -> RetryStats {
         RetryStats {
@@ -300,7 +294,7 @@ impl<E: Exporter> Exporter for Retry<E> {
     ///
     /// As with every exporter: dropping the future leaves it open whether the payload was
     /// delivered. Dropped while it waits, the payload is not sent again. To have it back instead,
-    /// [`interrupt`](Retry::interrupt).
+    /// [`interrupt`](Exporter::interrupt).
     async fn send(&self, outgoing: Outgoing) -> Result<Delivered, ExportError> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         if !self.enabled {
@@ -350,7 +344,12 @@ impl<E: Exporter> Exporter for Retry<E> {
         self.inner.flush().await
     }
 
-    /// Also [interrupts](Retry::interrupt).
+    fn interrupt(&self) {
+        self.interrupted.send_replace(true);
+        self.inner.interrupt();
+    }
+
+    /// Also [interrupts](Exporter::interrupt).
     async fn shutdown(&self) -> Result<(), ExportError> {
         self.interrupt();
         self.inner.shutdown().await

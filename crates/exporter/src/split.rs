@@ -172,6 +172,10 @@ impl<E: Exporter> Exporter for SplitTooLarge<E> {
         self.inner.flush().await
     }
 
+    fn interrupt(&self) {
+        self.inner.interrupt();
+    }
+
     async fn shutdown(&self) -> Result<(), ExportError> {
         self.inner.shutdown().await
     }

@@ -78,6 +78,10 @@ impl<E: Exporter> Exporter for Timeout<E> {
         self.inner.flush().await
     }
 
+    fn interrupt(&self) {
+        self.inner.interrupt();
+    }
+
     async fn shutdown(&self) -> Result<(), ExportError> {
         self.inner.shutdown().await
     }

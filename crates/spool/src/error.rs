@@ -34,6 +34,14 @@ pub enum AppendError {
         /// The bound, in bytes.
         max_record: usize,
     },
+    /// The record has more items than the spool holds at all.
+    #[error("a record of {items} items is more than max_items, {max_items}")]
+    TooManyItems {
+        /// Items in the record.
+        items: u32,
+        /// The bound.
+        max_items: u64,
+    },
     /// It could not be written.
     #[error("the spool cannot write: {0}")]
     Io(#[from] io::Error),

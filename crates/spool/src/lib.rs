@@ -49,6 +49,8 @@ pub use open::{Damage, Report};
 pub use reader::{Read, ReaderId};
 pub use segment::Record;
 #[cfg(feature = "async")]
-pub use shell::{Pace, Shell, ShellConfig, ShellError, ShellReader};
+pub use shell::{
+    Acker, NoRoom, Pace, Place, Shell, ShellConfig, ShellError, ShellReader, Snapshot,
+};
 pub use spool::Spool;
 pub use stats::{Count, ReaderStats, Stats};

@@ -182,7 +182,13 @@ impl Reader {
         let left = if self.progress >= last {
             Count::default()
         } else {
-            let tally = self.tallies.get(&first).copied().unwrap_or_default();
+            let mut tally = self.tallies.get(&first).copied().unwrap_or_default();
+            // Done with, though something before is not: that was not lost.
+            for done in self.given.iter().filter(|given| given.sequence <= last && given.acked) {
+                tally.passed.add(done.count);
+                self.stats.delivered.add(done.count);
+                self.stats.held.take(done.count);
+            }
             count.without(tally.passed).without(tally.damaged)
         };
         self.tallies.remove(&first);

@@ -1,27 +1,26 @@
 //! A thread that owns a spool, for callers on tokio: group commit, readers that wait, paced drain.
 
+mod keeper;
+
 use std::io;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use self::keeper::Keeper;
 use crate::{
-    AppendError, Config, Disk, Folder, OpenError, Read, ReaderError, ReaderId, ReaderStats, Record,
+    AppendError, Config, Disk, Folder, OpenError, ReaderError, ReaderId, ReaderStats, Record,
     Report, Spool, Stats,
 };
 
 /// What an append costs beside its body, in bytes.
 const OVERHEAD: usize = 128;
-
-/// Commands of one group, at most.
-const GROUP: usize = 1024;
 
 /// How a shell takes appends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +28,24 @@ pub struct ShellConfig {
     /// Bytes of appends that wait for the thread, at most; further callers wait. A single one may
     /// be longer.
     pub queue_bytes: u32,
-    /// How often the thread looks after age and intervals when nothing else happens.
+    /// How often the thread looks after age and intervals when nothing else happens, and keeps the
+    /// progress of readers that nobody waits for.
     pub tick: Duration,
+    /// Records that some reader has not passed, at most. An append beyond it finds no room, whatever
+    /// the spool does when its bytes are used up.
+    pub max_records: Option<NonZeroU64>,
+    /// The same of items. A record with more is never taken.
+    pub max_items: Option<NonZeroU64>,
+}
+
+/// What becomes of an append for which there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NoRoom {
+    /// It fails.
+    #[default]
+    Fail,
+    /// It waits, and those after it wait behind it, until there is room.
+    Wait,
 }
 
 /// How fast a reader is given records, so that a backend that is back is not run over.
@@ -68,11 +83,32 @@ pub struct Shell {
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
+/// A place in the line of appends, taken with [`Shell::reserve`]. Dropped, it is given back.
+#[derive(Debug)]
+#[must_use = "the place is given back at once"]
+pub struct Place(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// What a spool and one of its readers have counted, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Of the reader.
+    pub reader: ReaderStats,
+    /// Of the spool.
+    pub spool: Stats,
+}
+
+/// Says of a reader what is done with. Clones are of the same reader.
+#[derive(Clone, Debug)]
+pub struct Acker {
+    shell: Shell,
+    id: ReaderId,
+}
+
 /// One reader of a shell.
 #[derive(Debug)]
 pub struct ShellReader {
-    shell: Shell,
-    id: ReaderId,
+    acker: Acker,
+    snapshots: watch::Receiver<Snapshot>,
     /// An answer that is under way, kept so that nothing is lost when `next` is dropped.
     pending: Option<Answer<Record>>,
     pace: Pace,
@@ -83,23 +119,37 @@ pub struct ShellReader {
 type Answer<T> = oneshot::Receiver<Result<T, ShellError>>;
 type Reply<T> = oneshot::Sender<Result<T, ShellError>>;
 
-#[derive(Debug)]
 enum Command {
-    Append { kind: u8, items: u32, body: Bytes, reply: Reply<u64>, _permit: OwnedSemaphorePermit },
-    Reader { name: String, reply: Reply<ReaderId> },
+    Append(Append),
+    Reader { name: String, reply: Reply<(ReaderId, watch::Receiver<Snapshot>)> },
     Read { id: ReaderId, reply: Reply<Record> },
     Ack { id: ReaderId, sequence: u64, reply: Reply<bool> },
+    Done { id: ReaderId, sequence: u64, told: Box<dyn FnOnce(bool) + Send> },
     Stats { reply: Reply<Stats> },
-    ReaderStats { id: ReaderId, reply: Reply<Option<ReaderStats>> },
     Close { reply: Reply<()> },
+}
+
+struct Append {
+    kind: u8,
+    items: u32,
+    body: Bytes,
+    no_room: NoRoom,
+    told: Box<dyn FnOnce(Result<u64, ShellError>) + Send>,
+    /// Held as long as the append is in memory.
+    place: Place,
 }
 
 // === impl ShellConfig ===
 
 impl Default for ShellConfig {
-    /// 16 MiB, and ten times a second.
+    /// 16 MiB, ten times a second, and no limit of records or items.
     fn default() -> Self {
-        Self { queue_bytes: 16 << 20, tick: Duration::from_millis(100) }
+        Self {
+            queue_bytes: 16 << 20,
+            tick: Duration::from_millis(100),
+            max_records: None,
+            max_items: None,
+        }
     }
 }
 
@@ -127,11 +177,10 @@ impl Shell {
     /// No thread can be started.
     pub fn start<D: Disk>(spool: Spool<D>, config: ShellConfig) -> io::Result<Self> {
         let (commands, received) = mpsc::channel();
-        let keeper =
-            Keeper { spool, waiting: Vec::new(), committed: Vec::new(), saved: Vec::new() };
+        let keeper = Keeper::new(spool, config);
         let thread = std::thread::Builder::new()
             .name("teleflow-spool".to_owned())
-            .spawn(move || keeper.run(&received, config.tick))?;
+            .spawn(move || keeper.run(&received))?;
         let queue_bytes = config.queue_bytes.max(1);
         let queue = Arc::new(Semaphore::new(queue_bytes as usize));
         let thread = Arc::new(Mutex::new(Some(thread)));
@@ -147,10 +196,45 @@ impl Shell {
     ///
     /// There is no room, the body is too long, the disk fails, or the spool is closed.
     pub async fn append(&self, kind: u8, items: u32, body: Bytes) -> Result<u64, ShellError> {
-        let cost = u32::try_from(body.len() + OVERHEAD).unwrap_or(u32::MAX).min(self.queue_bytes);
+        let place = self.reserve(body.len()).await?;
+        let (reply, answer) = oneshot::channel();
+        // Whoever went away needs no answer.
+        let told = move |appended| _ = reply.send(appended);
+        self.submit(place, kind, items, body, NoRoom::Fail, told)?;
+        answer.await.map_err(|_| ShellError::Closed)?
+    }
+
+    /// Waits for a place in the line of appends for a body of so many bytes. Dropped before it
+    /// returned, no place is taken.
+    ///
+    /// # Errors
+    ///
+    /// The spool is closed.
+    pub async fn reserve(&self, bytes: usize) -> Result<Place, ShellError> {
+        let cost = u32::try_from(bytes + OVERHEAD).unwrap_or(u32::MAX).min(self.queue_bytes);
         let permit = self.queue.clone().acquire_many_owned(cost).await;
-        let _permit = permit.map_err(|_| ShellError::Closed)?;
-        self.ask(|reply| Command::Append { kind, items, body, reply, _permit }).await
+        Ok(Place(permit.map_err(|_| ShellError::Closed)?))
+    }
+
+    /// Appends a record and does not wait: `told` is called with what [`append`](Self::append) would
+    /// return, on the thread of the spool. It should be short, and must not panic. Records go in
+    /// in the order of the calls.
+    ///
+    /// # Errors
+    ///
+    /// The spool is closed; `told` is dropped then, here or later, and not called.
+    pub fn submit(
+        &self,
+        place: Place,
+        kind: u8,
+        items: u32,
+        body: Bytes,
+        no_room: NoRoom,
+        told: impl FnOnce(Result<u64, ShellError>) + Send + 'static,
+    ) -> Result<(), ShellError> {
+        let told = Box::new(told);
+        let append = Append { kind, items, body, no_room, told, place };
+        self.commands.send(Command::Append(append)).map_err(|_| ShellError::Closed)
     }
 
     /// Adds a reader, or takes over the one of that name, which is given again what it has not
@@ -163,8 +247,9 @@ impl Shell {
     /// The name is no good, there are too many, or the spool is closed.
     pub async fn reader(&self, name: &str, pace: Pace) -> Result<ShellReader, ShellError> {
         let name = name.to_owned();
-        let id = self.ask(|reply| Command::Reader { name, reply }).await?;
-        Ok(ShellReader { shell: self.clone(), id, pending: None, pace, free_at: None })
+        let (id, snapshots) = self.ask(|reply| Command::Reader { name, reply }).await?;
+        let acker = Acker { shell: self.clone(), id };
+        Ok(ShellReader { acker, snapshots, pending: None, pace, free_at: None })
     }
 
     /// What was counted since the start. Dropping it changes nothing.
@@ -218,8 +303,8 @@ impl ShellReader {
             sleep_until(free_at).await;
         }
         if self.pending.is_none() {
-            let id = self.id;
-            self.pending = Some(self.shell.send(|reply| Command::Read { id, reply })?);
+            let Acker { shell, id } = &self.acker;
+            self.pending = Some(shell.send(|reply| Command::Read { id: *id, reply })?);
         }
         let Some(pending) = &mut self.pending else { return Err(ShellError::Closed) };
         let answer = pending.await;
@@ -232,8 +317,32 @@ impl ShellReader {
         Ok(record)
     }
 
+    /// Says what is done with, also while a record is waited for.
+    pub fn acker(&self) -> Acker {
+        self.acker.clone()
+    }
+
+    /// What is counted for this reader, kept up to date by the thread. Who waits for a change is
+    /// told when something was lost; the rest changes without a word.
+    pub fn snapshots(&self) -> watch::Receiver<Snapshot> {
+        self.snapshots.clone()
+    }
+
+    /// [`Acker::ack`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn ack(&self, sequence: u64) -> Result<bool, ShellError> {
+        self.acker.ack(sequence).await
+    }
+}
+
+// === impl Acker ===
+
+impl Acker {
     /// Takes note that a record is done with, in any order; returns once that is kept as the
-    /// configuration says. False where it was acknowledged already or not given.
+    /// configuration says. False where it was acknowledged already, not given, or dropped meanwhile.
     ///
     /// Dropped before it returned, it may count or not.
     ///
@@ -245,15 +354,21 @@ impl ShellReader {
         self.shell.ask(|reply| Command::Ack { id, sequence, reply }).await
     }
 
-    /// What was counted for this reader. Dropping it changes nothing.
+    /// Takes note that a record is done with, and does not wait: `told` is called with what
+    /// [`ack`](Self::ack) would return, on the thread of the spool, before that is kept. It is kept
+    /// within a [`tick`](ShellConfig::tick), so that a crash gives again what was done with in that
+    /// time. `told` should be short, and must not panic.
     ///
     /// # Errors
     ///
-    /// The spool is closed.
-    pub async fn stats(&self) -> Result<ReaderStats, ShellError> {
-        let id = self.id;
-        let stats = self.shell.ask(|reply| Command::ReaderStats { id, reply }).await?;
-        stats.ok_or(ShellError::Closed)
+    /// The spool is closed; `told` is dropped then, here or later, and not called.
+    pub fn done(
+        &self,
+        sequence: u64,
+        told: impl FnOnce(bool) + Send + 'static,
+    ) -> Result<(), ShellError> {
+        let done = Command::Done { id: self.id, sequence, told: Box::new(told) };
+        self.shell.commands.send(done).map_err(|_| ShellError::Closed)
     }
 }
 
@@ -266,122 +381,5 @@ impl Pace {
         let bytes = self.bytes.map(|rate| seconds(bytes as f64, rate));
         let longer = records.into_iter().chain(bytes).reduce(f64::max)?;
         Some(Duration::from_secs_f64(longer))
-    }
-}
-
-// === the thread ===
-
-struct Keeper<D> {
-    spool: Spool<D>,
-    /// Readers for which there was nothing, one command each.
-    waiting: Vec<(ReaderId, Reply<Record>)>,
-    /// Appends that the next commit answers.
-    committed: Vec<(u64, Reply<u64>, OwnedSemaphorePermit)>,
-    /// Acknowledgements that the next save answers.
-    saved: Vec<(bool, Reply<bool>)>,
-}
-
-impl<D: Disk> Keeper<D> {
-    fn run(mut self, commands: &mpsc::Receiver<Command>, tick: Duration) {
-        loop {
-            let first = match commands.recv_timeout(tick) {
-                Ok(command) => Some(command),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => {
-                    // Nobody is left to be told.
-                    let _ = self.spool.close(SystemTime::now());
-                    return;
-                }
-            };
-            let now = SystemTime::now();
-            let rest = std::iter::from_fn(|| commands.try_recv().ok());
-            let mut close = None;
-            for command in first.into_iter().chain(rest).take(GROUP) {
-                if let Command::Close { reply } = command {
-                    close = Some(reply);
-                    break;
-                }
-                if !self.take(now, command) {
-                    break;
-                }
-            }
-            self.settle(now);
-            if let Some(reply) = close {
-                let closed = self.spool.close(SystemTime::now());
-                let _ = reply.send(closed.map_err(ShellError::from));
-                return;
-            }
-        }
-    }
-
-    /// Whoever asked and went away needs no answer; all `send`s here may fail for that. False where
-    /// the disk failed, and what comes next must not share the fate of this group.
-    fn take(&mut self, now: SystemTime, command: Command) -> bool {
-        match command {
-            Command::Append { kind, items, body, reply, _permit } => {
-                match self.spool.append(now, kind, items, &body) {
-                    Ok(sequence) => self.committed.push((sequence, reply, _permit)),
-                    Err(error) => {
-                        let whole = !matches!(error, AppendError::Io(_));
-                        let _ = reply.send(Err(error.into()));
-                        return whole;
-                    }
-                }
-            }
-            Command::Reader { name, reply } => {
-                let id = self.spool.reader(&name);
-                if let Ok(id) = id {
-                    self.waiting.retain(|(waiting, _)| *waiting != id);
-                }
-                let _ = reply.send(id.map_err(ShellError::from));
-            }
-            Command::Read { id, reply } => self.waiting.push((id, reply)),
-            Command::Ack { id, sequence, reply } => {
-                let known = self.spool.ack(id, sequence);
-                self.saved.push((known, reply));
-            }
-            Command::Stats { reply } => _ = reply.send(Ok(self.spool.stats())),
-            Command::ReaderStats { id, reply } => _ = reply.send(Ok(self.spool.reader_stats(id))),
-            Command::Close { .. } => {}
-        }
-        true
-    }
-
-    fn settle(&mut self, now: SystemTime) {
-        // A segment that could not be removed is tried again in the next turn.
-        let _ = self.spool.expire(now);
-        let committed = self.spool.commit(now);
-        for (sequence, reply, _permit) in self.committed.drain(..) {
-            let _ = reply.send(again(&committed).map(|()| sequence));
-        }
-        let saved = self.spool.save(now);
-        for (known, reply) in self.saved.drain(..) {
-            let _ = reply.send(again(&saved).map(|()| known));
-        }
-        for (id, reply) in std::mem::take(&mut self.waiting) {
-            if reply.is_closed() {
-                continue;
-            }
-            let answer = match self.spool.read(id) {
-                Ok(Read::Record(record)) => Ok(record),
-                Ok(Read::WindowFull | Read::Empty) => {
-                    self.waiting.push((id, reply));
-                    continue;
-                }
-                Err(error) => Err(error.into()),
-            };
-            if reply.send(answer).is_err() {
-                // The one who asked went away: it comes again to whoever takes the name over.
-                self.spool.rewind(id);
-            }
-        }
-    }
-}
-
-/// The same answer for each of a group.
-fn again(result: &io::Result<()>) -> Result<(), ShellError> {
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) => Err(io::Error::new(error.kind(), error.to_string()).into()),
     }
 }

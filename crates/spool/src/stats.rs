@@ -41,7 +41,7 @@ pub struct ReaderStats {
     pub found: Count,
     /// What was committed since.
     pub accepted: Count,
-    /// What its progress has passed: acknowledged, and so was everything before.
+    /// What its progress has passed: acknowledged, and so was everything before, or that was dropped.
     pub delivered: Count,
     /// What was dropped for want of room.
     pub dropped_size: Count,
@@ -55,6 +55,18 @@ pub struct ReaderStats {
     pub progress: u64,
     /// Bytes from the first record that is not acknowledged to the last one given.
     pub window: u64,
+}
+
+// === impl ReaderStats ===
+
+impl ReaderStats {
+    /// What it will never be given: dropped, or damaged.
+    pub fn lost(&self) -> Count {
+        let mut lost = self.dropped_size;
+        lost.add(self.dropped_age);
+        lost.add(self.damaged);
+        lost
+    }
 }
 
 // === impl Count ===

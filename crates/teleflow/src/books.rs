@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use teleflow_exporter::{Observer, Outcome};
+use teleflow_exporter::{Observer, Outcome, Tally};
 use teleflow_otlp::Signal;
 
 /// The reason of what was still held when the time to shut down had passed.
@@ -42,8 +42,10 @@ pub struct Account {
     pub signal: Signal,
     /// The exporter's name.
     pub destination: String,
-    /// Answered with success by a receiver.
+    /// Answered with success by a receiver, and [found on disk](Self::recovered).
     pub accepted: u64,
+    /// Of [`accepted`](Self::accepted): on disk at the start, from an earlier run.
+    pub recovered: u64,
     /// Taken by the destination.
     pub delivered: u64,
     /// Left out by the sampler.
@@ -52,7 +54,8 @@ pub struct Account {
     pub rejected: u64,
     /// Lost, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// On their way: undecided, waiting in a batch or a queue, or being sent.
+    /// On their way: undecided, waiting in a batch or a queue, or being sent. After the end, what is
+    /// on disk for the next start.
     pub held: u64,
 }
 
@@ -141,6 +144,8 @@ struct State {
 #[derive(Debug)]
 struct Destination {
     name: String,
+    /// Found on disk at the start.
+    recovered: u64,
     /// In its queue or being sent.
     held: u64,
     delivered: u64,
@@ -167,6 +172,7 @@ impl Ledger {
             .iter()
             .map(|name| Destination {
                 name: name.clone(),
+                recovered: 0,
                 held: 0,
                 delivered: 0,
                 rejected: 0,
@@ -238,7 +244,8 @@ impl Ledger {
                 lane: state.lane.clone(),
                 signal: state.signal,
                 destination: destination.name.clone(),
-                accepted: state.accepted,
+                accepted: state.accepted + destination.recovered,
+                recovered: destination.recovered,
                 delivered: destination.delivered,
                 sampled_out: state.sampled_out,
                 rejected: destination.rejected,
@@ -261,16 +268,33 @@ pub(crate) struct Entries {
     pub(crate) destination: usize,
 }
 
-impl Observer for Entries {
-    fn outcome(&self, _signal: Signal, items: u64, outcome: Outcome<'_>) {
-        let tally = outcome.tally(items);
+impl Entries {
+    pub(crate) fn signal(&self) -> Signal {
+        self.ledger.state().signal
+    }
+
+    /// What was found on disk is accepted, and held.
+    pub(crate) fn recover(&self, items: u64) {
+        let destination = &mut self.ledger.state().destinations[self.destination];
+        destination.recovered += items;
+        destination.held += items;
+    }
+
+    /// What became of items that were held.
+    pub(crate) fn enter(&self, tally: &Tally) {
         let destination = &mut self.ledger.state().destinations[self.destination];
         transfer(&mut destination.held, &mut destination.delivered, tally.delivered);
         transfer(&mut destination.held, &mut destination.rejected, tally.rejected);
-        for (reason, items) in tally.dropped {
+        for (reason, items) in &tally.dropped {
             let lost = destination.dropped.entry(reason).or_default();
-            transfer(&mut destination.held, lost, items);
+            transfer(&mut destination.held, lost, *items);
         }
+    }
+}
+
+impl Observer for Entries {
+    fn outcome(&self, _signal: Signal, items: u64, outcome: Outcome<'_>) {
+        self.enter(&outcome.tally(items));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use teleflow_batcher::Batcher;
-use teleflow_exporter::{Queue, Refused};
+use teleflow_exporter::Refused;
 use teleflow_otlp::Payload;
 use teleflow_sampler::{Output, TailSampler};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::books::{FAILED, Ledger, SHUTDOWN, Step};
+use crate::outlet::Outlet;
 
 /// A payload in the intake, and the bytes it takes there.
 pub(crate) type Taken = (Payload, OwnedSemaphorePermit);
@@ -35,14 +36,14 @@ pub(crate) struct State {
     pub(crate) sampler: Option<TailSampler>,
     pub(crate) batcher: Option<Batcher>,
     /// Of each destination that has one of its own.
-    pub(crate) outlets: Vec<Option<Batcher>>,
+    pub(crate) batchers: Vec<Option<Batcher>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) stages: Arc<Stages>,
     pub(crate) ledger: Ledger,
-    pub(crate) queues: Vec<Arc<Queue>>,
+    pub(crate) outlets: Vec<Arc<Outlet>>,
     /// Cancelled when nothing new is taken in any more. Where senders wait for results the lane then
     /// holds nothing back: they are to be answered before they are cut off.
     pub(crate) hurry: Option<CancellationToken>,
@@ -69,9 +70,9 @@ impl Stages {
     pub(crate) fn new(
         sampler: Option<TailSampler>,
         batcher: Option<Batcher>,
-        outlets: Vec<Option<Batcher>>,
+        batchers: Vec<Option<Batcher>>,
     ) -> Self {
-        Self(Mutex::new(State { sampler, batcher, outlets }))
+        Self(Mutex::new(State { sampler, batcher, batchers }))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -158,7 +159,7 @@ impl Lane {
             // Room at once is the usual case.
             let pushed = tokio::select! {
                 biased;
-                pushed = self.queues[destination].push(batch) => Some(pushed),
+                pushed = self.outlets[destination].push(batch) => Some(pushed),
                 () = self.give_up.cancelled() => None,
             };
             let reason = match pushed {
@@ -176,11 +177,11 @@ impl Lane {
     fn route(&self, work: &mut Work, is_last: bool) {
         let now = Instant::now().into_std();
         let mut stages = self.stages.lock();
-        stages.learn(&self.queues);
+        stages.learn(&self.outlets);
         for batch in work.batches.drain(..) {
             self.ledger.dispatch(batch.items());
-            let ways = batch.fan_out(self.queues.len());
-            for ((destination, batch), batcher) in ways.enumerate().zip(&mut stages.outlets) {
+            let ways = batch.fan_out(self.outlets.len());
+            for ((destination, batch), batcher) in ways.enumerate().zip(&mut stages.batchers) {
                 match batcher {
                     Some(batcher) => batcher.offer(now, batch, &mut work.full),
                     None => work.full.push(batch),
@@ -188,7 +189,7 @@ impl Lane {
                 work.ready.extend(work.full.drain(..).map(|batch| (destination, batch)));
             }
         }
-        for (destination, batcher) in stages.outlets.iter_mut().enumerate() {
+        for (destination, batcher) in stages.batchers.iter_mut().enumerate() {
             let Some(batcher) = batcher else { continue };
             let due = if is_last { batcher.close() } else { batcher.poll(now) };
             work.ready.extend(due.map(|batch| (destination, batch)));
@@ -204,7 +205,7 @@ impl Lane {
         self.ledger.abandon(reason);
         let mut stages = self.stages.lock();
         (stages.sampler, stages.batcher) = (None, None);
-        for (destination, batcher) in stages.outlets.iter_mut().enumerate() {
+        for (destination, batcher) in stages.batchers.iter_mut().enumerate() {
             if let Some(batcher) = batcher.take() {
                 self.ledger.drop_queued(destination, batcher.items(), reason);
             }
@@ -216,10 +217,10 @@ impl Lane {
 
 impl State {
     /// Tells the batchers how long exports take.
-    fn learn(&mut self, queues: &[Arc<Queue>]) {
-        for (queue, outlet) in queues.iter().zip(&mut self.outlets) {
-            for took in queue.take_export_times() {
-                let batchers = self.batcher.iter_mut().chain(&mut *outlet);
+    fn learn(&mut self, outlets: &[Arc<Outlet>]) {
+        for (outlet, batcher) in outlets.iter().zip(&mut self.batchers) {
+            for took in outlet.take_export_times() {
+                let batchers = self.batcher.iter_mut().chain(&mut *batcher);
                 batchers.for_each(|batcher| batcher.exported(took));
             }
         }
@@ -227,7 +228,7 @@ impl State {
 
     fn next_deadline(&self) -> Option<std::time::Instant> {
         let sampler = self.sampler.as_ref().and_then(TailSampler::next_deadline);
-        let batchers = self.batcher.iter().chain(self.outlets.iter().flatten());
+        let batchers = self.batcher.iter().chain(self.batchers.iter().flatten());
         sampler.into_iter().chain(batchers.filter_map(Batcher::next_deadline)).min()
     }
 
@@ -299,7 +300,7 @@ mod tests {
         Lane {
             stages: Arc::new(Stages::new(None, batcher, vec![None])),
             ledger: Ledger::new("lane", Signal::Traces, &destinations),
-            queues: Vec::new(),
+            outlets: Vec::new(),
             hurry: None,
             give_up: CancellationToken::new(),
             has_failed: Arc::default(),

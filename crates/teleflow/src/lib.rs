@@ -47,10 +47,12 @@ mod books;
 mod inlet;
 mod intake;
 mod lane;
+mod outlet;
 mod pipeline;
 
 pub use books::{Account, Books};
 pub use inlet::Inlet;
+pub use outlet::{Storage, StorageError};
 pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats};
 pub use teleflow_batcher as batcher;
 pub use teleflow_exporter as exporter;
@@ -58,5 +60,6 @@ pub use teleflow_otlp as otlp;
 pub use teleflow_otlp::{Payload, Signal};
 pub use teleflow_receiver as receiver;
 pub use teleflow_sampler as sampler;
+pub use teleflow_spool as spool;
 #[cfg(feature = "store")]
 pub use teleflow_store as store;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use teleflow_exporter::{AnyExporter, Exporter, Queue, QueueStats};
+use teleflow_exporter::{AnyExporter, Exporter, QueueStats};
 use teleflow_otlp::Signal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +22,7 @@ pub use self::builder::{Builder, LaneConfig, Sending, StartError};
 use crate::books::{Books, Ledger};
 use crate::inlet::Inlet;
 use crate::lane::Stages;
+use crate::outlet::Outlet;
 
 mod builder;
 
@@ -62,7 +63,7 @@ struct RunningLane {
     signal: Signal,
     ledger: Ledger,
     stages: Arc<Stages>,
-    queues: Vec<(String, Arc<Queue>)>,
+    outlets: Vec<(String, Arc<Outlet>)>,
     has_failed: Arc<AtomicBool>,
 }
 
@@ -164,16 +165,16 @@ impl Pipeline {
                     .batcher
                     .as_ref()
                     .map(|stage| (stage.stats(), stage.items(), stage.bytes())),
-                batchers: std::iter::zip(&lane.queues, &stages.outlets)
+                batchers: std::iter::zip(&lane.outlets, &stages.batchers)
                     .filter_map(|((name, _), stage)| {
                         let stage = stage.as_ref()?;
                         Some((name.clone(), stage.stats(), stage.items(), stage.bytes()))
                     })
                     .collect(),
                 queues: lane
-                    .queues
+                    .outlets
                     .iter()
-                    .map(|(name, queue)| (name.clone(), queue.stats()))
+                    .map(|(name, outlet)| (name.clone(), outlet.stats()))
                     .collect(),
             }
         });
@@ -189,8 +190,8 @@ impl Pipeline {
 
     /// Stops taking in, delivers what is held, and stops; gives up at `deadline` what is left then.
     ///
-    /// Returns the final books: nothing is held in them any more. A second call returns them again
-    /// and waits for nothing.
+    /// Returns the final books: what is held in them is on disk, for the next start. A second call
+    /// returns them again and waits for nothing.
     ///
     /// # Cancel safety
     ///
@@ -211,9 +212,9 @@ impl Pipeline {
             while tasks.lanes.join_next().await.is_some() {}
         }
         let mut draining = JoinSet::new();
-        for (_, queue) in self.lanes.iter().flat_map(|lane| &lane.queues) {
-            let queue = Arc::clone(queue);
-            draining.spawn(async move { queue.drain(deadline).await });
+        for (_, outlet) in self.lanes.iter().flat_map(|lane| &lane.outlets) {
+            let outlet = Arc::clone(outlet);
+            draining.spawn(async move { outlet.drain(deadline).await });
         }
         draining.join_all().await;
         for (name, exporter) in &self.exporters {

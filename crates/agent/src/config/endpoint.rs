@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 /// A host and a port. The host is a name, or an address without brackets.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -9,6 +10,18 @@ pub(crate) struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
+
+/// Where a connection is made to, or comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Address {
+    Tcp(Endpoint),
+    /// The file of a unix socket.
+    Unix(PathBuf),
+}
+
+/// The longest path that the operating systems have room for in a socket's address, less the zero at
+/// its end.
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// What an endpoint's text says about encryption.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +32,8 @@ pub(super) enum Scheme {
     Https,
     /// `host:port`
     None,
+    /// `unix:///path`, which goes through no network
+    Unix,
 }
 
 // === impl Endpoint ===
@@ -53,6 +68,42 @@ impl fmt::Display for Endpoint {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
+}
+
+// === impl Address ===
+
+impl Address {
+    /// Reads where to connect: as [`Endpoint::parse_target`], or `unix:///path`.
+    pub(super) fn parse_target(text: &str) -> Result<(Scheme, Self), String> {
+        match text.strip_prefix("unix:") {
+            Some(path) => Ok((Scheme::Unix, Self::Unix(parse_socket(path)?))),
+            None => {
+                let (scheme, endpoint) = Endpoint::parse_target(text)?;
+                Ok((scheme, Self::Tcp(endpoint)))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(endpoint) => endpoint.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Checks the path of a socket, which may have the slashes of a URL before it.
+pub(super) fn parse_socket(path: &str) -> Result<PathBuf, String> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.starts_with('@') || path.ends_with('/') || path.contains('\0') {
+        return Err("write the path of its file: `/run/otlp.sock`".to_owned());
+    }
+    if path.len() > MAX_SOCKET_PATH {
+        return Err(format!("a socket's path has at most {MAX_SOCKET_PATH} bytes"));
+    }
+    Ok(path.into())
 }
 
 /// Checks a URL and gives its scheme. The URL is used as it is written.
@@ -198,6 +249,31 @@ mod tests {
         ] {
             check_refused(Endpoint::parse_target(text), hint);
         }
+    }
+
+    #[test]
+    fn a_target_may_be_a_socket() {
+        for (text, path) in [
+            ("unix:///run/x.sock", "/run/x.sock"),
+            ("unix:/run/x.sock", "/run/x.sock"),
+            ("unix:x.sock", "x.sock"),
+        ] {
+            let target = Address::parse_target(text);
+            assert_eq!(target, Ok((Scheme::Unix, Address::Unix(path.into()))), "{text}");
+        }
+        let tcp = Address::parse_target("c:1").map(|(scheme, to)| (scheme, to.to_string()));
+        assert_eq!(tcp, Ok((Scheme::None, "c:1".to_owned())));
+        for text in ["unix:", "unix://", "unix:@abstract", "unix:/run/", "unix:a\0b"] {
+            check_refused(
+                Address::parse_target(text),
+                "write the path of its file: `/run/otlp.sock`",
+            );
+        }
+        let long = format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH));
+        assert!(
+            Address::parse_target(&long).unwrap_err().starts_with("a socket's path has at most")
+        );
+        assert!(Address::parse_target(&long[..long.len() - 1]).is_ok());
     }
 
     #[test]

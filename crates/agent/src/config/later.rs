@@ -27,28 +27,26 @@ pub(super) const RECEIVERS: Later = &[
 ];
 
 pub(super) const GRPC_SERVER: Later = &[
-    ("auth", ""),
     ("include_metadata", ""),
     ("middlewares", ""),
     ("read_buffer_size", ""),
-    ("transport", "only tcp is"),
     ("write_buffer_size", ""),
 ];
 
 pub(super) const HTTP_SERVER: Later = &[
-    ("auth", ""),
     ("compression_algorithms", "gzip, zstd and none are accepted"),
-    ("idle_timeout", ""),
+    ("idle_timeout", "`keepalive` of grpc has `max_connection_idle`"),
     ("include_metadata", ""),
     ("keep_alives_enabled", ""),
     ("middlewares", ""),
     ("profiles_url_path", ""),
-    ("read_header_timeout", ""),
-    ("read_timeout", ""),
     ("response_headers", ""),
-    ("transport", "only tcp is"),
     ("write_timeout", ""),
 ];
+
+pub(super) const TRANSPORTS: Later = &[("tcp4", ""), ("tcp6", ""), ("unixpacket", "")];
+
+pub(super) const AUTH: Later = &[("request_params", "")];
 
 pub(super) const SERVER_TLS: Later = &[
     ("ca_file", "`client_ca_file` says who issues clients' certificates"),
@@ -121,13 +119,26 @@ pub(super) const EXPORTERS: Later = &[
     ("clickhouse", ""),
     ("file", ""),
     ("kafka", ""),
-    ("loadbalancing", ""),
     ("logging", "its new name is debug"),
     ("nop", ""),
     ("otelarrow", ""),
     ("prometheus", ""),
     ("prometheusremotewrite", ""),
     ("zipkin", ""),
+];
+
+pub(super) const LOADBALANCING: Later =
+    &[("routing_attributes", ""), ("timeout", "write it in `protocol.otlp`")];
+
+pub(super) const PROTOCOLS: Later = &[("otlp_http", "")];
+
+pub(super) const ROUTING_KEYS: Later =
+    &[("attributes", ""), ("metric", ""), ("resource", ""), ("service", ""), ("streamID", "")];
+
+pub(super) const RESOLVERS: Later = &[
+    ("aws_cloud_map", ""),
+    ("dns", "write the servers in `static.hostnames`"),
+    ("k8s", "write the servers in `static.hostnames`"),
 ];
 
 pub(super) const DEBUG: Later = &[
@@ -139,7 +150,6 @@ pub(super) const DEBUG: Later = &[
 ];
 
 pub(super) const GRPC_CLIENT: Later = &[
-    ("auth", "an `authorization` header can be written in `headers`"),
     ("authority", ""),
     ("balancer_name", ""),
     ("batcher", "use `batch` in `sending_queue`"),
@@ -151,7 +161,6 @@ pub(super) const GRPC_CLIENT: Later = &[
 ];
 
 pub(super) const HTTP_CLIENT: Later = &[
-    ("auth", "an `authorization` header can be written in `headers`"),
     ("batcher", "use `batch` in `sending_queue`"),
     ("compression_params", ""),
     ("cookies", ""),
@@ -183,15 +192,15 @@ pub(super) const COMPRESSIONS: Later =
 
 pub(super) const TLS_VERSIONS: Later = &[("1.0", ""), ("1.1", "")];
 
-pub(super) const QUEUE: Later = &[("storage", "the queue is in memory")];
-
 pub(super) const QUEUE_BATCH: Later = &[("partition", "")];
 
+pub(super) const BASIC_CLIENT: Later = &[("aws_secrets_manager", "")];
+
+pub(super) const FILE_STORAGE: Later =
+    &[("directory_permissions", ""), ("recreate", "damaged files are skipped without it")];
+
 pub(super) const EXTENSIONS: Later = &[
-    ("basicauth", ""),
-    ("bearertokenauth", ""),
     ("db_storage", ""),
-    ("file_storage", ""),
     ("health_check", "`admin` serves /health"),
     ("memory_limiter", "memory is bounded without it: leave it out"),
     ("oauth2client", ""),
@@ -225,6 +234,8 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("receivers", RECEIVERS),
     ("receivers.otlp.protocols.grpc", GRPC_SERVER),
     ("receivers.otlp.protocols.http", HTTP_SERVER),
+    ("a receiver's `transport`", TRANSPORTS),
+    ("a receiver's or an exporter's `auth`", AUTH),
     ("a receiver's `tls`", SERVER_TLS),
     ("receivers.otlp.protocols.grpc.keepalive", KEEPALIVE),
     ("receivers.otlp.protocols.grpc.keepalive.server_parameters", SERVER_PARAMETERS),
@@ -235,14 +246,19 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),
     ("exporters.debug", DEBUG),
+    ("exporters.loadbalancing", LOADBALANCING),
+    ("exporters.loadbalancing.protocol", PROTOCOLS),
+    ("exporters.loadbalancing.resolver", RESOLVERS),
+    ("exporters.loadbalancing.routing_key", ROUTING_KEYS),
     ("exporters.otlp", GRPC_CLIENT),
     ("exporters.otlphttp", HTTP_CLIENT),
     ("an exporter's `tls`", TLS),
     ("an exporter's `compression`", COMPRESSIONS),
     ("`min_version` of a `tls`", TLS_VERSIONS),
-    ("an exporter's `sending_queue`", QUEUE),
     ("an exporter's `sending_queue.batch`", QUEUE_BATCH),
     ("extensions", EXTENSIONS),
+    ("extensions.basicauth.client_auth", BASIC_CLIENT),
+    ("extensions.file_storage", FILE_STORAGE),
     ("service.pipelines", SIGNALS),
     ("service.telemetry", TELEMETRY),
     ("service.telemetry.logs", TELEMETRY_LOGS),

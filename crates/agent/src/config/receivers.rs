@@ -2,15 +2,21 @@
 
 mod cors;
 mod keepalive;
+mod limits;
 mod tls;
 
+use std::time::Duration;
+
+use super::auth;
 use super::components::{self, Components};
-use super::endpoint::Endpoint;
+use super::endpoint::{self, Address, Endpoint};
 use super::later;
 use super::read::{At, Keys};
+use super::reference::Reference;
 
 pub(crate) use cors::Cors;
 pub(crate) use keepalive::KeepAlive;
+pub(crate) use limits::Limits;
 pub(crate) use tls::TlsServer;
 
 /// How telemetry comes in.
@@ -27,13 +33,14 @@ pub(crate) struct OtlpReceiver {
     pub(crate) grpc: Option<GrpcServer>,
     /// `protocols.http`, if it is written.
     pub(crate) http: Option<HttpServer>,
+    pub(crate) limits: Limits,
 }
 
 /// `protocols.grpc`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct GrpcServer {
-    /// Where to listen. Default `localhost:4317`.
-    pub(crate) endpoint: Endpoint,
+    /// `endpoint`, with `transport`. Default `localhost:4317`.
+    pub(crate) endpoint: Address,
     /// The largest request, after inflation, in bytes; the file has MiB. Default 64 MiB, which is
     /// what OTLP 1.11 advises (the Collector: 4 MiB). At least 1 MiB.
     pub(crate) max_recv_msg_bytes: u64,
@@ -41,6 +48,8 @@ pub(crate) struct GrpcServer {
     pub(crate) max_concurrent_streams: Option<u32>,
     /// Default `None`: unencrypted.
     pub(crate) tls: Option<TlsServer>,
+    /// `auth.authenticator`: what says who may send. Default `None`: all who can connect.
+    pub(crate) auth: Option<Reference>,
     /// `keepalive.server_parameters`
     pub(crate) keepalive: KeepAlive,
 }
@@ -48,8 +57,8 @@ pub(crate) struct GrpcServer {
 /// `protocols.http`
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HttpServer {
-    /// Where to listen. Default `localhost:4318`.
-    pub(crate) endpoint: Endpoint,
+    /// `endpoint`, with `transport`. Default `localhost:4318`.
+    pub(crate) endpoint: Address,
     /// The largest request, compressed and after inflation, in bytes. Default 64 MiB, which is
     /// what OTLP 1.11 advises (the Collector: 20 MiB). At least 1.
     pub(crate) max_request_body_bytes: u64,
@@ -61,8 +70,16 @@ pub(crate) struct HttpServer {
     pub(crate) logs_url_path: String,
     /// Default `None`: unencrypted.
     pub(crate) tls: Option<TlsServer>,
+    /// `auth.authenticator`: what says who may send. Default `None`: all who can connect.
+    pub(crate) auth: Option<Reference>,
     /// Default `None`: browsers let no other site send.
     pub(crate) cors: Option<Cors>,
+    /// How long the head of a request may take. Default 30 s (the Collector: 1 minute). More than
+    /// 0. This and the next one hold for all connections of the receiver.
+    pub(crate) read_header_timeout: Duration,
+    /// How long the body of a request may take. Default 60 s (the Collector: as long as it takes).
+    /// More than 0.
+    pub(crate) read_timeout: Duration,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -76,13 +93,19 @@ pub(super) fn read(section: &At<'_>) -> Components<Receiver> {
 }
 
 fn read_otlp(at: &At<'_>) -> OtlpReceiver {
-    at.section(later::NONE, |keys| match keys.require("protocols") {
-        None => OtlpReceiver { grpc: None, http: None },
-        Some(protocols) => read_protocols(&protocols),
+    at.section(later::NONE, |keys| {
+        let protocols = keys.require("protocols").map(|at| read_protocols(&at));
+        let (grpc, http) = protocols.unwrap_or_default();
+        let sizes = [
+            grpc.as_ref().map(|grpc| grpc.max_recv_msg_bytes),
+            http.as_ref().map(|http| http.max_request_body_bytes),
+        ];
+        let largest = sizes.into_iter().flatten().max().unwrap_or_default();
+        OtlpReceiver { grpc, http, limits: limits::read(keys, largest) }
     })
 }
 
-fn read_protocols(at: &At<'_>) -> OtlpReceiver {
+fn read_protocols(at: &At<'_>) -> (Option<GrpcServer>, Option<HttpServer>) {
     at.section(later::NONE, |keys| {
         // Written without a value, a protocol is on with its defaults.
         let grpc = keys.find("grpc").map(|at| at.section(later::GRPC_SERVER, read_grpc));
@@ -90,8 +113,18 @@ fn read_protocols(at: &At<'_>) -> OtlpReceiver {
         if grpc.is_none() && http.is_none() {
             at.refuse_empty("protocol, grpc or http");
         }
-        OtlpReceiver { grpc, http }
+        (grpc, http)
     })
+}
+
+/// Reads a duration that is not 0.
+fn positive(keys: &mut Keys<'_>, name: &'static str) -> Option<Duration> {
+    let at = keys.value(name)?;
+    let duration = at.duration();
+    if duration == Some(Duration::ZERO) {
+        at.refuse("be more than 0", None);
+    }
+    duration
 }
 
 fn read_grpc(keys: &mut Keys<'_>) -> GrpcServer {
@@ -100,12 +133,13 @@ fn read_grpc(keys: &mut Keys<'_>) -> GrpcServer {
     let mib = mib.filter(|&mib| mib > 0).unwrap_or(DEFAULT_MAX_MIB);
     let streams = keys.value("max_concurrent_streams").and_then(|at| at.whole(0..=u32::MAX.into()));
     GrpcServer {
-        endpoint: listen(keys, "localhost", 4317),
+        endpoint: address(keys, "localhost", 4317),
         max_recv_msg_bytes: mib * MIB,
         max_concurrent_streams: streams
             .and_then(|streams| u32::try_from(streams).ok())
             .filter(|&streams| streams > 0),
         tls: tls::read(keys),
+        auth: auth::read(keys),
         keepalive: keepalive::read(keys),
     }
 }
@@ -113,13 +147,17 @@ fn read_grpc(keys: &mut Keys<'_>) -> GrpcServer {
 fn read_http(keys: &mut Keys<'_>) -> HttpServer {
     let bytes = keys.value("max_request_body_size").and_then(|at| at.bytes(0..=MAX_MIB * MIB));
     let server = HttpServer {
-        endpoint: listen(keys, "localhost", 4318),
+        endpoint: address(keys, "localhost", 4318),
         max_request_body_bytes: bytes.filter(|&bytes| bytes > 0).unwrap_or(DEFAULT_MAX_MIB * MIB),
         traces_url_path: url_path(keys, "traces_url_path", "/v1/traces"),
         metrics_url_path: url_path(keys, "metrics_url_path", "/v1/metrics"),
         logs_url_path: url_path(keys, "logs_url_path", "/v1/logs"),
         tls: tls::read(keys),
+        auth: auth::read(keys),
         cors: cors::read(keys),
+        read_header_timeout: positive(keys, "read_header_timeout")
+            .unwrap_or(Duration::from_secs(30)),
+        read_timeout: positive(keys, "read_timeout").unwrap_or(Duration::from_secs(60)),
     };
     let HttpServer { traces_url_path, metrics_url_path, logs_url_path, .. } = &server;
     if traces_url_path == metrics_url_path
@@ -130,6 +168,21 @@ fn read_http(keys: &mut Keys<'_>) -> HttpServer {
         at.report.error(at.value_at(), format!("{} has one path for two signals", at.path()));
     }
     server
+}
+
+/// Reads `transport`, and the `endpoint` that it means.
+fn address(keys: &mut Keys<'_>, host: &str, port: u16) -> Address {
+    const NAMES: [(&str, bool); 2] = [("tcp", false), ("unix", true)];
+    let transport = keys.value("transport").and_then(|at| at.one_of(&NAMES, later::TRANSPORTS));
+    if transport != Some(true) {
+        return Address::Tcp(listen(keys, host, port));
+    }
+    let path = keys.require("endpoint").and_then(|at| {
+        let refuse = |hint| at.refuse("be the path of a socket", Some(hint));
+        let text = at.text_or(|_| refuse("write a path: `/run/otlp.sock`".to_owned()))?;
+        endpoint::parse_socket(text).map_err(refuse).ok()
+    });
+    Address::Unix(path.unwrap_or_default())
 }
 
 /// Reads `endpoint`.
@@ -151,4 +204,14 @@ fn url_path(keys: &mut Keys<'_>, name: &'static str, default: &str) -> String {
         at.refuse("be a path such as `/v1/traces`", None);
     }
     if text.starts_with('/') { text.to_owned() } else { format!("/{text}") }
+}
+
+// === impl OtlpReceiver ===
+
+impl OtlpReceiver {
+    /// What says who may send, by protocol.
+    pub(super) fn authenticators(&self) -> impl Iterator<Item = &Reference> {
+        let grpc = self.grpc.as_ref().and_then(|grpc| grpc.auth.as_ref());
+        grpc.into_iter().chain(self.http.as_ref().and_then(|http| http.auth.as_ref()))
+    }
 }

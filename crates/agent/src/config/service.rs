@@ -1,5 +1,6 @@
 //! The `service` section: which of the defined components run, and how they are joined.
 
+mod extensions;
 mod pipelines;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +84,7 @@ pub(super) fn read(at: &At<'_>, defined: Defined<'_>) -> Service {
             .unwrap_or_default(),
         log_level: read_log_level(keys),
     });
+    extensions::check(at, &service.extensions, defined);
     warn_of_unused(at, &service, defined);
     service
 }

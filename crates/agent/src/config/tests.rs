@@ -1,16 +1,25 @@
 //! The file as a whole: what is accepted with which values, and what is refused with which words.
 
 mod accepted;
+mod accepted_exporters;
 mod documented;
+mod extensions;
 mod refused;
 mod refused_components;
 mod refused_exporters;
 mod refused_service;
 mod refused_yaml;
 mod robust;
+mod shaped;
+mod sockets;
 mod trees;
 
-use super::{Config, Warning};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+
+use super::report::Position;
+use super::{Address, Config, Endpoint, Id, Reference, Warning};
 
 /// The smallest sections that make a file, for those that a test does not write.
 const REST: [(&str, &str); 3] = [
@@ -65,4 +74,35 @@ fn dedented(literal: &str) -> String {
     let margin = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let least = lines().filter(|line| !line.is_empty()).map(margin).min().unwrap_or(0);
     lines().map(|line| line.get(least..).unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn id(text: &str) -> Id {
+    Id::parse(text).unwrap()
+}
+
+fn ids(texts: &[&str]) -> Vec<Id> {
+    texts.iter().map(|text| id(text)).collect()
+}
+
+fn endpoint(host: &str, port: u16) -> Endpoint {
+    Endpoint { host: host.to_owned(), port }
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    Address::Tcp(endpoint(host, port))
+}
+
+fn count(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+/// Checks one component of a file.
+#[track_caller]
+fn check<T: Debug + PartialEq>(components: &BTreeMap<Id, T>, name: &str, expected: T) {
+    assert_eq!(components.get(&id(name)), Some(&expected));
+}
+
+/// What compares equal to a reference to this id.
+fn reference(name: &str) -> Reference {
+    Reference { id: id(name), path: String::new(), at: Position::default() }
 }

@@ -69,6 +69,7 @@ fn nothing() -> Account {
         signal: Signal::Traces,
         destination: String::new(),
         accepted: 0,
+        recovered: 0,
         delivered: 0,
         sampled_out: 0,
         rejected: 0,

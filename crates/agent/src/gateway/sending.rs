@@ -1,17 +1,24 @@
 //! Makes the exporters that send over a network.
 
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use teleflow::exporter::{
-    self, AnyExporter, ConnectionConfig, ConnectionEvent, ConnectionObserver, Exporter,
-    GrpcExporter, HttpExporter, Retry, RetryConfig, SplitTooLarge,
+    self, AdaptiveConcurrency, AnyExporter, Balance, BalanceConfig, CircuitBreaker,
+    ConnectionConfig, ConnectionEvent, ConnectionObserver, Exporter, Failover, GrpcExporter,
+    HttpExporter, RateLimit, RateUnit, Retry, RetryBudget, RetryBudgetConfig, RetryConfig,
+    SplitTooLarge,
 };
+use teleflow_concurrency::{BreakerConfig, FailureRate, Rate};
+use tokio::time::Instant;
 
-use crate::config::{self, Pem};
+use super::auth::Authenticators;
+use super::storing;
+use crate::config::{self, Address, Pem, Reference};
 use crate::watched::Watched;
 
 /// Says in the log when there is no connection, and when there is one again.
@@ -29,12 +36,17 @@ struct Connections {
 pub(super) fn grpc(
     name: &str,
     otlp: &config::OtlpGrpcExporter,
+    auth: &Authenticators<'_>,
     watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
-    let scheme = if otlp.tls.is_some() { "https" } else { "http" };
+    let endpoint = match &otlp.endpoint {
+        Address::Tcp(endpoint) if otlp.tls.is_some() => format!("https://{endpoint}"),
+        Address::Tcp(endpoint) => format!("http://{endpoint}"),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    };
     let made = GrpcExporter::new(exporter::GrpcConfig {
         timeout: otlp.timeout.unwrap_or(Duration::ZERO),
-        headers: headers(&otlp.headers),
+        headers: headers(&otlp.headers, otlp.auth.as_ref(), auth)?,
         compression: compression(otlp.compression),
         connection: ConnectionConfig {
             keep_alive: otlp.keepalive.map(|probes| exporter::KeepAlive {
@@ -43,17 +55,20 @@ pub(super) fn grpc(
             }),
             ..connection(name, otlp.tls.as_ref())?
         },
-        ..exporter::GrpcConfig::new(format!("{scheme}://{}", otlp.endpoint))
+        ..exporter::GrpcConfig::new(endpoint)
     })?;
-    retrying(watched.over(made), otlp.retry.as_ref(), watched)
+    let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());
+    wrapped(watched.over(made), &otlp.wrappers, retry.as_ref(), watched)
 }
 
 /// Makes an exporter over HTTP, with its retries. Reads certificates, and connects to nothing.
 pub(super) fn http(
     name: &str,
     otlp: &config::OtlpHttpExporter,
+    auth: &Authenticators<'_>,
     watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
+    let socket = otlp.socket.as_ref().map(|path| format!("unix:{}", path.display()));
     let proxy = match &otlp.proxy {
         Some(url) => exporter::Proxy::Http { url: url.expose().to_owned(), except: String::new() },
         None => exporter::Proxy::Environment,
@@ -66,16 +81,17 @@ pub(super) fn http(
         metrics_endpoint: otlp.metrics_url.clone(),
         logs_endpoint: otlp.logs_url.clone(),
         timeout: otlp.timeout.unwrap_or(Duration::ZERO),
-        headers: headers(&otlp.headers),
+        headers: headers(&otlp.headers, otlp.auth.as_ref(), auth)?,
         encoding: match otlp.encoding {
             config::Encoding::Protobuf => exporter::Encoding::Protobuf,
             config::Encoding::Json => exporter::Encoding::Json,
         },
         compression: compression(otlp.compression),
         connection: ConnectionConfig { proxy, ..connection(name, tls)? },
-        ..exporter::HttpConfig::new("")
+        ..exporter::HttpConfig::new(socket.unwrap_or_default())
     })?;
-    retrying(watched.over(made), otlp.retry.as_ref(), watched)
+    let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());
+    wrapped(watched.over(made), &otlp.wrappers, retry.as_ref(), watched)
 }
 
 fn connection(name: &str, tls: Option<&config::TlsClient>) -> anyhow::Result<ConnectionConfig> {
@@ -123,8 +139,15 @@ pub(super) fn readable(key: &str, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn headers(headers: &[(String, config::Secret)]) -> Vec<(String, String)> {
-    headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect()
+/// What the file has, and what an extension gives.
+fn headers(
+    headers: &[(String, config::Secret)],
+    reference: Option<&Reference>,
+    auth: &Authenticators<'_>,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let written = headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    let given = reference.map(|reference| auth.client(reference)).transpose()?;
+    Ok(written.chain(given).collect())
 }
 
 const fn compression(compression: config::Compression) -> exporter::Compression {
@@ -135,16 +158,67 @@ const fn compression(compression: config::Compression) -> exporter::Compression 
     }
 }
 
-/// Tries again, as the file says, and sends in pieces what is too large for the server.
-fn retrying(
+/// Puts around an exporter what the file says, and what sends in pieces what is too large for the
+/// server.
+fn wrapped(
     exporter: impl Exporter,
+    wrappers: &config::Wrappers,
     retry: Option<&config::Retry>,
     watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
-    let exporter = watched.pulse(exporter);
-    let Some(retry) = retry else {
-        return Ok(AnyExporter::new(watched.over(SplitTooLarge::new(exporter))));
-    };
+    let mut exporter = AnyExporter::new(watched.pulse(exporter));
+    // Next to the destination, so that nothing waits that will not be sent.
+    if let Some(breaker) = &wrappers.breaker {
+        exporter =
+            AnyExporter::new(watched.over(CircuitBreaker::new(exporter, breaking(breaker))?));
+    }
+    if let Some(adaptive) = &wrappers.concurrency {
+        let config = exporter::AdaptiveConcurrencyConfig {
+            initial: adaptive.initial,
+            max: adaptive.max,
+            decrease: adaptive.decrease_ratio,
+            weight: adaptive.ewma_alpha,
+            deviations: adaptive.rtt_deviation_scale,
+        };
+        exporter = AnyExporter::new(watched.over(AdaptiveConcurrency::new(exporter, config)?));
+    }
+    // Outside of what measures round trips: a wait for the rate is none.
+    if let Some(limit) = &wrappers.rate {
+        let unit = match limit.unit {
+            config::RateUnit::Requests => RateUnit::Requests,
+            config::RateUnit::Items => RateUnit::Items,
+            config::RateUnit::Bytes => RateUnit::Bytes,
+        };
+        let per = Duration::from_secs(1);
+        let rate = Rate { count: limit.per_second, per, burst: limit.burst };
+        exporter = AnyExporter::new(watched.over(RateLimit::new(exporter, unit, rate)?));
+    }
+    // Outside of the retries, so that each piece has its own.
+    let retrying = retrying(exporter, retry, watched)?;
+    Ok(AnyExporter::new(watched.over(SplitTooLarge::new(retrying))))
+}
+
+fn breaking(breaker: &config::CircuitBreaker) -> BreakerConfig {
+    BreakerConfig {
+        failures: breaker.failures.map(NonZeroU32::get),
+        failure_rate: breaker
+            .failure_ratio
+            .map(|share| FailureRate { share, min_calls: breaker.min_requests }),
+        window: breaker.window,
+        open_for: breaker.open_for,
+        probes: breaker.probes,
+        successes: breaker.successes,
+        ..BreakerConfig::default()
+    }
+}
+
+/// Tries again, as the file says.
+fn retrying(
+    exporter: AnyExporter,
+    retry: Option<&config::Retry>,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
+    let Some(retry) = retry else { return Ok(exporter) };
     let config = RetryConfig {
         enabled: true,
         initial_interval: retry.initial_interval,
@@ -153,9 +227,51 @@ fn retrying(
         max_interval: retry.max_interval,
         max_elapsed_time: retry.max_elapsed_time.unwrap_or(Duration::ZERO),
     };
-    // Outside of the retries, so that each piece has its own.
-    let retrying = watched.over(Retry::new(exporter, config)?);
-    Ok(AnyExporter::new(watched.over(SplitTooLarge::new(retrying))))
+    let mut retrying = Retry::new(exporter, config)?;
+    if let Some(config::RetryBudget { share, per_second, burst }) = retry.budget {
+        let config = RetryBudgetConfig { share, per_second, burst };
+        let budget = RetryBudget::new(config, Instant::now().into_std())?;
+        retrying = retrying.with_budget(Arc::new(budget));
+    }
+    Ok(AnyExporter::new(watched.over(retrying)))
+}
+
+/// Makes an exporter that spreads traces over several servers.
+pub(super) fn balance(
+    name: &str,
+    balance: &config::LoadBalancingExporter,
+    auth: &Authenticators<'_>,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
+    let servers = balance.servers.iter().map(|otlp| {
+        // Who shares servers knows them by the same names.
+        anyhow::Ok((otlp.endpoint.to_string(), grpc(name, otlp, auth, watched)?))
+    });
+    let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
+    let balanced = AnyExporter::new(watched.over(Balance::new(servers, BalanceConfig::default())?));
+    let retry = storing::patient(balance.retry.as_ref(), balance.queue.as_ref());
+    retrying(balanced, retry.as_ref(), watched)
+}
+
+/// Makes an exporter that sends to the first destination that is there.
+pub(super) fn failover(
+    name: &str,
+    failover: &config::FailoverExporter,
+    auth: &Authenticators<'_>,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
+    let destinations = failover.destinations.iter().enumerate().map(|(index, destination)| {
+        let made = match destination {
+            config::Destination::Grpc(otlp) => grpc(name, otlp, auth, watched),
+            config::Destination::Http(otlp) => http(name, otlp, auth, watched),
+        };
+        made.with_context(|| format!("destinations[{index}]"))
+    });
+    let destinations: Vec<_> = destinations.collect::<Result<_, _>>()?;
+    let made =
+        AnyExporter::new(watched.over(Failover::new(destinations, failover.retry_interval)?));
+    let retry = storing::patient(failover.retry.as_ref(), failover.queue.as_ref());
+    retrying(made, retry.as_ref(), watched)
 }
 
 // === impl Connections ===

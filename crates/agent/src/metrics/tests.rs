@@ -153,6 +153,7 @@ fn full() -> Reading {
         signal,
         destination: "otlp".to_owned(),
         accepted: 641,
+        recovered: 41,
         delivered: 601,
         sampled_out: 2,
         rejected: 3,
@@ -296,6 +297,8 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_exporter_batch_batches_total{{{batched},trigger=\"age\"}} 528"),
         format!("teleflow_exporter_batch_split_pieces_total{{{batched}}} 534"),
         format!("teleflow_exporter_batch_held_bytes{{{batched}}} 537"),
+        "teleflow_items_recovered_total{pipeline=\"logs\",destination=\"otlp\",data_type=\"logs\"} 41"
+            .to_owned(),
         "teleflow_log_lines_total{outcome=\"left_out\"} 802".to_owned(),
     ] {
         assert!(text.lines().any(|line| line == sample), "{sample} in\n{text}");

@@ -123,7 +123,7 @@ exporters:
     )
 }
 
-fn service(of_traces: &str, of_others: &str) -> String {
+pub(crate) fn service(of_traces: &str, of_others: &str) -> String {
     format!(
         "
 extensions:
@@ -139,7 +139,7 @@ service:
 }
 
 /// Sends some of each signal, and counts the items.
-async fn send_all(program: &Program) -> [u64; 3] {
+pub(crate) async fn send_all(program: &Program) -> [u64; 3] {
     let mut sent = [0; 3];
     for seed in 1..10 {
         for signal in Signal::ALL {

@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use teleflow_otlp::{Ack, Payload, Signal};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::{Drained, Observer, Outcome, QueueConfig, Refused};
+use super::{Drained, ExportTimes, Observer, Outcome, QueueConfig, Refused};
 use crate::{AnyExporter, ExportError, Exporter as _};
 
 #[derive(Debug)]
@@ -48,8 +47,7 @@ pub(super) struct State {
     /// Against the bounds: queued, in flight, and permits.
     pub(super) held_requests: usize,
     pub(super) held: Size,
-    /// How long exports took that nobody asked for yet: the last few.
-    pub(super) times: VecDeque<Duration>,
+    pub(super) times: ExportTimes,
     pub(super) closed: bool,
 }
 
@@ -62,9 +60,6 @@ pub(super) struct Flight {
     /// When its export, or its wait for one, began.
     pub(super) since: Instant,
 }
-
-/// How many export times are kept for who asks.
-const MAX_TIMES: usize = 64;
 
 /// A consumer's hold on its flight: reports it as abandoned unless it lands.
 struct Landing<'a> {
@@ -120,7 +115,7 @@ impl Shared {
                 in_flight: vec![None; config.num_consumers.get()].into(),
                 held_requests: 0,
                 held: Size::default(),
-                times: VecDeque::new(),
+                times: ExportTimes::default(),
                 closed: false,
             }),
             ready: Semaphore::new(0),
@@ -181,10 +176,7 @@ impl Shared {
     fn end(&self, consumer: usize, outcome: Outcome<'_>) -> Option<Flight> {
         let mut state = self.lock();
         let flight = state.in_flight[consumer].take()?;
-        if state.times.len() == MAX_TIMES {
-            state.times.pop_front();
-        }
-        state.times.push_back(flight.since.elapsed());
+        state.times.add(flight.since.elapsed());
         state.held_requests -= 1;
         state.held.items -= flight.items;
         state.held.bytes -= flight.bytes;

@@ -24,9 +24,7 @@ impl<D: Disk> Spool<D> {
                 return Ok(());
             }
             if self.config.on_full == OnFull::Refuse || self.segments.is_empty() {
-                self.stats.refused.add(Count::one(items));
-                let (bytes, max_bytes) = (self.bytes, self.config.max_bytes);
-                return Err(AppendError::Full { bytes, max_bytes });
+                return Err(self.refuse(items));
             }
             if self.segments.len() == 1 && self.active.is_some() {
                 self.roll()?;
@@ -34,6 +32,12 @@ impl<D: Disk> Spool<D> {
             let dropped = self.drop_oldest(|stats| &mut stats.dropped_size)?;
             self.stats.dropped_size.add(dropped);
         }
+    }
+
+    /// Counts a record for which there is no room.
+    pub(crate) fn refuse(&mut self, items: u32) -> AppendError {
+        self.stats.refused.add(Count::one(items));
+        AppendError::Full { bytes: self.bytes, max_bytes: self.config.max_bytes }
     }
 
     pub(super) fn write(

@@ -104,7 +104,7 @@ fn b6_a_window_that_is_dropped_is_counted_once() {
     }
     assert!(!spool.ack(id, 2), "it is gone");
     let stats = spool.reader_stats(id).unwrap();
-    assert_eq!(stats.delivered.records, 1);
+    assert_eq!(stats.delivered.records, 2);
     check_books(&stats);
 }
 
@@ -227,4 +227,33 @@ fn b6_names_of_readers_are_checked() {
     }
     assert!(spool.reader("one-more").is_err());
     assert!(spool.reader("reader-3").is_ok());
+}
+
+#[test]
+fn b6_what_is_done_behind_what_is_dropped_counts_as_delivered() {
+    let config =
+        Config { max_bytes: 5000, segment_bytes: 1000, on_full: OnFull::DropOldest, ..small() };
+    let mut spool = Spool::open_on(SimDisk::default(), config).unwrap().0;
+    let id = spool.reader("a").unwrap();
+    for number in 0..4 {
+        spool.append(at(0), 0, 3, &body(number, 100)).unwrap();
+    }
+    spool.commit(at(0)).unwrap();
+    for _ in 0..4 {
+        assert!(matches!(spool.read(id).unwrap(), Read::Record(_)));
+    }
+    // The first never comes to an end, the others do.
+    for sequence in 2..=4 {
+        assert!(spool.ack(id, sequence));
+    }
+    assert_eq!(spool.reader_stats(id).unwrap().delivered.records, 0);
+    for number in 4..200 {
+        spool.append(at(0), 0, 3, &body(number, 100)).unwrap();
+        spool.commit(at(0)).unwrap();
+    }
+    assert!(!spool.ack(id, 1), "it is gone");
+    let stats = spool.reader_stats(id).unwrap();
+    check_books(&stats);
+    assert_eq!(stats.delivered.records, 3);
+    assert_eq!(stats.dropped_size.records + stats.held.records, 197);
 }

@@ -1,11 +1,11 @@
 //! The shell: group commit, waiting readers, pace, cancellation.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use bytes::Bytes;
 use teleflow_spool::{
-    Config, OnFull, Pace, Shell, ShellConfig, ShellError, ShellReader, Spool, Sync,
+    Config, NoRoom, OnFull, Pace, Shell, ShellConfig, ShellError, ShellReader, Spool, Sync,
 };
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -52,7 +52,7 @@ async fn b6_callers_share_a_sync() {
     bodies.sort_unstable_by_key(|body| u32::from_le_bytes(body.as_ref().try_into().unwrap()));
     bodies.dedup();
     assert_eq!(bodies.len(), 500);
-    let stats = reader.stats().await.unwrap();
+    let stats = reader.snapshots().borrow().reader;
     check_books(&stats);
     assert_eq!((stats.delivered.records, stats.held.records), (500, 0));
     shell.close().await.unwrap();
@@ -139,5 +139,75 @@ async fn b6_a_full_spool_says_so_and_the_queue_is_bounded() {
     let stats = shell.stats().await.unwrap();
     assert_eq!((stats.accepted.records, stats.refused.records), (taken, 100 - taken));
     assert!(taken >= 8 && stats.bytes <= 3000, "{stats:?}");
-    check_books(&reader.stats().await.unwrap());
+    check_books(&reader.snapshots().borrow().reader);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b6_what_waits_for_room_goes_in_in_order_once_there_is() {
+    let disk = SimDisk::default();
+    let spool = Spool::open_on(disk, Config { segment_bytes: 1000, ..small() }).unwrap().0;
+    let limits = ShellConfig { max_records: NonZeroU64::new(3), ..ShellConfig::default() };
+    let shell = Shell::start(spool, limits).unwrap();
+    let mut reader = shell.reader("backend", Pace::default()).await.unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    for number in 0..100u8 {
+        let place = shell.reserve(1).await.unwrap();
+        let (body, tell) = (Bytes::copy_from_slice(&[number]), tell.clone());
+        let done = move |appended: Result<u64, _>| tell.send(appended.unwrap()).unwrap();
+        shell.submit(place, 0, 1, body, NoRoom::Wait, done).unwrap();
+    }
+    let refused = shell.append(0, 1, Bytes::from_static(b"behind them, and so without room"));
+    let (refused, read) = tokio::join!(refused, async {
+        let mut read = Vec::new();
+        while read.len() < 100 {
+            assert!(reader.snapshots().borrow().reader.held.records <= 3);
+            let record = reader.next().await.unwrap();
+            read.push(record.body[0]);
+            reader.acker().done(record.sequence, |known| assert!(known)).unwrap();
+        }
+        read
+    });
+    assert!(read.into_iter().eq(0..100));
+    assert!(told.try_iter().eq(1..=100));
+    // Its turn came when there was room, or not.
+    assert!(refused.is_ok() || matches!(refused, Err(ShellError::Append(_))), "{refused:?}");
+    shell.close().await.unwrap();
+    check_books(&reader.snapshots().borrow().reader);
+}
+
+#[tokio::test]
+async fn b6_what_is_done_without_a_word_is_kept_soon_and_at_the_end() {
+    let disk = SimDisk::default();
+    let shell = shell(&disk, small());
+    let mut reader = shell.reader("backend", Pace::default()).await.unwrap();
+    for _ in 0..10 {
+        shell.append(0, 1, Bytes::from_static(b"one")).await.unwrap();
+    }
+    for _ in 0..7 {
+        let record = reader.next().await.unwrap();
+        reader.acker().done(record.sequence, |known| assert!(known)).unwrap();
+        reader.acker().done(record.sequence, |known| assert!(!known, "twice")).unwrap();
+    }
+    shell.close().await.unwrap();
+    let (mut spool, _) = Spool::open_on(disk, small()).unwrap();
+    let id = spool.reader("backend").unwrap();
+    assert_eq!(spool.reader_stats(id).unwrap().found.records, 3);
+}
+
+#[tokio::test]
+async fn b6_an_append_that_the_end_overtakes_is_told_so() {
+    let disk = SimDisk::default();
+    let spool = Spool::open_on(disk, small()).unwrap().0;
+    let limits = ShellConfig { max_items: NonZeroU64::new(5), ..ShellConfig::default() };
+    let shell = Shell::start(spool, limits).unwrap();
+    let _reader = shell.reader("backend", Pace::default()).await.unwrap();
+    let too_many = shell.append(0, 6, Bytes::from_static(b"six items")).await.unwrap_err();
+    assert!(too_many.to_string().contains("6 items is more than max_items, 5"), "{too_many}");
+    shell.append(0, 5, Bytes::from_static(b"five items")).await.unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let place = shell.reserve(1).await.unwrap();
+    let body = Bytes::from_static(b"one more");
+    shell.submit(place, 0, 1, body, NoRoom::Wait, move |end| tell.send(end).unwrap()).unwrap();
+    shell.close().await.unwrap();
+    assert!(matches!(told.recv().unwrap(), Err(ShellError::Closed)));
 }

@@ -20,6 +20,7 @@ use crate::books::{Entries, Ledger};
 use crate::inlet::Inlet;
 use crate::intake::{Entrance, Intake, MAX_PAYLOADS};
 use crate::lane::{Lane, Stages};
+use crate::outlet::{Outlet, PersistentQueue, Storage, StorageError};
 
 /// What a [`Pipeline`] is made of.
 #[derive(Debug, Default)]
@@ -39,6 +40,11 @@ pub struct Sending {
     /// Makes larger requests of smaller ones, for this exporter alone. `None`: requests go as the
     /// lane hands them on.
     pub batch: Option<teleflow_batcher::Config>,
+    /// Where what waits is kept, so that it survives the end of the process. `None`: in memory.
+    ///
+    /// Of `queue` then only `num_consumers` and `on_full` count: the bounds are the storage's. And
+    /// how long retries go on is not asked: what can be sent again is, until the storage drops it.
+    pub storage: Option<Storage>,
 }
 
 /// A way through the pipeline for one signal: from receivers, through a sampler and a batcher where
@@ -126,6 +132,16 @@ pub enum StartError {
         /// What is wrong.
         source: teleflow_batcher::ConfigError,
     },
+    /// The queue of an exporter cannot be kept on disk.
+    #[error("exporter `{exporter}` cannot keep its queue for lane `{lane}` on disk")]
+    Storage {
+        /// The exporter.
+        exporter: String,
+        /// The lane.
+        lane: String,
+        /// What is wrong.
+        source: StorageError,
+    },
     /// A receiver that is to wait for results does not exist.
     #[error("there is no receiver `{0}` to wait for results")]
     NoReceiver(String),
@@ -143,7 +159,7 @@ pub enum StartError {
 
 impl From<QueueConfig> for Sending {
     fn from(queue: QueueConfig) -> Self {
-        Self { queue, batch: None }
+        Self { queue, ..Self::default() }
     }
 }
 
@@ -290,7 +306,7 @@ impl Builder {
     /// Outside of a tokio runtime with I/O and time.
     pub async fn start(self) -> Result<Pipeline, StartError> {
         self.check()?;
-        // Ports first: nothing else can fail, and nothing has been started yet.
+        // Ports first: what is on disk is not touched where others have them.
         let mut bound = Vec::new();
         for (name, mut config) in self.receivers {
             config.signals = Signal::ALL.map(|signal| {
@@ -311,18 +327,7 @@ impl Builder {
         for config in self.lanes {
             let ledger = Ledger::new(&config.name, config.signal, &config.exporters);
             let stages = Arc::new(Stages::of(&config, &self.exporters)?);
-            let queues: Vec<_> = config
-                .exporters
-                .iter()
-                .enumerate()
-                .filter_map(|(destination, wanted)| {
-                    let (name, exporter, sending) =
-                        self.exporters.iter().find(|(name, ..)| name == wanted)?;
-                    let entries = Arc::new(Entries { ledger: ledger.clone(), destination });
-                    let queue = Queue::spawn(exporter.clone(), sending.queue.clone(), entries);
-                    Some((name.clone(), Arc::new(queue)))
-                })
-                .collect();
+            let outlets = open(&config, &self.exporters, &ledger).await?;
             let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
             let entrance = Entrance::new(sender, ledger.clone());
             let is_waited_for = config.receivers.iter().any(|name| self.waiting.contains(name));
@@ -334,14 +339,14 @@ impl Builder {
             let lane = Lane {
                 stages: Arc::clone(&stages),
                 ledger: ledger.clone(),
-                queues: queues.iter().map(|(_, queue)| Arc::clone(queue)).collect(),
+                outlets: outlets.iter().map(|(_, outlet)| Arc::clone(outlet)).collect(),
                 hurry: is_waited_for.then(|| stop_intake.clone()),
                 give_up: give_up.clone(),
                 has_failed: Arc::clone(&has_failed),
             };
             tasks.lanes.spawn(lane.run(intake));
             let (name, signal) = (config.name, config.signal);
-            lanes.push(RunningLane { name, signal, ledger, stages, queues, has_failed });
+            lanes.push(RunningLane { name, signal, ledger, stages, outlets, has_failed });
         }
 
         let mut receivers = Vec::new();
@@ -386,6 +391,34 @@ impl Builder {
             tasks: Mutex::new(Some(tasks)),
         })
     }
+}
+
+/// Opens the ways from a lane to its exporters. What is on disk begins to leave.
+async fn open(
+    lane: &LaneConfig,
+    exporters: &[(String, AnyExporter, Sending)],
+    ledger: &Ledger,
+) -> Result<Vec<(String, Arc<Outlet>)>, StartError> {
+    let mut outlets = Vec::new();
+    for (destination, wanted) in lane.exporters.iter().enumerate() {
+        let known = exporters.iter().find(|(name, ..)| name == wanted);
+        let Some((name, exporter, sending)) = known else { continue };
+        let entries = Arc::new(Entries { ledger: ledger.clone(), destination });
+        let (exporter, queue) = (exporter.clone(), &sending.queue);
+        let outlet = match &sending.storage {
+            None => Outlet::Memory(Queue::spawn(exporter, queue.clone(), entries)),
+            Some(storage) => {
+                let names = (&**name, &*lane.name);
+                let opened = PersistentQueue::open(exporter, names, storage, queue, entries).await;
+                Outlet::Persistent(opened.map_err(|source| {
+                    let (exporter, lane) = (name.clone(), lane.name.clone());
+                    StartError::Storage { exporter, lane, source }
+                })?)
+            }
+        };
+        outlets.push((name.clone(), Arc::new(outlet)));
+    }
+    Ok(outlets)
 }
 
 /// How long requests that had begun may go on once nothing new is taken in.

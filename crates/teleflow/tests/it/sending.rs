@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use teleflow::exporter::{Delivered, ExportError, Exporter, QueueConfig};
+use teleflow::exporter::{Delivered, ExportError, Exporter};
 use teleflow::{LaneConfig, Payload, Pipeline, Sending, Signal, StartError, batcher};
 use teleflow_testkit::sink::Sink;
 use teleflow_testkit::telemetry::Telemetry;
@@ -14,7 +14,7 @@ use crate::pipeline::{grpc_client, in_a_while, on_free_ports, payload};
 fn batches(min_items: u64, timeout: Duration) -> Sending {
     let max_items = NonZeroU64::new(min_items);
     let batch = batcher::Config { min_items, max_items, timeout, ..batcher::Config::default() };
-    Sending { batch: Some(batch), queue: QueueConfig::default() }
+    Sending { batch: Some(batch), ..Sending::default() }
 }
 
 async fn start(exporters: [(&Sink, Sending); 2]) -> Pipeline {
@@ -108,7 +108,7 @@ async fn a_batch_that_may_adapt_waits_as_long_as_exports_take() {
             adaptive: Some(range),
             ..batcher::Config::default()
         };
-        let sending = Sending { batch: Some(batch), queue: QueueConfig::default() };
+        let sending = Sending { batch: Some(batch), ..Sending::default() };
         let pipeline = Pipeline::builder()
             .inlet("in")
             .exporter("sink", sink.clone(), sending)

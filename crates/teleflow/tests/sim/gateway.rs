@@ -82,7 +82,7 @@ impl Gateway {
                 ..sampler::Config::default()
             }),
             batch: rng.bool().then(|| batch(rng)),
-            sending: Sending { queue, batch: rng.bool().then(|| batch(rng)) },
+            sending: Sending { queue, batch: rng.bool().then(|| batch(rng)), ..Sending::default() },
         };
         let destinations = destinations
             .into_iter()

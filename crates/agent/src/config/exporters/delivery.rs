@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::later;
 use super::super::read::{At, Keys};
+use super::wrappers::{self, RetryBudget};
 
 /// `retry_on_failure`: exponential back-off with jitter.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub(crate) struct Retry {
     pub(crate) max_interval: Duration,
     /// When a request is given up. Default 300 s. `None` (0 in the file): never.
     pub(crate) max_elapsed_time: Option<Duration>,
+    /// `budget`: how much is sent again at all. Default `None`: not limited.
+    pub(crate) budget: Option<RetryBudget>,
 }
 
 /// `compression`
@@ -42,6 +45,7 @@ impl Default for Retry {
             multiplier: 1.5,
             max_interval: Duration::from_secs(30),
             max_elapsed_time: Some(Duration::from_secs(300)),
+            budget: None,
         }
     }
 }
@@ -65,9 +69,9 @@ pub(super) fn read_compression(keys: &mut Keys<'_>) -> Compression {
         .unwrap_or_default()
 }
 
-/// Reads `retry_on_failure`: `None` if it is turned off.
-pub(super) fn read_retry(keys: &mut Keys<'_>) -> Option<Retry> {
-    let Some(at) = keys.value("retry_on_failure") else { return Some(Retry::default()) };
+/// Reads `retry_on_failure`: `None` if it is turned off, and what `unwritten` is if it is not there.
+pub(super) fn read_retry(keys: &mut Keys<'_>, unwritten: Option<Retry>) -> Option<Retry> {
+    let Some(at) = keys.value("retry_on_failure") else { return unwritten };
     let default = Retry::default();
     at.section(later::NONE, |keys| {
         let enabled = keys.value("enabled").and_then(|at| at.truth()).unwrap_or(true);
@@ -76,6 +80,7 @@ pub(super) fn read_retry(keys: &mut Keys<'_>) -> Option<Retry> {
             at.refuse("be more than 0", None);
         }
         let elapsed = keys.value("max_elapsed_time");
+        let budget = wrappers::read_budget(keys);
         let mut number = |name, range| keys.value(name).and_then(|at| at.number(range));
         let retry = Retry {
             randomization_factor: number("randomization_factor", 0.0..=1.0)
@@ -92,6 +97,7 @@ pub(super) fn read_retry(keys: &mut Keys<'_>) -> Option<Retry> {
                 None => default.max_elapsed_time,
                 Some(time) => Some(time).filter(|time| !time.is_zero()),
             },
+            budget,
         };
         if enabled {
             check_elapsed_time(retry, elapsed.as_ref().unwrap_or(&at));

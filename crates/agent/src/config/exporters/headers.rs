@@ -61,7 +61,8 @@ pub(super) fn read(keys: &mut Keys<'_>) -> Vec<(String, Secret)> {
     headers
 }
 
-fn name_problem(name: &str) -> Option<&'static str> {
+/// Why a header cannot be sent, by its name in lower case.
+pub(in super::super) fn name_problem(name: &str) -> Option<&'static str> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || !name.bytes().all(is_token) {
         Some("is not the name of a header")

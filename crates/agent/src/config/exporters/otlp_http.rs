@@ -1,16 +1,20 @@
 //! `exporters.otlphttp`, or `otlp_http` by its newer name
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::endpoint;
+use super::super::auth;
+use super::super::endpoint::{self, Scheme};
 use super::super::later;
 use super::super::read::{At, Keys};
+use super::super::reference::Reference;
 use super::super::secret::Secret;
 use super::super::service::Signal;
 use super::delivery::{self, Compression, Retry};
 use super::headers;
 use super::queue::{self, Queue};
 use super::tls::{self, TlsClient, Written};
+use super::wrappers::{self, Wrappers};
 
 /// Sends OTLP over HTTP as protobuf or JSON.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +26,12 @@ pub(crate) struct OtlpHttpExporter {
     pub(crate) metrics_url: Option<String>,
     /// Where logs go.
     pub(crate) logs_url: Option<String>,
+    /// The file of a unix socket, on which all signals go to the usual paths: then there is no URL.
+    pub(crate) socket: Option<PathBuf>,
     /// For URLs with `https://`.
     pub(crate) tls: TlsClient,
+    /// `auth.authenticator`: what gives the credentials to send with. Default none.
+    pub(crate) auth: Option<Reference>,
     /// `proxy_url`: a proxy on the way, which may hold a password. Default `None`: as the environment
     /// says.
     pub(crate) proxy: Option<Secret>,
@@ -37,6 +45,8 @@ pub(crate) struct OtlpHttpExporter {
     pub(crate) timeout: Option<Duration>,
     /// Default on.
     pub(crate) retry: Option<Retry>,
+    /// Default none.
+    pub(crate) wrappers: Wrappers,
     /// Default on.
     pub(crate) queue: Option<Queue>,
 }
@@ -54,47 +64,75 @@ pub(crate) enum Encoding {
 // === impl OtlpHttpExporter ===
 
 impl OtlpHttpExporter {
-    /// Where items of `signal` go.
-    pub(crate) fn url(&self, signal: Signal) -> Option<&str> {
-        match signal {
-            Signal::Traces => self.traces_url.as_deref(),
-            Signal::Metrics => self.metrics_url.as_deref(),
-            Signal::Logs => self.logs_url.as_deref(),
-        }
+    /// Whether it knows where items of `signal` go.
+    pub(crate) fn sends(&self, signal: Signal) -> bool {
+        let url = match signal {
+            Signal::Traces => &self.traces_url,
+            Signal::Metrics => &self.metrics_url,
+            Signal::Logs => &self.logs_url,
+        };
+        url.is_some() || self.socket.is_some()
     }
 }
 
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> OtlpHttpExporter {
     at.section(later::HTTP_CLIENT, |keys| {
-        let written = tls::read(keys);
-        let base = keys.value("endpoint").map(|at| base_url(&at, &written));
-        let mut url = |name, path| match keys.value(name) {
-            // A refused one is there all the same.
-            Some(at) => Some(read_url(&at, &written).unwrap_or_default()),
-            None => base.as_ref().map(|base| format!("{base}{path}")),
-        };
-        let exporter = OtlpHttpExporter {
-            traces_url: url("traces_endpoint", "/v1/traces"),
-            metrics_url: url("metrics_endpoint", "/v1/metrics"),
-            logs_url: url("logs_endpoint", "/v1/logs"),
-            proxy: keys.value("proxy_url").and_then(|at| read_proxy(&at)),
-            encoding: read_encoding(keys),
-            compression: delivery::read_compression(keys),
-            headers: headers::read(keys),
-            timeout: delivery::read_timeout(keys, Duration::from_secs(30)),
-            retry: delivery::read_retry(keys),
-            queue: queue::read(keys),
-            tls: written.tls,
-        };
-        if [Signal::Traces, Signal::Metrics, Signal::Logs]
-            .iter()
-            .all(|s| exporter.url(*s).is_none())
-        {
-            at.missing("endpoint");
-        }
-        exporter
+        let mut otlp = read_sender(keys, Some(Retry::default()));
+        otlp.queue = queue::read(keys, queue::consumers_for(&otlp.wrappers));
+        otlp
     })
+}
+
+/// Reads the section of one of several destinations of an exporter, which has the queue. Without
+/// retries of its own if it does not say so.
+pub(super) fn read_inside(at: &At<'_>) -> OtlpHttpExporter {
+    at.section(later::HTTP_CLIENT, |keys| {
+        queue::refuse(keys);
+        read_sender(keys, None)
+    })
+}
+
+/// Reads everything but the queue.
+fn read_sender(keys: &mut Keys<'_>, retry: Option<Retry>) -> OtlpHttpExporter {
+    let written = tls::read(keys);
+    let base = keys.value("endpoint").map(|at| read_base(&at, &written));
+    let (socket, base) = match base {
+        Some(Base::Socket(path)) => (Some(path), None),
+        Some(Base::Url(url)) => (None, Some(url)),
+        None => (None, None),
+    };
+    let mut url = |name, path| match keys.value(name) {
+        Some(at) if socket.is_some() => {
+            let message = format!("{} is written, and `endpoint` is a socket", at.path());
+            at.report.error_with_hint(at.name_at(), message, "leave it out");
+            None
+        }
+        // A refused one is there all the same.
+        Some(at) => Some(read_url(&at, &written).unwrap_or_default()),
+        None => base.as_ref().map(|base| format!("{base}{path}")),
+    };
+    let exporter = OtlpHttpExporter {
+        traces_url: url("traces_endpoint", "/v1/traces"),
+        metrics_url: url("metrics_endpoint", "/v1/metrics"),
+        logs_url: url("logs_endpoint", "/v1/logs"),
+        socket,
+        auth: auth::read(keys),
+        proxy: keys.value("proxy_url").and_then(|at| read_proxy(&at)),
+        encoding: read_encoding(keys),
+        compression: delivery::read_compression(keys),
+        headers: headers::read(keys),
+        timeout: delivery::read_timeout(keys, Duration::from_secs(30)),
+        retry: delivery::read_retry(keys, retry),
+        wrappers: wrappers::read(keys),
+        queue: None,
+        tls: written.tls,
+    };
+    let signals = [Signal::Traces, Signal::Metrics, Signal::Logs];
+    if !signals.into_iter().any(|signal| exporter.sends(signal)) {
+        keys.at().missing("endpoint");
+    }
+    exporter
 }
 
 fn read_encoding(keys: &mut Keys<'_>) -> Encoding {
@@ -114,7 +152,24 @@ fn read_proxy(at: &At<'_>) -> Option<Secret> {
     Some(Secret::new(text.to_owned()))
 }
 
-/// Reads `endpoint`, to which the paths are appended: no slash at its end, no query.
+/// `endpoint`
+enum Base {
+    Url(String),
+    Socket(PathBuf),
+}
+
+fn read_base(at: &At<'_>, written: &Written) -> Base {
+    let text = at.text_or(|_| ()).unwrap_or_default();
+    let Some(path) = text.strip_prefix("unix:") else { return Base::Url(base_url(at, written)) };
+    written.is_for(at, Scheme::Unix);
+    let path = endpoint::parse_socket(path);
+    Base::Socket(path.unwrap_or_else(|hint| {
+        at.refuse("be a URL, or `unix:` and the path of a socket", Some(hint));
+        PathBuf::new()
+    }))
+}
+
+/// Reads a URL to which the paths are appended: no slash at its end, no query.
 fn base_url(at: &At<'_>, written: &Written) -> String {
     let url = read_url(at, written).unwrap_or_default();
     if url.contains('?') {

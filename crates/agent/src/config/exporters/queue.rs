@@ -1,24 +1,30 @@
-//! `sending_queue`: what waits for an exporter, and in which batches it goes.
+//! `sending_queue`: what waits for an exporter, where, and in which batches it goes.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::super::extensions::MIN_STORAGE_BYTES;
 use super::super::later;
 use super::super::read::{At, Keys};
+use super::super::reference::Reference;
+use super::wrappers::Wrappers;
 
-/// `sending_queue`: what waits for an exporter, in memory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// `sending_queue`: what waits for an exporter.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Queue {
     /// How many requests are sent at a time. Default 10. At least 1.
     pub(crate) num_consumers: NonZeroUsize,
-    /// How much there is at most, what is being sent included. Default 1000 requests. At least 1.
-    pub(crate) queue_size: NonZeroUsize,
+    /// How much there is at most, what is being sent included. At least 1. Default 1000 requests;
+    /// with a storage `None`: as much as that holds.
+    pub(crate) queue_size: Option<NonZeroUsize>,
     /// In what that is counted. Default [`Sizer::Requests`].
     pub(crate) sizer: Sizer,
     /// What happens to what does not fit. Default [`OnFull::Refuse`].
     pub(crate) on_full: OnFull,
     /// Whether senders are answered only when what they sent has arrived. Default no.
     pub(crate) wait_for_result: bool,
+    /// `storage`: what keeps them over a restart. Default `None`: they are in memory.
+    pub(crate) storage: Option<Reference>,
     /// How requests are merged. Default `None`: they are not.
     pub(crate) batch: Option<QueueBatch>,
 }
@@ -57,15 +63,31 @@ pub(crate) enum OnFull {
 }
 
 const DEFAULT_QUEUE_SIZE: NonZeroUsize = NonZeroUsize::new(1000).expect("is not zero");
-const DEFAULT_CONSUMERS: NonZeroUsize = NonZeroUsize::new(10).expect("is not zero");
+/// How many requests are sent at a time.
+pub(super) const DEFAULT_CONSUMERS: NonZeroUsize = NonZeroUsize::new(10).expect("is not zero");
 const DEFAULT_FLUSH: Duration = Duration::from_millis(200);
 
+/// How many requests are sent at a time, where the file does not say it: as many as the exporter may
+/// find out that it can.
+pub(super) fn consumers_for(wrappers: &Wrappers) -> NonZeroUsize {
+    wrappers.concurrency.map_or(DEFAULT_CONSUMERS, |adaptive| adaptive.max)
+}
+
 /// Reads `sending_queue`: `None` if it is turned off.
-pub(super) fn read(keys: &mut Keys<'_>) -> Option<Queue> {
+pub(super) fn read(keys: &mut Keys<'_>, consumers: NonZeroUsize) -> Option<Queue> {
     read_with(keys, |keys| {
-        let consumers = keys.value("num_consumers").and_then(|at| at.count(1));
-        consumers.and_then(NonZeroUsize::new).unwrap_or(DEFAULT_CONSUMERS)
+        let written = keys.value("num_consumers").and_then(|at| at.count(1));
+        written.and_then(NonZeroUsize::new).unwrap_or(consumers)
     })
+}
+
+/// Refuses `sending_queue`, where it is before several destinations.
+pub(super) fn refuse(keys: &mut Keys<'_>) {
+    if let Some(at) = keys.value("sending_queue") {
+        let message = format!("{} has no place here", at.path());
+        let hint = "write it for the exporter as a whole";
+        at.report.error_with_hint(at.name_at(), message, hint);
+    }
 }
 
 /// Reads `sending_queue` of an exporter that sends one request at a time.
@@ -86,23 +108,36 @@ fn read_with(
         [("bytes", Sizer::Bytes), ("items", Sizer::Items), ("requests", Sizer::Requests)];
     let read = |keys: &mut Keys<'_>| {
         let enabled = keys.value("enabled").and_then(|at| at.truth()).unwrap_or(true);
-        let size = keys.value("queue_size").and_then(|at| at.count(1));
+        let size = keys.value("queue_size");
+        let storage = keys.value("storage").and_then(|at| Reference::read(&at));
         let mut truth = |name| keys.value(name).and_then(|at| at.truth()).unwrap_or(false);
         let (waits_for_room, wait_for_result) =
             (truth("block_on_overflow"), truth("wait_for_result"));
         let sizer = keys.value("sizer").and_then(|at| at.one_of(&SIZERS, later::NONE));
+        let least = match (&storage, sizer) {
+            (Some(_), Some(Sizer::Bytes)) => MIN_STORAGE_BYTES,
+            _ => 1,
+        };
+        let size = size.and_then(|at| at.count(least)).and_then(NonZeroUsize::new);
+        if let (Some(storage), true) = (&storage, wait_for_result) {
+            let message =
+                format!("{} is written, and `wait_for_result: true` as well", storage.path);
+            let hint = "what is stored is answered for; leave one of them out";
+            keys.at().report.error_with_hint(storage.at, message, hint);
+        }
         let queue = Queue {
             num_consumers: consumers(keys),
-            queue_size: size.and_then(NonZeroUsize::new).unwrap_or(DEFAULT_QUEUE_SIZE),
+            queue_size: size.or(if storage.is_some() { None } else { Some(DEFAULT_QUEUE_SIZE) }),
             sizer: sizer.unwrap_or_default(),
             on_full: if waits_for_room { OnFull::Wait } else { OnFull::Refuse },
             wait_for_result,
+            storage,
             batch: keys.find("batch").map(|at| read_batch(&at, sizer)),
         };
         enabled.then_some(queue)
     };
     match keys.find("sending_queue") {
-        Some(at) => at.section(later::QUEUE, read),
+        Some(at) => at.section(later::NONE, read),
         None => read(&mut keys.nothing()),
     }
 }

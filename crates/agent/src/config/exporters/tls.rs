@@ -60,7 +60,7 @@ impl Written {
     /// endpoint has no scheme.
     pub(super) fn is_for(&self, endpoint: &At<'_>, scheme: Scheme) -> bool {
         let is_plain = match scheme {
-            Scheme::Http => true,
+            Scheme::Http | Scheme::Unix => true,
             Scheme::Https => false,
             Scheme::None => self.insecure,
         };
@@ -69,6 +69,7 @@ impl Written {
             let hint = match scheme {
                 Scheme::None => "leave out `insecure: true` to encrypt, or the other keys of `tls`",
                 Scheme::Http | Scheme::Https => "write `https://` to encrypt",
+                Scheme::Unix => "leave it out: a socket leads nowhere but to this machine",
             };
             endpoint.report.error_with_hint(endpoint.value_at(), message, hint);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::later;
 use super::super::read::Keys;
+use super::positive;
 
 /// `keepalive.server_parameters`. They hold for all connections of the receiver.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,12 +49,9 @@ fn read_parameters(keys: &mut Keys<'_>) -> KeepAlive {
     KeepAlive {
         max_connection_idle: read_limit(keys, "max_connection_idle", default.max_connection_idle),
         max_connection_age: read_limit(keys, "max_connection_age", default.max_connection_age),
-        max_connection_age_grace: read_positive(
-            keys,
-            "max_connection_age_grace",
-            default.max_connection_age_grace,
-        ),
-        time: read_positive(keys, "time", default.time),
+        max_connection_age_grace: positive(keys, "max_connection_age_grace")
+            .unwrap_or(default.max_connection_age_grace),
+        time: positive(keys, "time").unwrap_or(default.time),
     }
 }
 
@@ -67,13 +65,4 @@ fn read_limit(
         None => default,
         Some(limit) => Some(limit).filter(|limit| !limit.is_zero()),
     }
-}
-
-fn read_positive(keys: &mut Keys<'_>, name: &'static str, default: Duration) -> Duration {
-    let Some(at) = keys.value(name) else { return default };
-    let duration = at.duration();
-    if duration == Some(Duration::ZERO) {
-        at.refuse("be more than 0", None);
-    }
-    duration.unwrap_or(default)
 }

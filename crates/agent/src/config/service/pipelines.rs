@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::super::exporters::Exporter;
 use super::super::id::Id;
 use super::super::later;
 use super::super::node::Key;
@@ -114,9 +113,7 @@ fn check_processors(processors: &[(Id, At<'_>)], signal: Signal, defined: Define
 fn check_urls(exporters: &[(Id, At<'_>)], signal: Signal, defined: Defined<'_>) {
     for (id, at) in exporters {
         let component = defined.exporters.get(id).and_then(|defined| defined.component.as_ref());
-        if let Some(Exporter::OtlpHttp(exporter)) = component
-            && exporter.url(signal).is_none()
-        {
+        if component.is_some_and(|exporter| !exporter.sends(signal)) {
             let message = format!("{} is `{id}`, which does not know where {signal} go", at.path());
             let hint = format!("write `endpoint` or `{signal}_endpoint` in exporters.{id}");
             at.report.error_with_hint(at.value_at(), message, hint);

@@ -302,7 +302,7 @@ fn a_component_that_is_not_ours_is_refused_with_those_that_are() {
               logging:
               kafka/x:",
         &[
-            "3:3: unknown component `loging` in exporters; known: debug, otlp, otlp_grpc, otlp_http, otlphttp, sqlite",
+            "3:3: unknown component `loging` in exporters; known: debug, failover, loadbalancing, otlp, otlp_grpc, otlp_http, otlphttp, sqlite",
             "4:3: component `logging` in exporters is not supported in this version; its new name is debug",
             "5:3: component `kafka` in exporters is not supported in this version",
         ],
@@ -314,7 +314,7 @@ fn a_component_that_is_not_ours_is_refused_with_those_that_are() {
               adminn:
               health_check:",
         &[
-            "3:3: unknown component `adminn` in extensions; did you mean `admin`? known: admin",
+            "3:3: unknown component `adminn` in extensions; did you mean `admin`? known: admin, apikeyauth, basicauth, bearertokenauth, file_storage",
             "4:3: component `health_check` in extensions is not supported in this version; `admin` serves /health",
         ],
     );

@@ -31,7 +31,7 @@ fn a_receiver_needs_a_protocol() {
         r"
             receivers:
               otlp: {protocols: {grpc: }, tls: }",
-        &["2:31: unknown key `tls` in receivers.otlp; known: protocols"],
+        &["2:31: unknown key `tls` in receivers.otlp; known: limits, protocols"],
     );
 }
 
@@ -48,7 +48,7 @@ fn a_grpc_server_has_an_address_and_limits() {
                     max_concurrent_streams: lots
                     keepalive: {enforcement_policy: {}, server_parameters: {time: 0, timeout: 1s, max_connection_idle: 5}}
                     tls: {key_file: '', cert_pem: hunter2, min_version: 1.2}
-                    transport: unix",
+                    transport: udp",
         &[
             "5:19: receivers.otlp.protocols.grpc.endpoint must be an address to listen on, got the number 4317; write host:port: `localhost:4317`",
             "6:32: receivers.otlp.protocols.grpc.max_recv_msg_size_mib must be a whole number from 0 to 1024, got the number 1025",
@@ -61,7 +61,7 @@ fn a_grpc_server_has_an_address_and_limits() {
             "9:25: receivers.otlp.protocols.grpc.tls.key_file must not be empty",
             "9:29: key `cert_pem` in receivers.otlp.protocols.grpc.tls is not supported in this version; write `cert_file`",
             "9:61: receivers.otlp.protocols.grpc.tls.min_version must be text, got the number 1.2; write \"1.2\" if text is meant",
-            "10:9: key `transport` in receivers.otlp.protocols.grpc is not supported in this version; only tcp is",
+            "10:20: receivers.otlp.protocols.grpc.transport must be one of: tcp, unix, got `udp`",
         ],
     );
     check_refused(
@@ -107,7 +107,7 @@ fn an_http_server_has_an_address_a_limit_and_three_paths() {
             "7:85: key `exposed_headers` in receivers.otlp.protocols.http.cors is not supported in this version",
             "8:55: receivers.otlp.protocols.http.tls.min_version `1.1` is not supported in this version; known: 1.2, 1.3",
             "9:26: receivers.otlp.protocols.http.traces_url_path must be a path such as `/v1/traces`, got empty text",
-            "11:9: unknown key `metrics_path` in receivers.otlp.protocols.http; known: cors, endpoint, logs_url_path, max_request_body_size, metrics_url_path, tls, traces_url_path",
+            "11:9: unknown key `metrics_path` in receivers.otlp.protocols.http; known: auth, cors, endpoint, logs_url_path, max_request_body_size, metrics_url_path, read_header_timeout, read_timeout, tls, traces_url_path, transport",
         ],
     );
 }

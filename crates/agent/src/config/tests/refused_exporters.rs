@@ -25,7 +25,7 @@ fn a_grpc_exporter_does_not_pretend_to_encrypt() {
             "5:58: exporters.otlp/3.tls.ca_pem is written, and `ca_file` as well; leave one of them out",
             "5:84: exporters.otlp/3.tls.key_pem must be text, got a list",
             "5:95: key `tpm` in exporters.otlp/3.tls is not supported in this version",
-            "6:22: exporters.otlp/4.endpoint must be `host:port`, `https://host:port` or `http://host:port`, got `collector`; write the port: `localhost:4317`",
+            "6:22: exporters.otlp/4.endpoint must be `host:port`, `https://host:port`, `http://host:port` or `unix:///path`, got `collector`; write the port: `localhost:4317`",
             "6:49: exporters.otlp/4.tls.insecure must be true or false, got `yes`",
             "7:48: exporters.otlp/5.tls.min_version `1.1` is not supported in this version; known: 1.2, 1.3",
             "7:77: exporters.otlp/5.tls.server_name_override must be the name or the address of a server, got `a b`",
@@ -34,7 +34,7 @@ fn a_grpc_exporter_does_not_pretend_to_encrypt() {
             "8:47: exporters.otlp/6.keepalive.time must be more than 0, got the number 0",
             "8:59: exporters.otlp/6.keepalive.timeout must be a duration, got the number 5; write the unit: `5s`, `5ms`",
             "9:64: exporters.otlp/7.keepalive.permit_without_stream must be true, got false; probes are sent on idle connections, too",
-            "10:25: exporters.otlp_grpc.endpoint must be `host:port`, `https://host:port` or `http://host:port`, got the number 4317; write the host: `localhost:4317`",
+            "10:25: exporters.otlp_grpc.endpoint must be `host:port`, `https://host:port`, `http://host:port` or `unix:///path`, got the number 4317; write the host: `localhost:4317`",
         ],
     );
 }
@@ -77,7 +77,7 @@ fn credentials_in_an_endpoint_are_refused_and_not_repeated() {
               otlp: {endpoint: 'http://me:hunter2@collector:4317'}
               otlphttp: {endpoint: 'http://me:hunter2@collector'}",
         &[
-            "3:20: exporters.otlp.endpoint must be `host:port`, `https://host:port` or `http://host:port`, got text; write credentials as `headers`",
+            "3:20: exporters.otlp.endpoint must be `host:port`, `https://host:port`, `http://host:port` or `unix:///path`, got text; write credentials as `headers`",
             "4:24: exporters.otlphttp.endpoint must be a URL such as `http://localhost:4318`, got text; write credentials as `headers`",
         ],
     );
@@ -104,7 +104,7 @@ fn a_retry_waits_longer_each_time_and_ends_after_its_parts() {
             "8:29: exporters.otlp.retry_on_failure.randomization_factor must be a number from 0 to 1, got the number 1.5",
             "9:19: exporters.otlp.retry_on_failure.multiplier must be a number of at least 1, got the number 0.5",
             "10:21: exporters.otlp.retry_on_failure.max_interval must be a duration, got the number 1; write the unit: `1s`, `1ms`",
-            "11:7: unknown key `max_retries` in exporters.otlp.retry_on_failure; known: enabled, initial_interval, max_elapsed_time, max_interval, multiplier, randomization_factor",
+            "11:7: unknown key `max_retries` in exporters.otlp.retry_on_failure; known: budget, enabled, initial_interval, max_elapsed_time, max_interval, multiplier, randomization_factor",
         ],
     );
     check_refused(
@@ -160,7 +160,7 @@ fn a_queue_holds_and_sends_at_least_one_request() {
         &[
             "6:22: exporters.otlp.sending_queue.num_consumers must be a whole number from 1 to 4294967295, got the number 0",
             "7:19: exporters.otlp.sending_queue.queue_size must be a whole number from 1 to 4294967295, got the number 0",
-            "9:7: key `storage` in exporters.otlp.sending_queue is not supported in this version; the queue is in memory",
+            "9:16: exporters.otlp.sending_queue.storage is `file_storage`, which extensions does not define; define one: file_storage",
             "10:7: exporters.otlp.sending_queue.batch cannot be counted in requests, as the queue is; write `sizer: items` or `sizer: bytes` in the batch",
             "11:26: exporters.otlp.sending_queue.block_on_overflow must be true or false, got the number 1",
             "14:28: exporters.otlp/2.sending_queue.sizer must be one of: bytes, items, requests, got `request`; did you mean `requests`?",
