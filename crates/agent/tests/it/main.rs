@@ -7,6 +7,7 @@ mod books;
 mod commands;
 mod guarded;
 mod interop;
+mod kills;
 mod malformed;
 mod persistent;
 mod program;
