@@ -215,7 +215,7 @@ fn scan(
                         passed.add(count);
                     }
                 }
-                scan.segment.push(&record);
+                scan.segment.push(record.head());
                 scan.segment.end = end;
                 scan.end = end;
             }

@@ -29,6 +29,15 @@ const VERSION: u32 = 1;
 /// What a cursor reads at once, in bytes; longer records are read alone.
 const CHUNK: usize = 256 * 1024;
 
+/// What is known of a record beside its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) sequence: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) kind: u8,
+    pub(crate) items: u32,
+}
+
 /// A record as it was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -97,19 +106,19 @@ pub(crate) fn put_header(to: &mut Vec<u8>, first: u64, salt: [u8; 4]) {
 }
 
 /// Writes a record. The body is no longer than [`MAX_BODY`].
-pub(crate) fn put_record(to: &mut Vec<u8>, salt: [u8; 4], record: &Record) {
+pub(crate) fn put_record(to: &mut Vec<u8>, salt: [u8; 4], head: Head, body: &[u8]) {
     let start = to.len();
-    to.reserve(RECORD + record.body.len());
+    to.reserve(RECORD + body.len());
     to.extend_from_slice(&RECORD_MAGIC);
     to.extend_from_slice(&salt);
-    to.extend_from_slice(&(record.body.len() as u32).to_le_bytes());
-    to.extend_from_slice(&record.sequence.to_le_bytes());
-    to.extend_from_slice(&record.time_ms.to_le_bytes());
-    to.push(record.kind);
-    to.extend_from_slice(&record.items.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&to[start..]), &record.body);
+    to.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    to.extend_from_slice(&head.sequence.to_le_bytes());
+    to.extend_from_slice(&head.time_ms.to_le_bytes());
+    to.push(head.kind);
+    to.extend_from_slice(&head.items.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&to[start..]), body);
     to.extend_from_slice(&crc.to_le_bytes());
-    to.extend_from_slice(&record.body);
+    to.extend_from_slice(body);
 }
 
 /// The first sequence and the salt of a header that is whole.
@@ -158,6 +167,15 @@ fn parse_record(bytes: &Bytes, salt: Option<[u8; 4]>, least: u64, left: u64) -> 
         return Parsed::Bad;
     }
     Parsed::Record(Record { sequence, time_ms, kind, items, body: bytes.slice(RECORD..total) })
+}
+
+// === impl Record ===
+
+impl Record {
+    pub(crate) const fn head(&self) -> Head {
+        let Self { sequence, time_ms, kind, items, .. } = *self;
+        Head { sequence, time_ms, kind, items }
+    }
 }
 
 // === impl Cursor ===

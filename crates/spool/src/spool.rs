@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::open::{self, Report};
 use crate::reader::{self, Read, Reader, ReaderId};
-use crate::segment::{self, Cursor, RECORD, Record, Step};
+use crate::segment::{self, Cursor, Head, RECORD, Step};
 use crate::stats::{Count, ReaderStats, Stats};
 use crate::{AppendError, Config, Disk, Folder, OpenError, ReaderError, Sync};
 
@@ -44,6 +44,8 @@ pub struct Spool<D = Folder> {
     unsynced: bool,
     synced_ms: u64,
     saved_ms: u64,
+    /// Where records are put together.
+    scratch: Vec<u8>,
 }
 
 /// What is known of a segment: its committed part.
@@ -110,6 +112,7 @@ impl<D: Disk> Spool<D> {
             unsynced: false,
             synced_ms: 0,
             saved_ms: 0,
+            scratch: Vec::new(),
         };
         Ok((spool, found.report))
     }
@@ -366,13 +369,13 @@ impl Segment {
         }
     }
 
-    pub(crate) fn push(&mut self, record: &Record) {
+    pub(crate) fn push(&mut self, head: Head) {
         if self.count.records == 0 {
-            self.oldest_ms = record.time_ms;
+            self.oldest_ms = head.time_ms;
         }
-        self.newest_ms = self.newest_ms.max(record.time_ms);
-        self.last = record.sequence;
-        self.count.add(Count::one(record.items));
+        self.newest_ms = self.newest_ms.max(head.time_ms);
+        self.last = head.sequence;
+        self.count.add(Count::one(head.items));
     }
 }
 

@@ -113,6 +113,9 @@ impl fmt::Display for Books {
                 write!(f, "  {reason}: {count}")?;
             }
             writeln!(f, "{}", if account.balances() { "" } else { "  DOES NOT BALANCE" })?;
+            if account.recovered > 0 {
+                writeln!(f, "  {} of the accepted were on disk at the start", account.recovered)?;
+            }
         }
         for signal in Signal::ALL {
             let refused = self.refused[signal.index()];

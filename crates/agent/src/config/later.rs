@@ -113,7 +113,10 @@ pub(super) const POLICIES: Later = &[
     ("trace_state", ""),
 ];
 
-pub(super) const BATCH: Later = &[("metadata_cardinality_limit", ""), ("metadata_keys", "")];
+pub(super) const BATCH: Later = &[
+    ("metadata_cardinality_limit", "what receives does not carry metadata"),
+    ("metadata_keys", "what receives does not carry metadata"),
+];
 
 pub(super) const EXPORTERS: Later = &[
     ("clickhouse", ""),
@@ -192,7 +195,7 @@ pub(super) const COMPRESSIONS: Later =
 
 pub(super) const TLS_VERSIONS: Later = &[("1.0", ""), ("1.1", "")];
 
-pub(super) const QUEUE_BATCH: Later = &[("partition", "")];
+pub(super) const QUEUE_BATCH: Later = &[("partition", "what receives does not carry metadata")];
 
 pub(super) const BASIC_CLIENT: Later = &[("aws_secrets_manager", "")];
 

@@ -95,3 +95,71 @@ async fn what_clients_send_makes_no_new_series() {
     assert_eq!(after.series(), before);
     assert!(program.terminate().status.success());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_between_an_exporter_and_its_destinations_is_counted() {
+    let sinks = [Sink::open().await, Sink::open().await];
+    let program = Program::start(
+        &format!(
+            "
+receivers:
+  otlp: {{ protocols: {{ grpc: {{ endpoint: 127.0.0.1:0 }}, http: {{ endpoint: 127.0.0.1:0 }} }} }}
+exporters:
+  otlp:
+    endpoint: http://{sink}
+    compression: none
+    circuit_breaker:
+    adaptive_concurrency: {{ max_concurrency_limit: 4 }}
+    rate_limit: {{ unit: items, per_second: 1_000_000 }}
+  loadbalancing:
+    protocol: {{ otlp: {{ compression: none, tls: {{ insecure: true }} }} }}
+    resolver: {{ static: {{ hostnames: ['{sink}', '{other}'] }} }}
+  failover:
+    destinations:
+      - otlp: {{ compression: none, endpoint: 'http://{sink}' }}
+      - otlp: {{ compression: none, endpoint: 'http://{other}' }}
+extensions:
+  admin: {{ endpoint: 127.0.0.1:0 }}
+service:
+  extensions: [admin]
+  pipelines:
+    traces: {{ receivers: [otlp], exporters: [otlp, loadbalancing, failover] }}
+",
+            sink = sinks[0].address,
+            other = sinks[1].address
+        ),
+        &[],
+    );
+    let mut items = 0;
+    for seed in 1..20 {
+        items += send(&program, Signal::Traces, seed).await;
+    }
+    let sent = |metrics: &Metrics| metrics.sum("otelcol_exporter_sent_spans_total", &[]);
+    let metrics = metrics(&program, |metrics| sent(metrics) == 3 * items).await;
+
+    let otlp = ("exporter", "otlp");
+    let of = |name: &str, labels: &[_]| metrics.sum(&format!("teleflow_exporter_{name}"), labels);
+    assert_eq!(of("circuit_breakers", &[otlp, ("state", "closed")]), 1);
+    assert_eq!(of("circuit_breakers", &[otlp, ("state", "open")]), 0);
+    let good = [otlp, ("outcome", "success")];
+    assert_eq!(of("circuit_breaker_requests_total", &good), of("requests_total", &[otlp]));
+    assert!((1..=4).contains(&of("concurrency_limit", &[otlp])));
+    assert_eq!(of("rate_limit_waits_total", &[otlp]), 0);
+
+    let balanced = [("exporter", "loadbalancing")];
+    assert_eq!(metrics.sum("otelcol_loadbalancer_num_backends", &balanced), 2);
+    assert_eq!(of("endpoint_items_total", &balanced), items);
+    assert_eq!(of("endpoint_out", &balanced), 0);
+    // Each endpoint has an exporter of its own, and they are added.
+    assert_eq!(of("requests_total", &balanced), of("endpoint_requests_total", &balanced));
+
+    let failover = |destination| [("exporter", "failover"), ("destination", destination)];
+    let requests = of("requests_total", &[("exporter", "failover")]);
+    assert_eq!(of("failover_requests_total", &failover("0")), requests);
+    assert!(requests > 10, "{requests}");
+    assert_eq!(of("failover_requests_total", &failover("1")), 0);
+    for exporter in ["otlp", "loadbalancing", "failover"] {
+        assert_eq!(of("failing_seconds", &[("exporter", exporter)]), 0);
+    }
+    assert!(program.terminate().status.success());
+}

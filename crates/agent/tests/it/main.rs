@@ -8,6 +8,7 @@ mod commands;
 mod figures;
 mod guarded;
 mod interop;
+mod kills;
 mod logging;
 mod malformed;
 mod persistent;

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use bytes::Bytes;
-
 use super::{Active, Segment, Spool, as_ms};
-use crate::segment::{self, HEADER, Record};
+use crate::segment::{self, HEADER, Head};
 use crate::stats::Count;
 use crate::{AppendError, Disk, OnFull, Sync};
+
+/// The buffer that records are put together in is kept where it is no longer than that.
+const MAX_SCRATCH: usize = 1 << 20;
 
 impl<D: Disk> Spool<D> {
     pub(super) fn is_done(&self, segment: &Segment, needed: u64, now_ms: u64) -> bool {
@@ -48,7 +49,8 @@ impl<D: Disk> Spool<D> {
         body: &[u8],
     ) -> io::Result<u64> {
         let sequence = self.next;
-        let mut bytes = Vec::new();
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
         let (first, salt) = match &self.active {
             Some(active) => (active.whole.first, active.whole.salt),
             None => {
@@ -57,16 +59,42 @@ impl<D: Disk> Spool<D> {
                 (sequence, salt)
             }
         };
-        let body = Bytes::copy_from_slice(body);
-        let record = Record { sequence, time_ms: now_ms, kind, items, body };
-        segment::put_record(&mut bytes, salt, &record);
+        let head = Head { sequence, time_ms: now_ms, kind, items };
+        segment::put_record(&mut bytes, salt, head, body);
+        let written = bytes.len() as u64;
+        let appended = self.put(first, &bytes);
+        if bytes.capacity() <= MAX_SCRATCH {
+            self.scratch = bytes;
+        }
+        appended?;
+        if self.active.is_none() {
+            let segment = Segment { salt, end: HEADER as u64, ..Segment::new(first, 0) };
+            self.segments.push_back(segment);
+            self.active = Some(Active { whole: segment });
+        }
+        if let Some(Active { whole }) = &mut self.active {
+            whole.push(head);
+            whole.bytes += written;
+            whole.end = whole.bytes;
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            segment.bytes += written;
+        }
+        self.bytes += written;
+        self.unsynced = true;
+        self.next += 1;
+        Ok(sequence)
+    }
+
+    /// Appends to the active segment, or begins one. What fails leaves nothing behind.
+    fn put(&mut self, first: u64, bytes: &[u8]) -> io::Result<()> {
         let name = segment::file_name(first);
         if self.active.is_none() {
             self.disk.create(&name)?;
             self.folder_changed = true;
         }
         let before = self.active.as_ref().map_or(0, |active| active.whole.bytes);
-        if let Err(error) = self.disk.append(&name, &bytes) {
+        if let Err(error) = self.disk.append(&name, bytes) {
             if self.active.is_none() {
                 // Left over it has no record, and goes when the spool is opened.
                 let _ = self.disk.remove(&name);
@@ -76,23 +104,7 @@ impl<D: Disk> Spool<D> {
             }
             return Err(error);
         }
-        if self.active.is_none() {
-            let segment = Segment { salt, end: HEADER as u64, ..Segment::new(first, 0) };
-            self.segments.push_back(segment);
-            self.active = Some(Active { whole: segment });
-        }
-        if let Some(Active { whole }) = &mut self.active {
-            whole.push(&record);
-            whole.bytes += bytes.len() as u64;
-            whole.end = whole.bytes;
-        }
-        if let Some(segment) = self.segments.back_mut() {
-            segment.bytes += bytes.len() as u64;
-        }
-        self.bytes += bytes.len() as u64;
-        self.unsynced = true;
-        self.next += 1;
-        Ok(sequence)
+        Ok(())
     }
 
     /// Nothing more goes to the active segment, and the next commit says why.
