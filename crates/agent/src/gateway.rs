@@ -101,15 +101,14 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
 }
 
 /// Whether a receiver answers only when its items have arrived: where it feeds an exporter of which
-/// the file says so.
+/// the file says so; or where nothing holds them up on their way to a disk, which is soon.
 fn waits_for_result(config: &Config, receiver: &config::Id) -> bool {
-    let fed =
-        config.service.pipelines.values().filter(|pipeline| pipeline.receivers.contains(receiver));
-    let mut exporters = fed.flat_map(|pipeline| &pipeline.exporters);
-    exporters.any(|id| {
-        let queue = config.exporters.get(id).and_then(config::Exporter::queue);
-        queue.is_some_and(|queue| queue.wait_for_result)
-    })
+    let fed = || config.service.pipelines.values().filter(|lane| lane.receivers.contains(receiver));
+    let queue = |id| config.exporters.get(id).and_then(config::Exporter::queue);
+    let is_asked_for = |id| queue(id).is_some_and(|queue: &config::Queue| queue.wait_for_result);
+    let is_on_disk = |id| queue(id).is_some_and(|queue: &config::Queue| queue.storage.is_some());
+    fed().flat_map(|lane| &lane.exporters).any(is_asked_for)
+        || fed().all(|lane| lane.processors.is_empty() && lane.exporters.iter().all(is_on_disk))
 }
 
 const fn signal(signal: config::Signal) -> Signal {

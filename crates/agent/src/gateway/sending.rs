@@ -87,7 +87,12 @@ pub(super) fn http(
             config::Encoding::Json => exporter::Encoding::Json,
         },
         compression: compression(otlp.compression),
-        connection: ConnectionConfig { proxy, ..connection(name, tls)? },
+        connection: ConnectionConfig {
+            proxy,
+            idle_timeout: otlp.idle_timeout.unwrap_or(Duration::ZERO),
+            max_idle_per_host: otlp.max_idle_per_host.get(),
+            ..connection(name, tls)?
+        },
         ..exporter::HttpConfig::new(socket.unwrap_or_default())
     })?;
     let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());

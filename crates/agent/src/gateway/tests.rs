@@ -109,6 +109,31 @@ fn the_least_that_a_file_may_give_the_sampler_is_what_that_works_with() {
 }
 
 #[test]
+fn what_goes_straight_to_disk_is_answered_when_it_is_there() {
+    let waits = |processors: &str, exporters: &str| {
+        let config = parse(&format!(
+            "
+receivers: {{ otlp: {{ protocols: {{ grpc: }} }} }}
+processors: {{ batch: }}
+exporters:
+  debug:
+  otlp: {{ endpoint: 'http://c:1', sending_queue: {{ storage: file_storage }} }}
+extensions: {{ file_storage: {{ directory: d }} }}
+service:
+  extensions: [file_storage]
+  pipelines:
+    traces: {{ receivers: [otlp], processors: [{processors}], exporters: [{exporters}] }}
+    logs: {{ receivers: [otlp], exporters: [otlp] }}
+"
+        ));
+        waits_for_result(&config, config.receivers.keys().next().unwrap())
+    };
+    assert!(waits("", "otlp"));
+    assert!(!waits("batch", "otlp"), "the batch would hold the answer up");
+    assert!(!waits("", "otlp, debug"), "one of them is not on disk");
+}
+
+#[test]
 fn a_sending_queue_becomes_a_queue_and_a_batcher() {
     let of = |yaml: &str| {
         let config = parse(&format!(

@@ -39,7 +39,7 @@ exporters:
   otlp:
     endpoint: http://{backend}
     retry_on_failure: {{ initial_interval: 10ms, max_interval: 50ms }}
-    sending_queue: {{ storage: file_storage, wait_for_result: true, num_consumers: 3 }}
+    sending_queue: {{ storage: file_storage, num_consumers: 3 }}
 extensions:
   admin: {{ endpoint: 127.0.0.1:0 }}
   file_storage: {{ directory: {}, sync: always }}

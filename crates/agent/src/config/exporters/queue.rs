@@ -119,12 +119,6 @@ fn read_with(
             _ => 1,
         };
         let size = size.and_then(|at| at.count(least)).and_then(NonZeroUsize::new);
-        if let (Some(storage), true) = (&storage, wait_for_result) {
-            let message =
-                format!("{} is written, and `wait_for_result: true` as well", storage.path);
-            let hint = "what is stored is answered for; leave one of them out";
-            keys.at().report.error_with_hint(storage.at, message, hint);
-        }
         let queue = Queue {
             num_consumers: consumers(keys),
             queue_size: size.or_else(|| storage.is_none().then_some(DEFAULT_QUEUE_SIZE)),

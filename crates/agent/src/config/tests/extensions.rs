@@ -227,7 +227,6 @@ fn what_a_component_needs_is_there_able_and_running() {
             "11:49: exporters.otlp/2.auth.authenticator is `bearertokenauth`, which sends the header `authorization`; leave it out of `headers`",
             "12:40: exporters.otlphttp.auth must be a mapping, got `bearertokenauth`",
             "12:82: exporters.otlphttp.sending_queue.storage is `admin`, which does not keep queues; write one that does: file_storage",
-            "13:61: exporters.otlphttp/2.sending_queue.storage is written, and `wait_for_result: true` as well; what is stored is answered for; leave one of them out",
             "13:124: exporters.otlphttp/2.sending_queue.queue_size must be a whole number from 33554432 to 4294967295, got the number 5",
             "14:128: exporters.failover.destinations[1].otlp.auth.authenticator is `none`, which extensions does not define; defined: apikeyauth, basicauth/client, bearertokenauth",
             "22:3: component `oidc` in extensions is not supported in this version",
