@@ -113,7 +113,10 @@ pub(super) const POLICIES: Later = &[
     ("trace_state", ""),
 ];
 
-pub(super) const BATCH: Later = &[("metadata_cardinality_limit", ""), ("metadata_keys", "")];
+pub(super) const BATCH: Later = &[
+    ("metadata_cardinality_limit", "what receives does not carry metadata"),
+    ("metadata_keys", "what receives does not carry metadata"),
+];
 
 pub(super) const EXPORTERS: Later = &[
     ("clickhouse", ""),
@@ -168,10 +171,8 @@ pub(super) const HTTP_CLIENT: Later = &[
     ("force_attempt_http2", ""),
     ("http2_ping_timeout", ""),
     ("http2_read_idle_timeout", ""),
-    ("idle_conn_timeout", ""),
     ("max_conns_per_host", ""),
     ("max_idle_conns", ""),
-    ("max_idle_conns_per_host", ""),
     ("middlewares", ""),
     ("profiles_endpoint", ""),
     ("read_buffer_size", ""),
@@ -192,7 +193,7 @@ pub(super) const COMPRESSIONS: Later =
 
 pub(super) const TLS_VERSIONS: Later = &[("1.0", ""), ("1.1", "")];
 
-pub(super) const QUEUE_BATCH: Later = &[("partition", "")];
+pub(super) const QUEUE_BATCH: Later = &[("partition", "what receives does not carry metadata")];
 
 pub(super) const BASIC_CLIENT: Later = &[("aws_secrets_manager", "")];
 

@@ -113,8 +113,22 @@ fn read_protocols(at: &At<'_>) -> (Option<GrpcServer>, Option<HttpServer>) {
         if grpc.is_none() && http.is_none() {
             at.refuse_empty("protocol, grpc or http");
         }
+        if let (Some(grpc), Some(http)) = (&grpc, &http)
+            && share_endpoint(grpc, http)
+            && grpc.tls != http.tls
+        {
+            let message = format!("{} has one endpoint and two different `tls`", at.path());
+            let hint = "write the same `tls` for both, or give each its own endpoint";
+            at.report.error_with_hint(at.name_at(), message, hint);
+        }
         (grpc, http)
     })
+}
+
+/// Whether both protocols are served on one endpoint. Port 0 is another one each time.
+fn share_endpoint(grpc: &GrpcServer, http: &HttpServer) -> bool {
+    let is_any = matches!(&grpc.endpoint, Address::Tcp(endpoint) if endpoint.port == 0);
+    grpc.endpoint == http.endpoint && !is_any
 }
 
 /// Reads a duration that is not 0.
@@ -209,6 +223,14 @@ fn url_path(keys: &mut Keys<'_>, name: &'static str, default: &str) -> String {
 // === impl OtlpReceiver ===
 
 impl OtlpReceiver {
+    /// Whether both protocols are there, on one endpoint; their `tls` is the same then.
+    pub(crate) fn has_one_endpoint(&self) -> bool {
+        match (&self.grpc, &self.http) {
+            (Some(grpc), Some(http)) => share_endpoint(grpc, http),
+            _ => false,
+        }
+    }
+
     /// What says who may send, by protocol.
     pub(super) fn authenticators(&self) -> impl Iterator<Item = &Reference> {
         let grpc = self.grpc.as_ref().and_then(|grpc| grpc.auth.as_ref());

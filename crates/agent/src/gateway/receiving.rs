@@ -39,6 +39,7 @@ pub(super) fn receiver(
             allowed_headers: cors.allowed_headers.clone(),
             max_age: cors.max_age,
         }),
+        one_port: otlp.has_one_endpoint(),
         ..receiver::Config::default()
     })
 }

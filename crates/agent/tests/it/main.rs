@@ -5,9 +5,11 @@
 mod admin;
 mod books;
 mod commands;
+mod figures;
 mod guarded;
 mod interop;
 mod kills;
+mod logging;
 mod malformed;
 mod persistent;
 mod program;

@@ -52,8 +52,17 @@ impl Default for Retry {
 
 /// Reads `timeout`; 0 is no limit.
 pub(super) fn read_timeout(keys: &mut Keys<'_>, default: Duration) -> Option<Duration> {
-    let timeout = keys.value("timeout").and_then(|at| at.duration()).unwrap_or(default);
-    Some(timeout).filter(|timeout| !timeout.is_zero())
+    read_limit(keys, "timeout", default)
+}
+
+/// Reads a limit of time; 0 is none.
+pub(super) fn read_limit(
+    keys: &mut Keys<'_>,
+    name: &'static str,
+    default: Duration,
+) -> Option<Duration> {
+    let limit = keys.value(name).and_then(|at| at.duration()).unwrap_or(default);
+    Some(limit).filter(|limit| !limit.is_zero())
 }
 
 /// Reads `compression`. The Collector takes empty text for `none`.

@@ -72,8 +72,8 @@ pub(super) fn read_protocol(at: &At<'_>, hosts: &[At<'_>]) -> OtlpGrpcExporter {
             at.report.error_with_hint(at.name_at(), message, hint);
         }
         read_sender(keys, None, |_, written| {
-            let are_encrypted = hosts.iter().map(|host| written.is_for(host, Scheme::None));
-            are_encrypted.last().map(|is_encrypted| (is_encrypted, nowhere()))
+            // What holds for one holds for all.
+            hosts.first().map(|host| (written.is_for(host, Scheme::None), nowhere()))
         })
     })
 }

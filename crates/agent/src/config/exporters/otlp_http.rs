@@ -1,5 +1,6 @@
 //! `exporters.otlphttp`, or `otlp_http` by its newer name
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,12 @@ pub(crate) struct OtlpHttpExporter {
     /// `proxy_url`: a proxy on the way, which may hold a password. Default `None`: as the environment
     /// says.
     pub(crate) proxy: Option<Secret>,
+    /// `idle_conn_timeout`: how long a connection is kept without a request. Default 90 s. `None` (0
+    /// in the file): for ever.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// `max_idle_conns_per_host`: how many of them to each host. Default 10 (0 in the file; the
+    /// Collector: 2).
+    pub(crate) max_idle_per_host: NonZeroUsize,
     /// Default protobuf.
     pub(crate) encoding: Encoding,
     /// Default gzip.
@@ -60,6 +67,8 @@ pub(crate) enum Encoding {
     /// `json`
     Json,
 }
+
+const DEFAULT_IDLE: NonZeroUsize = NonZeroUsize::new(10).expect("is not zero");
 
 // === impl OtlpHttpExporter ===
 
@@ -119,6 +128,12 @@ fn read_sender(keys: &mut Keys<'_>, retry: Option<Retry>) -> OtlpHttpExporter {
         socket,
         auth: auth::read(keys),
         proxy: keys.value("proxy_url").and_then(|at| read_proxy(&at)),
+        idle_timeout: delivery::read_limit(keys, "idle_conn_timeout", Duration::from_secs(90)),
+        max_idle_per_host: keys
+            .value("max_idle_conns_per_host")
+            .and_then(|at| at.count(0))
+            .and_then(NonZeroUsize::new)
+            .unwrap_or(DEFAULT_IDLE),
         encoding: read_encoding(keys),
         compression: delivery::read_compression(keys),
         headers: headers::read(keys),

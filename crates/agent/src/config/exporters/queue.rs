@@ -121,7 +121,7 @@ fn read_with(
         let size = size.and_then(|at| at.count(least)).and_then(NonZeroUsize::new);
         let queue = Queue {
             num_consumers: consumers(keys),
-            queue_size: size.or(if storage.is_some() { None } else { Some(DEFAULT_QUEUE_SIZE) }),
+            queue_size: size.or_else(|| storage.is_none().then_some(DEFAULT_QUEUE_SIZE)),
             sizer: sizer.unwrap_or_default(),
             on_full: if waits_for_room { OnFull::Wait } else { OnFull::Refuse },
             wait_for_result,

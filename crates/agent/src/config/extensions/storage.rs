@@ -86,7 +86,7 @@ pub(super) fn read(at: &At<'_>) -> FileStorage {
             directory: directory.unwrap_or_default().into(),
             create_directory: truth(keys, "create_directory").unwrap_or_default(),
             max_bytes,
-            segment_bytes: segment.unwrap_or(DEFAULT_SEGMENT.min(max_bytes / 2)),
+            segment_bytes: segment.unwrap_or_else(|| DEFAULT_SEGMENT.min(max_bytes / 2)),
             max_age: keys
                 .value("max_age")
                 .and_then(|at| at.duration())

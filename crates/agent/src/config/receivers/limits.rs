@@ -74,7 +74,7 @@ pub(super) fn read(keys: &mut Keys<'_>, largest: u64) -> Limits {
                 .unwrap_or(default.max_connections),
             max_connections_per_peer: of_peer.and_then(NonZeroUsize::new),
             retry_after,
-            max_retry_after: longest.unwrap_or(default.max_retry_after.max(retry_after)),
+            max_retry_after: longest.unwrap_or_else(|| default.max_retry_after.max(retry_after)),
             handshake_timeout: super::positive(keys, "handshake_timeout")
                 .unwrap_or(default.handshake_timeout),
         }

@@ -36,7 +36,7 @@ fn an_unknown_key_is_named_with_its_place_and_what_is_known() {
                 metadata_keys: [a]",
         &[
             "3:5: unknown key `unrelated` in processors.batch; known: send_batch_max_size, send_batch_size, timeout",
-            "4:5: key `metadata_keys` in processors.batch is not supported in this version",
+            "4:5: key `metadata_keys` in processors.batch is not supported in this version; what receives does not carry metadata",
         ],
     );
     check_refused(

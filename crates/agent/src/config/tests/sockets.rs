@@ -1,7 +1,7 @@
 //! Unix sockets, and the limits of receivers.
 
 use super::super::*;
-use super::{FULL, check_refused, id, parse};
+use super::{FULL, check_refused, completed, id, parse};
 
 #[test]
 fn a_socket_is_where_a_receiver_listens_and_an_exporter_sends() {
@@ -16,6 +16,33 @@ fn a_socket_is_where_a_receiver_listens_and_an_exporter_sends() {
     let Exporter::OtlpHttp(http) = &config.exporters[&id("otlphttp/socket")] else { panic!() };
     assert_eq!(http.socket.as_deref(), Some(Path::new("/run/collector.sock")));
     assert_eq!((&http.traces_url, &http.logs_url), (&None, &None));
+}
+
+#[test]
+fn two_protocols_may_share_an_endpoint() {
+    for (grpc, http, is_one) in [
+        ("endpoint: 'a:1'", "endpoint: 'a:1'", true),
+        ("endpoint: 'a:1'", "endpoint: 'a:2'", false),
+        ("endpoint: 'a:0'", "endpoint: 'a:0'", false),
+        ("transport: unix, endpoint: /a", "transport: unix, endpoint: /a", true),
+        ("", "", false),
+    ] {
+        let protocols = format!("grpc: {{{grpc}}}, http: {{{http}}}");
+        let text = completed(&format!("receivers: {{otlp: {{protocols: {{{protocols}}}}}}}"));
+        let Receiver::Otlp(otlp) = &parse(&text).0.receivers[&id("otlp")];
+        assert_eq!(otlp.has_one_endpoint(), is_one, "{protocols}");
+    }
+    check_refused(
+        r"
+            receivers:
+              otlp:
+                protocols:
+                  grpc: {endpoint: 'a:1', tls: {cert_file: a, key_file: b}}
+                  http: {endpoint: 'a:1'}",
+        &[
+            "3:5: receivers.otlp.protocols has one endpoint and two different `tls`; write the same `tls` for both, or give each its own endpoint",
+        ],
+    );
 }
 
 #[test]
