@@ -340,7 +340,7 @@ impl<'de> Visitor<'de> for OneSeed<'_> {
                 wire::put_len(&mut self.out.bytes, self.number, &bytes);
             }
             Kind::Id(len) => {
-                let bytes = hex(value, len).ok_or_else(invalid)?;
+                let bytes = hex(value, usize::from(len)).ok_or_else(invalid)?;
                 wire::put_len(&mut self.out.bytes, self.number, &bytes);
             }
             Kind::Double => {
