@@ -31,13 +31,21 @@
 
 #![forbid(unsafe_code)]
 
+mod compose;
 mod decided;
 mod kept;
 mod policy;
+mod randomness;
 mod table;
 mod tail;
+mod threshold;
+mod trace_state;
 
+pub use compose::{Composition, Decision, Intent};
 pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};
+pub use randomness::{InvalidRandomness, Randomness};
 pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, RuleStats, Stats, TailSampler, Trigger,
 };
+pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
+pub use trace_state::{TooLong, TraceState};

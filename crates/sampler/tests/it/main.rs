@@ -16,6 +16,8 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 
 mod acks;
 mod bounds;
+mod rules;
+mod trace_state;
 
 fn rules() -> Vec<Rule> {
     vec![
