@@ -33,6 +33,7 @@
 
 mod compose;
 mod decided;
+pub mod head;
 mod kept;
 mod policy;
 mod randomness;
@@ -40,6 +41,7 @@ mod table;
 mod tail;
 mod threshold;
 mod trace_state;
+mod wire;
 
 pub use compose::{Composition, Decision, Intent};
 pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};

@@ -50,6 +50,9 @@ impl Threshold {
     /// Leaves out nothing.
     pub const ALL: Self = Self(0);
 
+    /// Leaves out all but one of 2^56: the highest.
+    pub const MOST: Self = Self(RANGE - 1);
+
     /// How many significant digits [`from_probability`](Self::from_probability) keeps.
     pub const PRECISION: u8 = 4;
 

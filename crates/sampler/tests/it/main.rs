@@ -16,6 +16,7 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 
 mod acks;
 mod bounds;
+mod head;
 mod rules;
 mod trace_state;
 

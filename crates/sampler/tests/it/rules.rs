@@ -34,7 +34,7 @@ fn rule_68_randomness_is_rv_or_the_last_seven_bytes_of_the_trace_id() {
         ("x@ot=rv:00000000000001", of_id),
     ] {
         let randomness =
-            TraceState::parse(state).randomness().unwrap_or(Randomness::from_trace_id(id));
+            TraceState::parse(state).randomness().unwrap_or_else(|| Randomness::from_trace_id(id));
         assert_eq!(randomness, expected, "{state}");
     }
 }

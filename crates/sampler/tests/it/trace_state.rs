@@ -72,7 +72,7 @@ fn what_is_written_reads_as_meant_and_loses_nothing_of_others() {
         let Ok(written) = written else { panic!("{text} has room") };
         let after = TraceState::parse(&written);
         assert_eq!(after.threshold(), new, "{text} -> {written}");
-        assert_eq!(after.randomness(), own.or(state.randomness()), "{text} -> {written}");
+        assert_eq!(after.randomness(), own.or_else(|| state.randomness()), "{text} -> {written}");
         if written != text {
             let (same, now) = model(&written);
             assert_eq!(same, others, "{text} -> {written}");
