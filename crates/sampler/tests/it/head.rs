@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod bias;
+mod gateway;
 
 mod rate_limit;
 mod simple;
