@@ -134,10 +134,26 @@ pub fn sample(
     now: Instant,
     candidate: &Candidate,
 ) -> Decision {
+    decide(sampler, composition, now, candidate).1
+}
+
+/// Tells, too, whether chance had a say: where all is kept, nothing is, or the parent is followed, it is
+/// of no account how random the randomness is.
+#[inline]
+fn decide(
+    sampler: &dyn Sampler,
+    composition: Composition,
+    now: Instant,
+    candidate: &Candidate,
+) -> (bool, Decision) {
     let intent = sampler.intent(now, candidate);
     let decision = composition.decide(intent, candidate.before, candidate.randomness);
     sampler.hear(now, candidate, decision.is_kept(), true);
-    decision
+    let is_by_chance = matches!(
+        intent,
+        Intent::Sample(own) if own != Threshold::ALL && Some(own) != candidate.before
+    );
+    (is_by_chance, decision)
 }
 
 /// Checks a number of a configuration.

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod compose;
+mod config;
 mod decided;
 pub mod head;
 mod kept;
@@ -44,10 +45,9 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
+pub use config::{Config, ConfigError, MIN_BYTES};
 pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};
 pub use randomness::{InvalidRandomness, Randomness};
-pub use tail::{
-    Config, ConfigError, Held, MIN_BYTES, Output, RuleStats, Stats, TailSampler, Trigger,
-};
+pub use tail::{Held, Output, RuleStats, Stats, TailSampler, Trigger};
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace_state::{TooLong, TraceState};

@@ -15,8 +15,8 @@ const TRACE_STATE: u32 = 3;
 const ATTRIBUTES: u32 = 6;
 
 /// What a record carries, as a span does in its trace state.
-pub(super) const THRESHOLD: &str = "sampling.threshold";
-pub(super) const RANDOMNESS: &str = "sampling.randomness";
+const THRESHOLD: &str = "sampling.threshold";
+const RANDOMNESS: &str = "sampling.randomness";
 
 /// What is to be written to what is kept.
 #[derive(Clone, Copy, Debug)]
@@ -35,65 +35,79 @@ pub(super) struct Edit {
     pub(super) lacks_room: bool,
 }
 
-/// Appends a span's field with another trace state, if that is a change.
-pub(super) fn span(message: &[u8], state: &TraceState<'_>, mark: Mark, out: &mut Vec<u8>) -> Edit {
-    let marked = match mark.randomness {
-        Some(randomness) => state.with_randomness(mark.threshold, randomness),
-        None => state.with_threshold(mark.threshold),
-    };
-    let lacks_room = marked.is_err();
-    // A threshold that is not true any more must not stay.
-    let text = marked.or_else(|_| state.with_threshold(None)).unwrap_or_default();
-    let is_written = text != state.as_str();
-    if !is_written {
-        return Edit { is_written, lacks_room };
-    }
-    let mut edited = Vec::with_capacity(message.len() + text.len() + 4);
-    let mut is_placed = false;
-    for field in wire::fields(message) {
-        // In its place, or where it would be.
-        if !is_placed && (field.number >= TRACE_STATE || field.number == 0) {
-            Writer::new(&mut edited).str(TRACE_STATE, &text);
-            is_placed = true;
-        }
-        if field.number != TRACE_STATE {
-            edited.extend_from_slice(field.whole);
-        }
-    }
-    if !is_placed {
-        Writer::new(&mut edited).str(TRACE_STATE, &text);
-    }
-    wire::put_message(out, ITEM, &edited);
-    Edit { is_written, lacks_room }
+/// What was written anew, field by field.
+#[derive(Debug, Default)]
+pub(super) struct Edited {
+    /// The fields, end to end.
+    pub(super) fields: Vec<u8>,
+    /// Where a message is put together; its memory serves again.
+    message: Vec<u8>,
 }
 
-/// Appends a log record's field with other attributes of sampling, if that is a change.
-pub(super) fn record(message: &[u8], marks: &Marks<'_>, mark: Mark, out: &mut Vec<u8>) -> Edit {
-    let is_same = match mark.threshold {
-        Some(threshold) => marks.threshold() == Some(threshold),
-        None => marks.threshold.is_none(),
-    };
-    let randomness = mark.randomness.filter(|randomness| marks.randomness() != Some(*randomness));
-    if is_same && randomness.is_none() {
-        return Edit { is_written: false, lacks_room: false };
-    }
-    let mut edited = Vec::with_capacity(message.len() + 90);
-    for field in wire::fields(message) {
-        let key = if field.number == ATTRIBUTES { attribute_key(field.content) } else { "" };
-        let goes = key == THRESHOLD || (key == RANDOMNESS && randomness.is_some());
-        if !goes {
-            edited.extend_from_slice(field.whole);
+// === impl Edited ===
+
+impl Edited {
+    /// Appends a span's field with another trace state, if that is a change.
+    pub(super) fn span(&mut self, span: &[u8], state: &TraceState<'_>, mark: Mark) -> Edit {
+        let marked = match mark.randomness {
+            Some(randomness) => state.with_randomness(mark.threshold, randomness),
+            None => state.with_threshold(mark.threshold),
+        };
+        let lacks_room = marked.is_err();
+        // A threshold that is not true any more must not stay.
+        let text = marked.or_else(|_| state.with_threshold(None)).unwrap_or_default();
+        let is_written = text != state.as_str();
+        if !is_written {
+            return Edit { is_written, lacks_room };
         }
+        self.message.clear();
+        let mut is_placed = false;
+        for field in wire::fields(span) {
+            // In its place, or where it would be.
+            if !is_placed && (field.number >= TRACE_STATE || field.number == 0) {
+                Writer::new(&mut self.message).str(TRACE_STATE, &text);
+                is_placed = true;
+            }
+            if field.number != TRACE_STATE {
+                self.message.extend_from_slice(field.whole);
+            }
+        }
+        if !is_placed {
+            Writer::new(&mut self.message).str(TRACE_STATE, &text);
+        }
+        wire::put_message(&mut self.fields, ITEM, &self.message);
+        Edit { is_written, lacks_room }
     }
-    let mut writer = Writer::new(&mut edited);
-    if let Some(threshold) = mark.threshold {
-        writer.attribute(ATTRIBUTES, THRESHOLD, Scalar::Str(&threshold.to_string()));
+
+    /// Appends a log record's field with other attributes of sampling, if that is a change.
+    pub(super) fn record(&mut self, record: &[u8], marks: &Marks<'_>, mark: Mark) -> Edit {
+        let is_same = match mark.threshold {
+            Some(threshold) => marks.threshold() == Some(threshold),
+            None => marks.threshold.is_none(),
+        };
+        let randomness =
+            mark.randomness.filter(|randomness| marks.randomness() != Some(*randomness));
+        if is_same && randomness.is_none() {
+            return Edit { is_written: false, lacks_room: false };
+        }
+        self.message.clear();
+        for field in wire::fields(record) {
+            let key = if field.number == ATTRIBUTES { attribute_key(field.content) } else { "" };
+            let goes = key == THRESHOLD || (key == RANDOMNESS && randomness.is_some());
+            if !goes {
+                self.message.extend_from_slice(field.whole);
+            }
+        }
+        let mut writer = Writer::new(&mut self.message);
+        if let Some(threshold) = mark.threshold {
+            writer.attribute(ATTRIBUTES, THRESHOLD, Scalar::Str(&threshold.to_string()));
+        }
+        if let Some(randomness) = randomness {
+            writer.attribute(ATTRIBUTES, RANDOMNESS, Scalar::Str(&randomness.to_string()));
+        }
+        wire::put_message(&mut self.fields, ITEM, &self.message);
+        Edit { is_written: true, lacks_room: false }
     }
-    if let Some(randomness) = randomness {
-        writer.attribute(ATTRIBUTES, RANDOMNESS, Scalar::Str(&randomness.to_string()));
-    }
-    wire::put_message(out, ITEM, &edited);
-    Edit { is_written: true, lacks_room: false }
 }
 
 /// What a record says about its sampling.

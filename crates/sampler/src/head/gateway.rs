@@ -11,8 +11,8 @@ use teleflow_otlp::span::Span;
 use teleflow_otlp::value::Attributes;
 use teleflow_otlp::{Ack, Answer, Assembler, Payload, Signal, tree};
 
-use super::edit::{self, Edit, Mark, Marks};
-use super::{Candidate, Parent, Sampler, sample};
+use super::edit::{Edit, Edited, Mark, Marks};
+use super::{Candidate, Parent, Sampler, decide};
 use crate::{Composition, Decision, Output, Randomness, Threshold, TraceState};
 
 /// Decides about each span and log record of a payload when it comes by, and writes to what is kept
@@ -50,8 +50,7 @@ pub struct HeadSampler {
     has_warned: bool,
     /// What was decided about a segment's items, in their order; the memory serves again.
     verdicts: Vec<Verdict>,
-    /// What was written anew, end to end.
-    edited: Vec<u8>,
+    edited: Edited,
 }
 
 /// How a [`HeadSampler`] works.
@@ -153,7 +152,7 @@ impl HeadSampler {
             stats: HeadStats::default(),
             has_warned: false,
             verdicts: Vec::new(),
-            edited: Vec::new(),
+            edited: Edited::default(),
         }
     }
 
@@ -197,7 +196,7 @@ impl HeadSampler {
     /// Fills `verdicts` and `edited`.
     fn decide_all(&mut self, now: Instant, signal: Signal, segment: &[u8]) {
         self.verdicts.clear();
-        self.edited.clear();
+        self.edited.fields.clear();
         for group in tree::resources(segment) {
             // Read where there is an item below it, and only if it is asked for.
             let mut service = None;
@@ -245,7 +244,7 @@ impl HeadSampler {
         match self.decide(now, &candidate, &chance) {
             None => Verdict::Drop,
             Some(mark) => {
-                let edit = edit::span(message, &state, mark, &mut self.edited);
+                let edit = self.edited.span(message, &state, mark);
                 self.kept(edit)
             }
         }
@@ -268,7 +267,7 @@ impl HeadSampler {
         match self.decide(now, &candidate, &chance) {
             None => Verdict::Drop,
             Some(mark) => {
-                let edit = edit::record(message, &marks, mark, &mut self.edited);
+                let edit = self.edited.record(message, &marks, mark);
                 self.kept(edit)
             }
         }
@@ -311,12 +310,10 @@ impl HeadSampler {
     /// What is to be written to an item, or nothing where it is left out.
     fn decide(&mut self, now: Instant, candidate: &Candidate, chance: &Chance) -> Option<Mark> {
         let HeadConfig { sampler, composition, .. } = &self.config;
-        let decision = sample(&**sampler, *composition, now, candidate);
+        let (is_by_chance, decision) = decide(&**sampler, *composition, now, candidate);
         let before = candidate.before;
         let is_contradicted = before.is_some_and(|before| !before.keeps(candidate.randomness));
         self.stats.inconsistent += u64::from(is_contradicted);
-        // Whether ids are random is of no account where all are kept, or chance has no say.
-        let is_by_chance = !matches!(decision, Decision::Keep(None | Some(Threshold::ALL)));
         self.stats.presumed_random += u64::from(chance.is_presumed && is_by_chance);
         let Decision::Keep(threshold) = decision else {
             self.stats.sampled_out += 1;
@@ -334,7 +331,7 @@ impl HeadSampler {
 
     fn kept(&mut self, edit: Edit) -> Verdict {
         self.stats.without_room += u64::from(edit.lacks_room);
-        if edit.is_written { Verdict::Edited(self.edited.len()) } else { Verdict::Same }
+        if edit.is_written { Verdict::Edited(self.edited.fields.len()) } else { Verdict::Same }
     }
 
     /// Answers for what is left out of a segment, and returns who waits for the rest.
@@ -380,7 +377,7 @@ impl HeadSampler {
                     (is_group_open, is_scope_open) = (true, true);
                     if let Verdict::Edited(end) = *verdict {
                         assembler.items(&segment[std::mem::take(&mut run)]);
-                        assembler.items(&self.edited[edited..end]);
+                        assembler.items(&self.edited.fields[edited..end]);
                         edited = end;
                         continue;
                     }
