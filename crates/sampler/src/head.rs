@@ -41,6 +41,8 @@ mod edit;
 mod gateway;
 mod parent_based;
 mod rate_limit;
+#[cfg(feature = "opentelemetry")]
+mod sdk;
 mod simple;
 mod throughput;
 
@@ -48,6 +50,8 @@ pub use adaptive::{Adaptive, AdaptiveConfig, AdaptiveStats, Controller};
 pub use gateway::{HeadConfig, HeadSampler, HeadStats, Key, Warning};
 pub use parent_based::{ParentBased, ParentThreshold};
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitStats};
+#[cfg(feature = "opentelemetry")]
+pub use sdk::SdkSampler;
 pub use simple::{Always, ClassicRatio, Never, Ratio};
 pub use throughput::{Goal, Throughput, ThroughputConfig, ThroughputStats};
 

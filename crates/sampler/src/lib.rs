@@ -1,5 +1,8 @@
 //! Decides which traces are worth keeping.
 //!
+//! [Head samplers](head) decide at once, about a span or record by itself; what they keep says how
+//! likely that was, by the specification's [thresholds](Threshold) in the [trace state](TraceState).
+//!
 //! [`TailSampler`] collects the spans of a trace until it has waited long enough, then asks its
 //! [policies](Policy) about the whole trace. It is a library without I/O: it holds slices of the
 //! requests that spans came in, takes `now` as an argument, and hands back what is kept. It spawns
@@ -28,6 +31,10 @@
 //! assert_eq!(out.kept.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `opentelemetry`: head samplers for `opentelemetry_sdk`.
 
 #![forbid(unsafe_code)]
 

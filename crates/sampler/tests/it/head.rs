@@ -5,6 +5,8 @@ mod bias;
 mod gateway;
 
 mod rate_limit;
+#[cfg(feature = "opentelemetry")]
+mod sdk;
 mod simple;
 mod throughput;
 
