@@ -16,14 +16,28 @@ const TRACES: u32 = 1_000_000;
 /// Twelve minutes of traffic that swells and ebbs, of many keys, a part of which was sampled
 /// before.
 fn check(name: &str, sampler: &dyn Sampler, composition: Composition, start: Instant) {
+    // A minute each, from 33 to 3333 a second.
+    run(name, sampler, composition, start, &[6, 30, 3, 300, 12, 3, 150], 0.05);
+}
+
+/// So many tenths of a millisecond between two traces, and how large sigma may be, as a share of all:
+/// otherwise the test would say little.
+fn run(
+    name: &str,
+    sampler: &dyn Sampler,
+    composition: Composition,
+    start: Instant,
+    paces: &[u64],
+    most_sigma: f64,
+) {
     let mut rng = fastrand::Rng::with_seed(5);
     let upstream: [Option<Threshold>; 4] =
         [None, Some(Threshold::ALL), Some("8".parse().unwrap()), Some("c".parse().unwrap())];
     let (mut estimate, mut variance, mut kept) = (0.0, 0.0, 0);
     let mut now = start;
     for n in 0..TRACES {
-        let pace = [2, 10, 1, 100, 4, 1, 50][(now - start).as_secs() as usize / 60 % 7];
-        now += Duration::from_micros(pace * 300);
+        let pace = paces[(now - start).as_secs() as usize / 60 % paces.len()];
+        now += Duration::from_micros(pace * 100);
         // The smaller the number, the more often.
         let name = rng.u64(..40) * rng.u64(..40) * rng.u64(..2);
         let mut candidate = Candidate::of_trace(rng.u128(1..).to_be_bytes());
@@ -48,8 +62,8 @@ fn check(name: &str, sampler: &dyn Sampler, composition: Composition, start: Ins
     let sigma = variance.sqrt();
     let off = estimate - f64::from(TRACES);
     assert!(off.abs() <= 4.0 * sigma, "{name}: {estimate} ± {sigma} of {TRACES}, {kept} kept");
-    // Otherwise the test would say nothing.
-    assert!(sigma < f64::from(TRACES) / 20.0, "{name}: {estimate} ± {sigma}, {kept} kept");
+    let share = sigma / f64::from(TRACES);
+    assert!(share <= most_sigma, "{name}: {estimate} ± {sigma}, {kept} kept");
     assert!(kept > 1000, "{name}: {kept} kept");
 }
 
@@ -107,14 +121,33 @@ fn s3_a_goal_for_all_keys_counts_right() {
     throughput(Goal::Total(100.0));
 }
 
+#[test]
+fn s3_a_goal_for_each_key_counts_finely_without_surprises() {
+    steady_throughput(Goal::PerKey(4.0));
+}
+
+#[test]
+fn s3_a_goal_for_all_keys_counts_finely_without_surprises() {
+    steady_throughput(Goal::Total(100.0));
+}
+
 fn throughput(goal: Goal) {
     let start = Instant::now();
-    // Fewer keys than there are: the others are one, and in the count all the same.
-    let config = ThroughputConfig { goal, window: Duration::from_secs(10), max_keys: 100 };
-    let sampler = Throughput::new(config, start).unwrap();
+    let sampler = few_keys(goal, start);
     check("throughput", &sampler, Composition::Equalizing, start);
     let stats = sampler.stats();
     assert!(stats.others > 10_000 && stats.windows > 50, "{stats:?}");
+}
+
+fn steady_throughput(goal: Goal) {
+    let start = Instant::now();
+    run("steady", &few_keys(goal, start), Composition::Equalizing, start, &[10], 0.015);
+}
+
+/// Fewer keys than there are: the others are one, and in the count all the same.
+fn few_keys(goal: Goal, start: Instant) -> Throughput {
+    let config = ThroughputConfig { goal, window: Duration::from_secs(10), max_keys: 100 };
+    Throughput::new(config, start).unwrap()
 }
 
 #[test]
