@@ -16,6 +16,9 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 
 mod acks;
 mod bounds;
+mod head;
+mod rules;
+mod trace_state;
 
 fn rules() -> Vec<Rule> {
     vec![
