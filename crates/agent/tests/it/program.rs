@@ -55,13 +55,20 @@ impl Program {
     /// the admin endpoint, all on free ports; returns when it serves.
     #[track_caller]
     pub(crate) fn start(config: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teleflow"));
+        command.env_remove("RUST_LOG");
+        Self::start_by(command, config, args)
+    }
+
+    /// [`start`](Self::start) by a command that ends up as the program, with these arguments.
+    #[track_caller]
+    pub(crate) fn start_by(mut command: Command, config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("teleflow.yaml"), config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_teleflow"))
+        let child = command
             .args(["run", "--config", "teleflow.yaml"])
             .args(args)
             .current_dir(folder.path())
-            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
