@@ -1,6 +1,7 @@
 //! Little that becomes much: every compression over every transport.
 
 use std::io::Write as _;
+use std::process::Command;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -14,8 +15,9 @@ use crate::program::Program;
 /// The limit of these tests. The default is 64 MiB; what is measured here grows with it.
 const LIMIT: usize = 16 * MIB as usize;
 
-/// What a bomb may cost beyond the limit: what it takes compressed, and the step in which it grows.
-const SLACK: u64 = 16 * MIB;
+/// What a bomb may cost beyond the limit: 11 MiB that it takes compressed, the 4 MiB of a connection's
+/// window, and what an allocator keeps of a vector that grew.
+const SLACK: u64 = 20 * MIB;
 
 const RESOURCE_EXHAUSTED: i32 = 8;
 const INVALID_ARGUMENT: i32 = 3;
@@ -27,7 +29,10 @@ fn start() -> Program {
     let config = CONFIG
         .replace("grpc: {", "grpc: { max_recv_msg_size_mib: 16,")
         .replace("http: {", "http: { max_request_body_size: 16MiB,");
-    Program::start(&config, &[])
+    let mut command = Command::new(env!("CARGO_BIN_EXE_teleflow"));
+    // One after the other on one thread: what several threads' allocators keep is not what is asked.
+    command.env_remove("RUST_LOG").env("TOKIO_WORKER_THREADS", "1");
+    Program::start_by(command, &config, &[])
 }
 
 /// Sends the same body in all ways that there are.
@@ -83,11 +88,12 @@ async fn a_bomb_of_ten_gigabytes_costs_what_a_request_at_the_limit_costs() {
         let before = Usage::of(&program);
         let good = ways.send(codec, &at_the_limit, (200, 0), None).await;
         let between = Usage::of(&program);
-        println!("{before:?} {between:?}");
         let bad = ways.send(codec, &bomb, (413, RESOURCE_EXHAUSTED), Some(413)).await;
         let after = Usage::of(&program);
-        println!("{after:?}");
         if let (Some(before), Some(between), Some(after)) = (before, between, after) {
+            let growth = after.peak.saturating_sub(before.resident);
+            println!("{codec}: {:.1} MiB more", growth as f64 / MIB as f64);
+            assert!(growth <= LIMIT as u64 + SLACK, "{codec}: {growth}, {before:?}, {after:?}");
             let (plain, bombs) = (between.ticks - before.ticks, after.ticks - between.ticks);
             println!("{codec}: {plain} ticks for {good} requests, {bombs} for {bad} bombs");
             // Three times a request's, and a fifth of a second for what a tick cannot tell.

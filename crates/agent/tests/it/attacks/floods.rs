@@ -12,7 +12,7 @@ use crate::admin::get;
 use crate::program::Program;
 
 /// What all floods together may cost: some connections at a time, and what the allocator keeps.
-const ALLOWED: u64 = 24 * MIB;
+const ALLOWED: u64 = 8 * MIB;
 
 /// Makes the pieces of a flood; the first is number 0 on every connection.
 type Piece = fn(usize) -> Vec<u8>;
@@ -96,7 +96,6 @@ async fn floods_of_frames_cost_no_memory_and_others_are_served_meanwhile() {
         }
         let connections = attack.await.unwrap();
         println!("{name}: {connections} connections, {served} requests served meanwhile");
-        println!("{:?}", Usage::of(&program));
         assert!(served > 0, "{name}: nobody is served");
         assert!(connections > 1, "{name}: all of it is taken on one connection");
     }
