@@ -5,9 +5,10 @@ use opentelemetry_proto::tonic::metrics::v1::{metric, number_data_point};
 use prost::Message;
 use teleflow::Signal;
 use teleflow::otlp::json;
+use teleflow_testkit::mangle::nested_value;
 use teleflow_testkit::telemetry::Telemetry;
 
-use super::{GRPC, JSON, PROTOBUF};
+use super::{Bystander, CONFIG, GRPC, JSON, MIB, PROTOBUF, Usage};
 use crate::books::Books;
 use crate::malformed::client::{Client, frame, post};
 use crate::malformed::reference;
@@ -93,6 +94,47 @@ async fn times_ids_counts_and_keys_that_cannot_be_are_taken_and_go_everywhere() 
         assert_eq!(row("shown").delivered, accepted[signal.index()]);
         assert_eq!(row("sent").delivered, sink.items(signal));
     }
+}
+
+/// RUSTSEC-2024-0437 and GHSA-5mmq-66qm-g3gm: in protobuf, in JSON, in groups and in what is skipped.
+#[tokio::test]
+async fn a_million_values_in_each_other_are_refused_and_the_program_stands() {
+    let program = Program::start(CONFIG, &[]);
+    let mut grpc = Client::http2(program.grpc()).await;
+    let mut http = Client::http1(program.http()).await;
+    const DEEP: usize = 1_000_000;
+    let lists = nested_value(2 * DEEP);
+    let groups = [vec![0x13; DEEP], vec![0x14; DEEP]].concat();
+    let before = Usage::of(&program);
+    for signal in Signal::ALL {
+        for body in [&lists, &groups] {
+            let call = post(signal.grpc_path(), &GRPC, frame(0, body));
+            assert_eq!(grpc.send(call).await.unwrap().grpc_status(), Some(3), "{signal}");
+            let request = post(signal.http_path(), &[PROTOBUF], body.clone());
+            assert_eq!(http.send(request).await.unwrap().status, 400, "{signal}");
+        }
+    }
+    let value = |open: &str, close: &str| {
+        format!(
+            "{{\"resourceSpans\":[{{\"resource\":{{\"attributes\":[{{\"key\":\"k\",\"value\":{}{{}}{}}}]}}}}]}}",
+            open.repeat(DEEP),
+            close.repeat(DEEP)
+        )
+    };
+    for text in [
+        value("{\"arrayValue\":{\"values\":[", "]}}"),
+        value("{\"kvlistValue\":{\"values\":[{\"key\":\"k\",\"value\":", "}]}}"),
+        format!("{{\"unknown\":{}", "[".repeat(DEEP)),
+        format!("{{\"unknown\":{}", "{\"a\":".repeat(DEEP)),
+    ] {
+        let answer = http.send(post("/v1/traces", &[JSON], text)).await.unwrap();
+        assert_eq!(answer.status, 400);
+        assert!(answer.body.len() < 1000, "{}", answer.body.len());
+    }
+    // The largest of them has 50 MB as text.
+    Usage::grew_by_no_more_than(160 * MIB, before, &program);
+    Bystander::of(&program).await.is_served().await;
+    assert!(program.terminate().status.success());
 }
 
 /// Valid telemetry, with values at the edges and over them.
