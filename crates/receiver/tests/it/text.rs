@@ -1,5 +1,7 @@
 //! What is not UTF-8, in each string that the protocol has.
 
+#![allow(clippy::unwrap_used, reason = "only tests call these, and have failed where one panics")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::StatusCode;

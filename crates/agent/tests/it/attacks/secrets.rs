@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use prost::Message;
 use rcgen::KeyPair;
@@ -20,15 +21,18 @@ use crate::program::Program;
 /// In every value that is secret.
 const SECRET: &str = "hunter2";
 
-/// A server that repeats what it was sent, secrets included, and refuses it.
-async fn echo() -> SocketAddr {
+/// A server that repeats what it was sent, secrets included, and refuses it. Keeps what it heard.
+async fn echo() -> (SocketAddr, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let heard = Arc::new(Mutex::new(String::new()));
+    let hears = Arc::clone(&heard);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = vec![0; 65_536];
             let read = stream.read(&mut head).await.unwrap_or(0);
             let said = String::from_utf8_lossy(&head[..read]).replace(['\r', '\n'], " ");
+            hears.lock().unwrap().push_str(&said);
             let answer = format!(
                 "HTTP/1.1 400 {SECRET}\r\nx-said: {SECRET}\r\nconnection: close\r\n\
                  content-length: {}\r\n\r\n{said}",
@@ -38,12 +42,12 @@ async fn echo() -> SocketAddr {
             _ = stream.write_all(answer.as_bytes()).await;
         }
     });
-    address
+    (address, heard)
 }
 
 #[tokio::test]
 async fn secrets_are_in_no_log_no_metric_and_no_page_at_any_level() {
-    let (server, proxy) = (echo().await, echo().await);
+    let ((server, to_server), (proxy, to_proxy)) = (echo().await, echo().await);
     let config = format!(
         "
 receivers:
@@ -76,7 +80,7 @@ service:
 "
     );
     let mut command = Command::new(env!("CARGO_BIN_EXE_teleflow"));
-    command.env("RUST_LOG", "teleflow=trace,hyper_util=debug,info").env("API_KEY", SECRET);
+    command.env("RUST_LOG", "trace").env("API_KEY", SECRET);
     let program = Program::start_by(command, &config, &[]);
     for signal in Signal::ALL {
         send(&program, signal, 1).await;
@@ -104,7 +108,12 @@ service:
         pages.push_str(&format!("{path}: {answer:?}\n"));
     }
     let ended = program.terminate();
-    assert!(ended.stderr.len() > 500, "it says something: {ended:?}");
+    assert!(ended.stderr.contains("TRACE"), "it says all that it can: {ended:?}");
+    // They were used.
+    for heard in [to_server, to_proxy] {
+        let heard = heard.lock().unwrap();
+        assert!(heard.contains(SECRET), "{heard}");
+    }
     for (what, text) in [("pages", &pages), ("output", &ended.stdout), ("log", &ended.stderr)] {
         let line = text.lines().find(|line| line.contains(SECRET));
         assert_eq!(line, None, "in {what}");
