@@ -82,7 +82,6 @@ impl Usage {
     fn grew_by_no_more_than(allowed: u64, before: Option<Self>, program: &Program) {
         let (Some(before), Some(after)) = (before, Self::of(program)) else { return };
         let growth = after.peak.saturating_sub(before.resident);
-        println!("{:.1} MiB more, of {} allowed", growth as f64 / MIB as f64, allowed / MIB);
         assert!(growth <= allowed, "{growth} bytes more: {before:?}, {after:?}");
     }
 }
