@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) use self::connector::Connector;
 pub use self::proxy::Proxy;
+pub(crate) use self::stream::Endless;
 #[cfg(feature = "tls")]
 pub use self::tls::{Identity, Pem, TlsConfig, TlsVersion};
 

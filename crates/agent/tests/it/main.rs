@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod admin;
+mod attacks;
 mod books;
 mod commands;
 mod figures;

@@ -70,14 +70,20 @@ impl Program {
     /// As [`start`](Self::start), and it logs what this says.
     #[track_caller]
     pub(crate) fn start_with(config: &str, args: &[&str], log: Option<&str>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teleflow"));
+        command.env_remove("RUST_LOG").envs(log.map(|log| ("RUST_LOG", log)));
+        Self::start_by(command, config, args)
+    }
+
+    /// [`start`](Self::start) by a command that ends up as the program, with these arguments.
+    #[track_caller]
+    pub(crate) fn start_by(mut command: Command, config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("teleflow.yaml"), config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_teleflow"))
+        let child = command
             .args(["run", "--config", "teleflow.yaml"])
             .args(args)
             .current_dir(folder.path())
-            .env_remove("RUST_LOG")
-            .envs(log.map(|log| ("RUST_LOG", log)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -37,9 +37,20 @@ pub(crate) struct Stream {
     /// How the other side ended it, if it did.
     end: Option<String>,
     last_read: Instant,
+    /// What has come since something was last written, in bytes, and the most that may.
+    ///
+    /// hyper bounds what an answer holds, but not what is nothing: provisional answers one after the
+    /// other, or a chunk whose length begins with zeroes, would be read for as long as they come.
+    read: u64,
+    most_read: u64,
     /// So long without a byte and the connection was given up for a probe without an answer.
     silence: Option<Duration>,
 }
+
+/// The server has sent more than any answer takes.
+#[derive(Debug, thiserror::Error)]
+#[error("the server sends without end")]
+pub(crate) struct Endless;
 
 // === impl Stream ===
 
@@ -50,9 +61,11 @@ impl Stream {
         peer: Arc<str>,
         events: Arc<Events>,
         silence: Option<Duration>,
+        most_read: u64,
     ) -> Self {
         events.tell(&peer, &ConnectionEvent::Connected);
-        Self { io, kind, peer, events, end: None, last_read: Instant::now(), silence }
+        let last_read = Instant::now();
+        Self { io, kind, peer, events, end: None, last_read, read: 0, most_read, silence }
     }
 
     fn broke<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
@@ -71,8 +84,13 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let (before, room) = (buf.filled().len(), buf.remaining());
         let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        if buf.filled().len() > before {
+        let read = buf.filled().len() - before;
+        if read > 0 {
             self.last_read = Instant::now();
+            self.read += read as u64;
+            if self.read > self.most_read {
+                return Poll::Ready(self.broke(Err(io::Error::other(Endless))));
+            }
         } else if result.is_ok() && room > 0 && self.end.is_none() {
             self.end = Some("the server closed it".to_owned());
         }
@@ -87,6 +105,7 @@ impl AsyncWrite for Stream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
+        self.read = 0;
         Poll::Ready(self.broke(result))
     }
 
@@ -96,6 +115,7 @@ impl AsyncWrite for Stream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs));
+        self.read = 0;
         Poll::Ready(self.broke(result))
     }
 
