@@ -69,8 +69,8 @@ fuzz_target!(|input: &[u8]| {
         let payload = Payload::parse(Signal::Traces, Bytes::from_static(PROTOBUF)).expect("valid");
         assert_eq!(payload.items(), ITEMS);
         // bounded wait: that it is not judged is a finding
-        let judged = timeout(PATIENCE, exporter.export(payload));
-        let told = match world.runtime.block_on(async { judged.await.expect("no result") }) {
+        let judged = async { timeout(PATIENCE, exporter.export(payload)).await };
+        let told = match world.runtime.block_on(judged).expect("no result") {
             Ok(delivered) => {
                 assert!(delivered.rejected <= ITEMS);
                 delivered.message.unwrap_or_default()
