@@ -128,6 +128,7 @@ impl Parts {
         let peer: Arc<str> = server.authority().map_or("", |authority| authority.as_str()).into();
         match self.opened(server).await {
             Ok((io, kind)) => {
+                let kind = Kind { http2: kind.http2 || self.http2, ..kind };
                 Ok(Stream::new(io, kind, peer, Arc::clone(&self.events), self.silence))
             }
             Err(error) => {
