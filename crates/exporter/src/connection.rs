@@ -1,6 +1,7 @@
 //! Connections: how they are made, kept, watched and secured.
 
 mod connector;
+mod gather;
 mod proxy;
 mod stream;
 #[cfg(feature = "tls")]

@@ -135,14 +135,11 @@ impl Parts {
     async fn connect(&self, server: &Uri) -> io::Result<Stream> {
         let peer: Arc<str> = server.authority().map_or("", |authority| authority.as_str()).into();
         match self.opened(server).await {
-            Ok((io, kind)) => Ok(Stream::new(
-                io,
-                kind,
-                peer,
-                Arc::clone(&self.events),
-                self.silence,
-                self.most_read,
-            )),
+            Ok((io, kind)) => {
+                let kind = Kind { http2: kind.http2 || self.http2, ..kind };
+                let events = Arc::clone(&self.events);
+                Ok(Stream::new(io, kind, peer, events, self.silence, self.most_read))
+            }
             Err(error) => {
                 let cause = wire::said(&wire::root_cause(&error).to_string());
                 self.events.tell(&peer, &ConnectionEvent::Failed { cause });
