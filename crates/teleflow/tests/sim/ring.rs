@@ -161,8 +161,8 @@ async fn start(
         ..QueueConfig::default()
     };
     let lane = LaneConfig::new("traces", Signal::Traces).from("in").to("ring");
-    let builder =
-        Pipeline::builder().inlet("in").exporter("ring", exporter, Sending { queue, batch });
+    let sending = Sending { queue, batch, ..Sending::default() };
+    let builder = Pipeline::builder().inlet("in").exporter("ring", exporter, sending);
     builder.lane(lane).start().await.unwrap()
 }
 
