@@ -170,8 +170,8 @@ async fn a_gateway_that_is_killed_at_random_loses_nothing_it_has_answered_for() 
     let program = Program::start(&config(storage.path(), backend.address()), &[]);
     let answered = senders.answered.lock().unwrap().clone();
     let (mut items, mut deadline) = (0, Instant::now() + PATIENCE);
-    // bounded wait: what piled up arrives from another process; as long as more comes, it goes on.
     let arrived = loop {
+        // bounded wait: what piled up comes from another process; as long as more does, it goes on.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let now = backend.sink.items(Signal::Logs);
         if now > items {
