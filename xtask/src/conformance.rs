@@ -12,7 +12,9 @@ use crate::workspace::{self, Workspace};
 /// Where the peers' sources and drivers are.
 const PEERS: &str = "crates/conformance/peers";
 
-/// Runs the suite; `--receiver` and `--exporter` choose, without them it is ours, both ways.
+/// Runs the suite; `--receiver` and `--exporter` choose, without them it is ours, both ways. Our
+/// exporter is checked twice: in the gateway, told by its config file, and in a program, told by the
+/// variables; over each of the three protocols.
 pub fn run(sh: &Shell, workspace: &Workspace, flags: &flags::Conformance) -> Result<()> {
     let suite = build(sh, workspace, "teleflow-conformance", "otlp-conformance")?;
     if let Some(address) = &flags.receiver {
@@ -27,6 +29,8 @@ pub fn run(sh: &Shell, workspace: &Workspace, flags: &flags::Conformance) -> Res
         good &= cmd!(sh, "{suite} receiver --teleflow {teleflow}").run().is_ok();
     }
     good &= cmd!(sh, "{suite} gateway --teleflow {teleflow}").run().is_ok();
+    let driver = example(sh, workspace, "teleflow-exporter", "gzip json", "send")?;
+    good &= cmd!(sh, "{suite} program -- {driver}").run().is_ok();
     if flags.peers {
         // What others break is theirs: it is shown, and fails nothing.
         match collector(sh, workspace) {
@@ -58,6 +62,22 @@ fn build(sh: &Shell, workspace: &Workspace, package: &str, program: &str) -> Res
     Ok(workspace.target.join("release").join(program))
 }
 
+/// Builds an example with these features, in release as well.
+fn example(
+    sh: &Shell,
+    workspace: &Workspace,
+    package: &str,
+    features: &str,
+    name: &str,
+) -> Result<PathBuf> {
+    let fixed = ["build", "--release", "--locked", "--package", package];
+    let rest = ["--features", features, "--example", name];
+    let cmd = workspace::cargo(sh, fixed).args(rest);
+    workspace::announce(sh, &cmd);
+    cmd.run()?;
+    Ok(workspace.target.join("release").join("examples").join(name))
+}
+
 /// Builds the Collector with the OTLP receiver and both OTLP exporters.
 fn collector(sh: &Shell, workspace: &Workspace) -> Result<PathBuf> {
     let program = workspace.target.join("conformance").join("otelcol");
@@ -82,10 +102,7 @@ fn sdks(sh: &Shell, workspace: &Workspace, suite: &PathBuf) -> Result<()> {
         let driver = peers.join("send.mjs");
         cmd!(sh, "{suite} program -- node {driver} {packages}").ignore_status().run()?;
     }
-    let fixed = ["build", "--release", "--locked", "--package", "teleflow-conformance"];
-    let rust = ["--features", "rust-sdk", "--example", "rust_sdk"];
-    workspace::cargo(sh, fixed).args(rust).run()?;
-    let driver = workspace.target.join("release").join("examples").join("rust_sdk");
+    let driver = example(sh, workspace, "teleflow-conformance", "rust-sdk", "rust_sdk")?;
     cmd!(sh, "{suite} program -- {driver}").ignore_status().run()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The admin endpoint: `/health` and `/metrics`.
+//! The admin endpoint: `/health`, `/live` and `/metrics`.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -14,13 +14,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use teleflow::store::SqliteStore;
 use teleflow::{Phase, Pipeline};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Beside, Metrics};
 
 /// How many connections are open at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 64;
@@ -28,6 +27,10 @@ const MAX_CONNECTIONS: usize = 64;
 /// How long a connection may take, from being accepted to the last byte of the answer. It is for
 /// one question, so a client that does not ask, or does not read, holds a place only so long.
 const MAX_LIFETIME: Duration = Duration::from_secs(5);
+
+/// How long a destination may fail before `/health` says so: what is over sooner is what queues are
+/// for. The Collector's `recovery_duration`.
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// What a health check asks for, and what a scrape does.
 #[derive(Debug)]
@@ -59,9 +62,9 @@ impl Admin {
     }
 
     /// Answers for a pipeline from now on.
-    pub(crate) fn serve(&self, pipeline: &Arc<Pipeline>, stores: &[(String, Arc<SqliteStore>)]) {
+    pub(crate) fn serve(&self, pipeline: &Arc<Pipeline>, beside: &Beside) {
         // A second call would change nothing, and there is none.
-        let _ = self.metrics.set(Metrics::new(Arc::clone(pipeline), stores.to_vec()));
+        let _ = self.metrics.set(Metrics::new(Arc::clone(pipeline), beside.clone()));
     }
 }
 
@@ -108,18 +111,16 @@ fn answer(request: &Request<Incoming>, metrics: Option<&Metrics>) -> Response<Fu
     }
     match request.uri().path() {
         "/health" => {
-            let failed = metrics.map(Metrics::failed_lanes).unwrap_or_default();
-            let (status, said) = match metrics.map(Metrics::phase) {
-                Some(Phase::Serving) if failed.is_empty() => (StatusCode::OK, "serving\n".into()),
-                Some(Phase::Serving) => {
-                    let said = format!("ended by a bug, and refusing: {}\n", failed.join(", "));
-                    (StatusCode::SERVICE_UNAVAILABLE, said)
-                }
-                Some(Phase::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into()),
-                Some(Phase::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopped\n".into()),
-                None => (StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
-            };
+            let (status, said) = health(metrics, RECOVERY);
             text(status, said)
+        }
+        "/live" => {
+            let failed = metrics.map(Metrics::failed_lanes).unwrap_or_default();
+            if failed.is_empty() {
+                text(StatusCode::OK, "live\n".into())
+            } else {
+                text(StatusCode::SERVICE_UNAVAILABLE, by_a_bug(&failed))
+            }
         }
         "/metrics" => match metrics {
             Some(metrics) => {
@@ -134,8 +135,35 @@ fn answer(request: &Request<Incoming>, metrics: Option<&Metrics>) -> Response<Fu
             }
             None => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n".into()),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are /health and /metrics\n".into()),
+        _ => text(StatusCode::NOT_FOUND, "there are /health, /live and /metrics\n".into()),
     }
+}
+
+/// Whether it does what it is for: whoever can send to another one does so while this is not 200.
+fn health(metrics: Option<&Metrics>, recovery: Duration) -> (StatusCode, String) {
+    let unavailable = |said: &str| (StatusCode::SERVICE_UNAVAILABLE, said.to_owned());
+    let Some(metrics) = metrics else { return unavailable("starting\n") };
+    match metrics.phase() {
+        Phase::Draining => return unavailable("draining\n"),
+        Phase::Stopped => return unavailable("stopped\n"),
+        Phase::Serving => {}
+    }
+    let failed = metrics.failed_lanes();
+    if !failed.is_empty() {
+        return unavailable(&by_a_bug(&failed));
+    }
+    let failing = metrics.failing(recovery);
+    if failing.is_empty() {
+        return (StatusCode::OK, "serving\n".to_owned());
+    }
+    let failing = failing.iter().map(|(name, time)| format!("{name} for {} s", time.as_secs()));
+    let failing: Vec<_> = failing.collect();
+    unavailable(&format!("serving, but destinations take nothing: {}\n", failing.join(", ")))
+}
+
+/// Only a restart helps.
+fn by_a_bug(failed: &[&str]) -> String {
+    format!("ended by a bug, and refusing: {}\n", failed.join(", "))
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
@@ -151,9 +179,14 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 mod tests {
     use std::io;
 
+    use teleflow::exporter::{Delivered, ExportError, Exporter};
+    use teleflow::{Payload, Signal};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::config::Config;
+    use crate::gateway;
+    use crate::watched::Watched;
 
     /// Longer than any test.
     const HOUR: Duration = Duration::from_secs(3600);
@@ -226,5 +259,48 @@ mod tests {
         // Ends with an error where the system throws away what was not read.
         let _ = client.read_to_end(&mut read).await;
         assert!(read.len() < SIZE, "all {} bytes were sent", read.len());
+    }
+
+    /// Takes nothing.
+    #[derive(Debug)]
+    struct Away;
+
+    impl Exporter for Away {
+        async fn export(&self, _payload: Payload) -> Result<Delivered, ExportError> {
+            Err(ExportError::Closed)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_destination_that_fails_for_long_is_no_health_and_no_reason_to_restart() {
+        let config = "
+receivers: { otlp: { protocols: { grpc: { endpoint: 127.0.0.1:0 } } } }
+exporters: { debug: }
+service: { pipelines: { logs: { receivers: [otlp], exporters: [debug] } } }
+";
+        let config = Config::parse("test.yaml", config, &|_| None).unwrap().0;
+        let parts = gateway::parts(&config, &gateway::open).unwrap();
+        let pipeline = Arc::new(parts.builder.start().await.unwrap());
+        let (mut one, mut two) = (Watched::default(), Watched::default());
+        let away = one.pulse(Away);
+        // Of two destinations, one has not failed.
+        let first = two.pulse(Away);
+        let _second = two.pulse(Away);
+        let watched = vec![("one".to_owned(), one), ("two".to_owned(), two)];
+        let metrics = Metrics::new(pipeline, Beside { watched, ..Beside::default() });
+        let said = |recovery| {
+            let (status, said) = health(Some(&metrics), recovery);
+            (status.as_u16(), said)
+        };
+        assert_eq!(said(Duration::ZERO), (200, "serving\n".to_owned()));
+        away.export(Payload::empty(Signal::Logs)).await.unwrap_err();
+        first.export(Payload::empty(Signal::Logs)).await.unwrap_err();
+        assert_eq!(said(HOUR), (200, "serving\n".to_owned()), "it may come back");
+        let (status, said) = said(Duration::ZERO);
+        assert_eq!(status, 503);
+        assert!(said.starts_with("serving, but destinations take nothing: one for "), "{said}");
+        assert!(!said.contains("two"), "{said}");
+        assert!(metrics.failed_lanes().is_empty());
+        assert!(metrics.render().contains("teleflow_exporter_failing_seconds{exporter=\"two\"} 0"));
     }
 }

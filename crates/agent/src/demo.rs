@@ -23,8 +23,8 @@ use crate::cli::DemoArgs;
 use crate::config::{
     Address, Config, Endpoint, Exporter, Extension, LogLevel, Processor, Receiver,
 };
-use crate::run::{Gateway, log_to_stderr, runtime};
-use crate::stop;
+use crate::run::{Gateway, runtime};
+use crate::{log, stop};
 use generator::Generator;
 use report::Progress;
 use store::DemoStore;
@@ -37,7 +37,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<()> {
-    log_to_stderr(LogLevel::Warn);
+    log::start(LogLevel::Warn);
     let store = Arc::new(DemoStore::claim(&args.store)?);
     let config = configure(args);
     runtime()?.block_on(async {

@@ -21,13 +21,15 @@ use teleflow::{Builder, LaneConfig, Payload, Pipeline, Sending, Signal, batcher,
 
 use self::auth::Authenticators;
 use crate::config::{self, Config};
+use crate::metrics::Beside;
 use crate::talk;
+use crate::watched::Watched;
 
-/// A pipeline that has not been started, and the stores among its exporters.
+/// A pipeline that has not been started, and what of its exporters is asked beside it.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) builder: Builder,
-    pub(crate) stores: Stores,
+    pub(crate) beside: Beside,
 }
 
 /// Stores by the name of their exporter.
@@ -48,7 +50,7 @@ pub(crate) fn open(
 /// Makes the pipeline's parts. Opens the stores' files, and nothing else.
 pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
     let mut builder = Pipeline::builder();
-    let mut stores = Vec::new();
+    let mut beside = Beside::default();
     let auth = Authenticators::of(config);
     let used = |of: fn(&config::Pipeline) -> &[config::Id], id: &config::Id| {
         config.service.pipelines.values().any(|pipeline| of(pipeline).contains(id))
@@ -73,9 +75,12 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
             let batch = component.queue().and_then(|queue| queue.batch.as_ref()).map(merging);
             let storage = storing::storage(config, component.queue());
             let storage = storage.with_context(|| format!("exporters.{id}"))?;
+            let mut watched = made.watched;
+            watched.queue(&made.queue, storage.as_ref());
             let sending = Sending { queue: made.queue, batch, storage };
             builder = builder.exporter(name, made.exporter, sending);
-            stores.extend(made.store.map(|store| (id.to_string(), store)));
+            beside.stores.extend(made.store.map(|store| (id.to_string(), store)));
+            beside.watched.push((id.to_string(), watched));
         }
     }
     for (id, pipeline) in &config.service.pipelines {
@@ -92,7 +97,7 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         builder = builder.lane(lane);
     }
     builder.check()?;
-    Ok(Parts { builder, stores })
+    Ok(Parts { builder, beside })
 }
 
 /// Whether a receiver answers only when its items have arrived: where it feeds an exporter of which
@@ -188,6 +193,7 @@ struct Made {
     exporter: AnyExporter,
     queue: QueueConfig,
     store: Option<Arc<SqliteStore>>,
+    watched: Watched,
 }
 
 fn exporter(
@@ -196,7 +202,7 @@ fn exporter(
     auth: &Authenticators<'_>,
     open: Open<'_>,
 ) -> anyhow::Result<Made> {
-    let mut opened = None;
+    let (mut opened, mut watched) = (None, Watched::default());
     let (exporter, queue) = match component {
         config::Exporter::Debug(debug) => {
             let exporter = match debug.verbosity {
@@ -208,16 +214,16 @@ fn exporter(
             (exporter, QueueConfig { num_consumers: NonZeroUsize::MIN, ..QueueConfig::default() })
         }
         config::Exporter::Failover(failover) => {
-            (sending::failover(name, failover, auth)?, queue(failover.queue.as_ref()))
+            (sending::failover(name, failover, auth, &mut watched)?, queue(failover.queue.as_ref()))
         }
         config::Exporter::LoadBalancing(balance) => {
-            (sending::balance(name, balance, auth)?, queue(balance.queue.as_ref()))
+            (sending::balance(name, balance, auth, &mut watched)?, queue(balance.queue.as_ref()))
         }
         config::Exporter::OtlpGrpc(otlp) => {
-            (sending::grpc(name, otlp, auth)?, queue(otlp.queue.as_ref()))
+            (sending::grpc(name, otlp, auth, &mut watched)?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::OtlpHttp(otlp) => {
-            (sending::http(name, otlp, auth)?, queue(otlp.queue.as_ref()))
+            (sending::http(name, otlp, auth, &mut watched)?, queue(otlp.queue.as_ref()))
         }
         config::Exporter::Sqlite(sqlite) => {
             let (store, is_open) = open(store::Config {
@@ -227,11 +233,12 @@ fn exporter(
             })?;
             opened = is_open;
             // A file system that is full for a while is waited for, as a server would be.
-            let retrying = Retry::new(store, RetryConfig::default())?;
+            let retrying = Retry::new(watched.pulse(store), RetryConfig::default())?;
+            let retrying = watched.over(retrying);
             (AnyExporter::new(retrying), queue(sqlite.queue.as_ref()))
         }
     };
-    Ok(Made { exporter, queue, store: opened })
+    Ok(Made { exporter, queue, store: opened, watched })
 }
 
 /// Without a queue one request is sent at a time and the next one waits.

@@ -12,16 +12,20 @@ mod cli;
 mod config;
 mod demo;
 mod gateway;
+mod log;
 mod metrics;
 mod process;
 mod run;
 mod stop;
+mod watched;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    log::panics();
+    let _flushed = talk::LastWords;
     let done = match cli::Cli::parse().command() {
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Demo(args) => demo::run(&args),

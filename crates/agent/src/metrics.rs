@@ -1,48 +1,73 @@
 //! What `/metrics` says: the Collector's names where the meaning is the same, so that its
-//! dashboards work, and our own for the books.
+//! dashboards work, and our own for the books and the rest. `docs/metrics.md` lists all of them.
+
+mod batching;
+mod exporters;
+mod families;
+mod receivers;
+mod sampling;
+mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
-use teleflow::receiver::Transport;
-use teleflow::store::SqliteStore;
-use teleflow::{Books, Phase, Pipeline, Signal, Stats};
+use teleflow::store::{SqliteStore, StoreStats};
+use teleflow::{Books, Phase, Pipeline, Stats};
 
-use crate::process;
+use self::families::{Families, Rows, with};
+use crate::process::{self, Usage};
+use crate::talk::{self, Offered};
+use crate::watched::{Figures, Watched};
 
 /// A pipeline's figures, read anew for each scrape.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pipeline: Arc<Pipeline>,
+    watched: Vec<(String, Watched)>,
     registry: Registry,
+}
+
+/// What of a pipeline's exporters is asked beside it, by the exporter's name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beside {
+    pub(crate) stores: Vec<(String, Arc<SqliteStore>)>,
+    pub(crate) watched: Vec<(String, Watched)>,
 }
 
 #[derive(Debug)]
 struct Source {
     pipeline: Arc<Pipeline>,
-    stores: Stores,
+    beside: Beside,
     started: Instant,
 }
 
-/// The stores among the exporters, by the exporter's name.
-type Stores = Vec<(String, Arc<SqliteStore>)>;
-
-type Labels = Vec<(&'static str, String)>;
+/// All that one scrape reads.
+#[derive(Debug)]
+struct Reading {
+    stats: Stats,
+    books: Books,
+    exporters: Vec<(String, Figures)>,
+    stores: Vec<(String, StoreStats)>,
+    log: Offered,
+    uptime: Duration,
+    usage: Option<Usage>,
+}
 
 // === impl Metrics ===
 
 impl Metrics {
-    pub(crate) fn new(pipeline: Arc<Pipeline>, stores: Stores) -> Self {
+    pub(crate) fn new(pipeline: Arc<Pipeline>, beside: Beside) -> Self {
         let mut registry = Registry::default();
-        let source = Source { pipeline: Arc::clone(&pipeline), stores, started: Instant::now() };
+        let watched = beside.watched.clone();
+        let source = Source { pipeline: Arc::clone(&pipeline), beside, started: Instant::now() };
         registry.register_collector(Box::new(source));
-        Self { pipeline, registry }
+        Self { pipeline, watched, registry }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -51,6 +76,16 @@ impl Metrics {
 
     pub(crate) fn failed_lanes(&self) -> Vec<&str> {
         self.pipeline.failed_lanes()
+    }
+
+    /// The exporters whose destinations have been failing for at least this long, and for how long.
+    pub(crate) fn failing(&self, at_least: Duration) -> Vec<(&str, Duration)> {
+        let now = tokio::time::Instant::now();
+        let failing = self.watched.iter().filter_map(|(name, watched)| {
+            let failing = watched.failing(now).filter(|failing| *failing >= at_least)?;
+            Some((name.as_str(), failing))
+        });
+        failing.collect()
     }
 
     /// OpenMetrics text.
@@ -67,280 +102,96 @@ impl Metrics {
 // === impl Source ===
 
 impl Collector for Source {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (stats, books) = (self.pipeline.stats(), self.pipeline.books());
-        receivers(&mut encoder, &stats)?;
-        exporters(&mut encoder, &stats, &books)?;
-        tail_sampling(&mut encoder, &stats)?;
-        items(&mut encoder, &books)?;
-        store_rows(&mut encoder, &self.stores)?;
-        let up = self.started.elapsed().as_secs_f64();
-        float_counter(&mut encoder, "otelcol_process_uptime", "Seconds since the start", up)?;
-        if let Some(usage) = process::usage() {
-            let (name, help) = ("otelcol_process_memory_rss", "Resident memory, in bytes");
-            gauge(&mut encoder, name, help, vec![(Vec::new(), usage.rss)])?;
-            let (name, help) = ("teleflow_process_peak_rss", "The most resident memory, in bytes");
-            gauge(&mut encoder, name, help, vec![(Vec::new(), usage.peak_rss)])?;
-            let (name, help) = ("otelcol_process_cpu_seconds", "User and system time");
-            float_counter(&mut encoder, name, help, usage.cpu_seconds)?;
-        }
-        Ok(())
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Beside { stores, watched } = &self.beside;
+        let now = tokio::time::Instant::now();
+        let reading = Reading {
+            stats: self.pipeline.stats(),
+            books: self.pipeline.books(),
+            exporters: watched.iter().map(|(name, of)| (name.clone(), of.figures(now))).collect(),
+            stores: stores.iter().map(|(name, store)| (name.clone(), store.stats())).collect(),
+            log: talk::err().offered(),
+            uptime: self.started.elapsed(),
+            usage: process::usage(),
+        };
+        reading.write(&mut Families(encoder))
     }
 }
 
-fn receivers(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
-    for signal in Signal::ALL {
-        let what = signal.items_name();
-        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
-        for (name, snapshot) in &stats.receivers {
-            for transport in Transport::ALL {
-                let requests = snapshot.of(transport, signal);
-                let labels =
-                    vec![("receiver", name.clone()), ("transport", transport.name().to_owned())];
-                accepted.push((labels.clone(), requests.accepted_items));
-                refused.push((labels, requests.refused_items));
-            }
-        }
-        let name = format!("otelcol_receiver_accepted_{what}");
-        counter(encoder, &name, "Items of requests answered with success", accepted)?;
-        let name = format!("otelcol_receiver_refused_{what}");
-        counter(encoder, &name, "Items of requests turned away, to be sent again", refused)?;
+// === impl Reading ===
+
+impl Reading {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        receivers::write(families, &self.stats)?;
+        exporters::write(families, &self.stats, &self.books, &self.exporters)?;
+        sending::write(families, &self.exporters)?;
+        batching::write(families, &self.stats)?;
+        sampling::write(families, &self.stats)?;
+        self.items(families)?;
+        self.store_rows(families)?;
+        self.process(families)
     }
-    let (mut requests, mut invalid) = (Vec::new(), Vec::new());
-    let (mut open, mut in_flight) = (Vec::new(), Vec::new());
-    for (name, snapshot) in &stats.receivers {
-        let receiver = vec![("receiver", name.clone())];
-        open.push((receiver.clone(), snapshot.connections_open as u64));
-        in_flight.push((receiver, snapshot.bytes_in_flight as u64));
-        for (transport, signal) in
-            Transport::ALL.into_iter().flat_map(|t| Signal::ALL.map(|signal| (t, signal)))
-        {
-            let counted = snapshot.of(transport, signal);
-            for (outcome, count) in [
-                ("success", counted.accepted),
-                ("refused", counted.refused),
-                ("failure", counted.invalid + counted.incomplete),
-            ] {
-                let mut labels = vec![
-                    ("receiver", name.clone()),
-                    ("transport", transport.name().to_owned()),
-                    ("data_type", signal.name().to_owned()),
-                ];
-                if outcome == "failure" {
-                    invalid.push((labels.clone(), counted.invalid));
+
+    /// The books: for each pipeline and destination, accepted is the sum of all the others.
+    fn items(&self, families: &mut Families<'_>) -> fmt::Result {
+        let [mut moved, mut held, mut recovered] = [const { Rows::new() }; 3];
+        for account in &self.books.accounts {
+            let labels = vec![
+                ("pipeline", account.lane.clone()),
+                ("destination", account.destination.clone()),
+                ("data_type", account.signal.name().to_owned()),
+            ];
+            let of = |state, reason| with(&with(&labels, "state", state), "reason", reason);
+            moved.push((of("accepted", ""), account.accepted));
+            moved.push((of("delivered", ""), account.delivered));
+            moved.push((of("sampled_out", ""), account.sampled_out));
+            moved.push((of("rejected", ""), account.rejected));
+            for (reason, count) in &account.dropped {
+                moved.push((of("dropped", reason), *count));
+            }
+            held.push((labels.clone(), account.held));
+            recovered.push((labels, account.recovered));
+        }
+        families.counter("teleflow_items", "What became of every item", moved)?;
+        let help = "Items found on disk at the start: they are among those accepted";
+        families.counter("teleflow_items_recovered", help, recovered)?;
+        families.gauge("teleflow_items_held", "Items on their way", held)
+    }
+
+    fn store_rows(&self, families: &mut Families<'_>) -> fmt::Result {
+        let (mut stored, mut evicted) = (Rows::new(), Rows::new());
+        for (exporter, stats) in &self.stores {
+            for (rows, counted) in [(&mut stored, stats.stored), (&mut evicted, stats.evicted)] {
+                for (table, count) in [
+                    ("spans", counted.spans),
+                    ("metric_points", counted.metric_points),
+                    ("logs", counted.logs),
+                ] {
+                    let labels = vec![("exporter", exporter.clone()), ("table", table.to_owned())];
+                    rows.push((labels, count));
                 }
-                labels.push(("outcome", outcome.to_owned()));
-                requests.push((labels, count));
             }
         }
+        families.counter("teleflow_store_rows", "Rows written to the store", stored)?;
+        let help = "Rows deleted, oldest first, to keep the store within its bound";
+        families.counter("teleflow_store_evicted_rows", help, evicted)
     }
-    counter(encoder, "otelcol_receiver_requests", "Requests by outcome", requests)?;
-    counter(
-        encoder,
-        "teleflow_receiver_invalid_requests",
-        "Requests that were malformed, too large or of a wrong type",
-        invalid,
-    )?;
-    gauge(encoder, "teleflow_receiver_connections", "Open connections", open)?;
-    gauge(
-        encoder,
-        "teleflow_receiver_bytes_in_flight",
-        "Bytes of requests that are being read or handed on",
-        in_flight,
-    )
-}
 
-fn exporters(encoder: &mut DescriptorEncoder<'_>, stats: &Stats, books: &Books) -> fmt::Result {
-    for signal in Signal::ALL {
-        let what = signal.items_name();
-        let (mut sent, mut failed, mut not_queued) = (Vec::new(), Vec::new(), Vec::new());
-        for account in books.of(signal) {
-            let labels: Labels =
-                vec![("exporter", account.destination.clone()), ("pipeline", account.lane.clone())];
-            let of = |queue: bool| -> u64 {
-                let is_queue = |reason: &str| matches!(reason, "queue_full" | "too_large");
-                let lost = account.dropped.iter().filter(|(reason, _)| is_queue(reason) == queue);
-                lost.map(|(_, count)| count).sum()
-            };
-            sent.push((labels.clone(), account.delivered));
-            not_queued.push((labels.clone(), of(true)));
-            failed.push((labels, of(false) + account.rejected));
-        }
-        let name = format!("otelcol_exporter_sent_{what}");
-        counter(encoder, &name, "Items that the destination took", sent)?;
-        let name = format!("otelcol_exporter_send_failed_{what}");
-        counter(encoder, &name, "Items given up, or refused for good by the destination", failed)?;
-        let name = format!("otelcol_exporter_enqueue_failed_{what}");
-        counter(encoder, &name, "Items for which the queue had no room", not_queued)?;
+    fn process(&self, families: &mut Families<'_>) -> fmt::Result {
+        let Offered { written, left_out, failed } = self.log;
+        let lines = [("written", written), ("left_out", left_out), ("failed", failed)];
+        let lines = lines.map(|(outcome, lines)| (vec![("outcome", outcome.to_owned())], lines));
+        let help = "Lines of the program's own log: written, left out for nobody read them in time, \
+                    or failed because the standard error did not take them";
+        families.counter("teleflow_log_lines", help, lines.into())?;
+        let up = self.uptime.as_secs_f64();
+        families.float_counter("otelcol_process_uptime", "Time since the start", up)?;
+        let Some(usage) = &self.usage else { return Ok(()) };
+        let of = |value| vec![(Vec::new(), value)];
+        families.gauge("otelcol_process_memory_rss", "Resident memory", of(usage.rss))?;
+        let help = "The most resident memory so far";
+        families.gauge("teleflow_process_peak_rss", help, of(usage.peak_rss))?;
+        let (name, help) = ("otelcol_process_cpu_seconds", "User and system time");
+        families.float_counter(name, help, usage.cpu_seconds)
     }
-    let mut rows = [const { Vec::new() }; 3];
-    for lane in &stats.lanes {
-        for (exporter, queue) in &lane.queues {
-            let labels: Labels = vec![
-                ("exporter", exporter.clone()),
-                ("pipeline", lane.name.clone()),
-                ("data_type", lane.signal.name().to_owned()),
-            ];
-            let values = [
-                queue.queued_requests as u64,
-                queue.in_flight_requests as u64,
-                (queue.queued_bytes + queue.in_flight_bytes) as u64,
-            ];
-            rows.iter_mut()
-                .zip(values)
-                .for_each(|(rows, value)| rows.push((labels.clone(), value)));
-        }
-    }
-    let [queued, in_flight, bytes] = rows;
-    gauge(encoder, "otelcol_exporter_queue_size", "Requests that wait to be sent", queued)?;
-    gauge(encoder, "otelcol_exporter_in_flight_requests", "Requests being sent", in_flight)?;
-    gauge(encoder, "teleflow_exporter_queue_bytes", "Bytes waiting or being sent", bytes)
-}
-
-fn tail_sampling(encoder: &mut DescriptorEncoder<'_>, stats: &Stats) -> fmt::Result {
-    const PREFIX: &str = "otelcol_processor_tail_sampling";
-    let mut sampled = Vec::new();
-    let mut by_policy = Vec::new();
-    let mut triggers = Vec::new();
-    let mut late = Vec::new();
-    let mut held = [const { Vec::new() }; 3];
-    for lane in &stats.lanes {
-        let Some((stats, now)) = &lane.sampler else { continue };
-        let with = |key: &'static str, value: &str| -> Labels {
-            vec![("pipeline", lane.name.clone()), (key, value.to_owned())]
-        };
-        sampled.push((with("sampled", "true"), stats.traces_kept));
-        sampled.push((with("sampled", "false"), stats.traces_sampled_out));
-        for rule in &stats.rules {
-            for (is_sampled, count) in
-                [("true", rule.traces_kept), ("false", rule.traces_seen - rule.traces_kept)]
-            {
-                let mut labels = with("policy", &rule.name);
-                labels.push(("sampled", is_sampled.to_owned()));
-                by_policy.push((labels, count));
-            }
-        }
-        for (trigger, count) in ["wait", "bytes", "count", "drain"].into_iter().zip(stats.decisions)
-        {
-            triggers.push((with("trigger", trigger), count));
-        }
-        late.push((with("sampled", "true"), stats.late_kept));
-        late.push((with("sampled", "false"), stats.late_sampled_out));
-        let pipeline: Labels = vec![("pipeline", lane.name.clone())];
-        for (rows, value) in held.iter_mut().zip([now.traces, now.spans, now.bytes]) {
-            rows.push((pipeline.clone(), value));
-        }
-    }
-    let [traces, spans, bytes] = held;
-    counter(encoder, &format!("{PREFIX}_global_count_traces_sampled"), "Traces decided", sampled)?;
-    counter(encoder, &format!("{PREFIX}_count_traces_sampled"), "Traces by policy", by_policy)?;
-    counter(
-        encoder,
-        "teleflow_tail_sampling_decisions",
-        "Traces by what caused the decision",
-        triggers,
-    )?;
-    counter(
-        encoder,
-        "teleflow_tail_sampling_late_spans",
-        "Spans that came after the decision",
-        late,
-    )?;
-    let name = format!("{PREFIX}_sampling_traces_on_memory");
-    gauge(encoder, &name, "Undecided traces", traces)?;
-    gauge(encoder, "teleflow_tail_sampling_held_spans", "Undecided spans", spans)?;
-    gauge(encoder, "teleflow_tail_sampling_held_bytes", "What they take, in bytes", bytes)
-}
-
-/// The books: for each pipeline and destination, accepted is the sum of all the others.
-fn items(encoder: &mut DescriptorEncoder<'_>, books: &Books) -> fmt::Result {
-    let (mut moved, mut held) = (Vec::new(), Vec::new());
-    for account in &books.accounts {
-        let labels: Labels = vec![
-            ("pipeline", account.lane.clone()),
-            ("destination", account.destination.clone()),
-            ("data_type", account.signal.name().to_owned()),
-        ];
-        let with = |state: &str, reason: &str| {
-            let mut labels = labels.clone();
-            labels.push(("state", state.to_owned()));
-            labels.push(("reason", reason.to_owned()));
-            labels
-        };
-        moved.push((with("accepted", ""), account.accepted));
-        moved.push((with("delivered", ""), account.delivered));
-        moved.push((with("sampled_out", ""), account.sampled_out));
-        moved.push((with("rejected", ""), account.rejected));
-        for (reason, count) in &account.dropped {
-            moved.push((with("dropped", reason), *count));
-        }
-        held.push((labels.clone(), account.held));
-    }
-    counter(encoder, "teleflow_items", "What became of every item", moved)?;
-    gauge(encoder, "teleflow_items_held", "Items on their way", held)
-}
-
-fn store_rows(encoder: &mut DescriptorEncoder<'_>, stores: &Stores) -> fmt::Result {
-    let (mut stored, mut evicted) = (Vec::new(), Vec::new());
-    for (exporter, store) in stores {
-        let stats = store.stats();
-        for (rows, counted) in [(&mut stored, stats.stored), (&mut evicted, stats.evicted)] {
-            for (table, count) in [
-                ("spans", counted.spans),
-                ("metric_points", counted.metric_points),
-                ("logs", counted.logs),
-            ] {
-                let labels = vec![("exporter", exporter.clone()), ("table", table.to_owned())];
-                rows.push((labels, count));
-            }
-        }
-    }
-    counter(encoder, "teleflow_store_rows", "Rows written to the store", stored)?;
-    let help = "Rows deleted, oldest first, to keep the store within its bound";
-    counter(encoder, "teleflow_store_evicted_rows", help, evicted)
-}
-
-fn counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: Vec<(Labels, u64)>,
-) -> fmt::Result {
-    family(encoder, name, help, rows, ConstCounter::new)
-}
-
-fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: Vec<(Labels, u64)>,
-) -> fmt::Result {
-    family(encoder, name, help, rows, ConstGauge::new)
-}
-
-fn family<M: EncodeMetric>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    rows: Vec<(Labels, u64)>,
-    metric: impl Fn(u64) -> M,
-) -> fmt::Result {
-    let Some((_, first)) = rows.first() else { return Ok(()) };
-    let kind = metric(*first).metric_type();
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in &rows {
-        metric(*value).encode(family.encode_family(labels)?)?;
-    }
-    Ok(())
-}
-
-fn float_counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: f64,
-) -> fmt::Result {
-    let counter = ConstCounter::new(value);
-    let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-    counter.encode(metric)
 }

@@ -7,12 +7,11 @@ use anyhow::Context as _;
 use teleflow::Pipeline;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
-use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
 use crate::cli::{RunArgs, ValidateArgs};
-use crate::config::{Address, Config, Extension, LogLevel, Receiver};
-use crate::{gateway, stop, talk};
+use crate::config::{Address, Config, Extension, Receiver};
+use crate::{gateway, log, stop};
 
 /// `teleflow run`
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -20,7 +19,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         Some(path) => load(path)?,
         None => Config::default_gateway(),
     };
-    log_to_stderr(config.service.log_level);
+    log::start(config.service.log_level);
     runtime()?.block_on(async {
         let stop = stop::on_signal().context("cannot listen for signals")?;
         let gateway = Gateway::start(&config).await?;
@@ -47,18 +46,6 @@ fn load(path: &Path) -> anyhow::Result<Config> {
         complain!("warning: {warning}");
     }
     Ok(config)
-}
-
-/// The process's own log goes to the standard error; `RUST_LOG` beats the config file.
-pub(crate) fn log_to_stderr(level: LogLevel) {
-    let level = match level {
-        LogLevel::Debug => "debug",
-        LogLevel::Info => "info",
-        LogLevel::Warn => "warn",
-        LogLevel::Error => "error",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(talk::err).init();
 }
 
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
@@ -98,8 +85,8 @@ impl Gateway {
         }
         let mut parts = gateway::parts(config, open)?;
         let pipeline = Arc::new(parts.builder.start().await?);
-        parts.stores.extend(bound()?);
-        admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.stores));
+        parts.beside.stores.extend(bound()?);
+        admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.beside));
         Ok(Self { pipeline, admin })
     }
 

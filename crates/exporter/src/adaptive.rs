@@ -2,14 +2,17 @@
 
 mod controller;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use teleflow_otlp::Payload;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 pub use self::controller::{Controller, Sample};
 use crate::{ConfigError, Delivered, ExportError, Exporter, Outgoing};
@@ -37,7 +40,12 @@ pub struct AdaptiveConcurrencyConfig {
 /// shrinks by a tenth as soon as they do, or the destination says that it is
 /// [overloaded](ExportError::is_overload) or does not answer in time. [`Controller`] decides.
 ///
-/// Goes inside of [`Retry`](crate::Retry), so that a wait for another attempt takes no place, and
+/// The place of a request that was turned away stays empty for as long as the destination wants to be
+/// left alone, or a second where it does not say. Being turned away takes no time: otherwise one
+/// request after the other would come to a full house, as fast as it can say so.
+///
+/// Goes inside of [`Retry`](crate::Retry), so that a wait for another attempt takes no place that is
+/// of use, and
 /// behind a [`Queue`](crate::Queue) with at least [`max`](AdaptiveConcurrencyConfig::max) consumers:
 /// those over the limit wait here, in the order in which they came.
 ///
@@ -59,6 +67,8 @@ pub struct AdaptiveConcurrency<E> {
     /// One permit a request that may start now.
     places: Semaphore,
     state: Mutex<State>,
+    /// A request is over: one who waits for a place to have rested may have another one.
+    freed: Notify,
     overloads: AtomicU64,
 }
 
@@ -67,7 +77,12 @@ struct State {
     /// The places that there are, taken or not. Follows the controller's limit.
     places: usize,
     in_flight: usize,
+    /// Places that stay empty, each until then.
+    resting: BinaryHeap<Reverse<Instant>>,
 }
+
+/// How long a place rests where the destination does not say.
+const REST: Duration = Duration::from_secs(1);
 
 /// What an [`AdaptiveConcurrency`] does.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -86,6 +101,8 @@ struct Place<'a, E> {
     permit: Option<SemaphorePermit<'a>>,
     begun: Instant,
     sample: Sample,
+    /// How long nobody takes it after this.
+    rest: Duration,
 }
 
 // === impl AdaptiveConcurrencyConfig ===
@@ -116,7 +133,13 @@ impl<E> AdaptiveConcurrency<E> {
         Ok(Self {
             inner,
             places: Semaphore::new(places),
-            state: Mutex::new(State { controller, places, in_flight: 0 }),
+            state: Mutex::new(State {
+                controller,
+                places,
+                in_flight: 0,
+                resting: BinaryHeap::new(),
+            }),
+            freed: Notify::new(),
             overloads: AtomicU64::new(0),
         })
     }
@@ -138,16 +161,42 @@ impl<E> AdaptiveConcurrency<E> {
 
     async fn place(&self) -> Place<'_, E> {
         let permit = self.places.acquire().await.expect("nobody closes the semaphore");
-        let mut state = self.state();
-        state.in_flight += 1;
-        let in_flight = state.in_flight;
-        state.controller.used(in_flight);
-        drop(state);
-        Place { owner: self, permit: Some(permit), begun: Instant::now(), sample: Sample::Nothing }
+        loop {
+            let taken = self.state().take(Instant::now());
+            let Err(rested) = taken else { break };
+            // Time alone makes room, or another request that ends.
+            let _ = timeout_at(rested, self.freed.notified()).await;
+        }
+        Place {
+            owner: self,
+            permit: Some(permit),
+            begun: Instant::now(),
+            sample: Sample::Nothing,
+            rest: Duration::ZERO,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl State {
+    /// Takes a place that is not resting, or says when the first of those will have rested.
+    fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        while self.resting.peek().is_some_and(|Reverse(until)| *until <= now) {
+            self.resting.pop();
+        }
+        match self.resting.peek() {
+            Some(Reverse(until)) if self.in_flight + self.resting.len() >= self.places => {
+                Err(*until)
+            }
+            _ => {
+                self.in_flight += 1;
+                self.controller.used(self.in_flight);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -163,7 +212,10 @@ impl<E: Exporter> Exporter for AdaptiveConcurrency<E> {
         let mut place = self.place().await;
         let result = self.inner.send(outgoing).await;
         place.sample = match &result {
-            Err(error) if error.is_overload() => Sample::Overload,
+            Err(error) if error.is_overload() => {
+                place.rest = error.retry_after().unwrap_or(REST);
+                Sample::Overload
+            }
             // A destination under too much load does not answer at all.
             Err(ExportError::Timeout(_)) => Sample::Overload,
             Ok(_) | Err(ExportError::Status(_) | ExportError::Http { .. }) => {
@@ -204,8 +256,14 @@ impl<E: fmt::Debug> fmt::Debug for AdaptiveConcurrency<E> {
 impl<E> Drop for Place<'_, E> {
     fn drop(&mut self) {
         let mut state = self.owner.state();
+        let now = Instant::now();
         state.in_flight -= 1;
-        state.controller.sample(Instant::now().into_std(), self.sample);
+        state.controller.sample(now.into_std(), self.sample);
+        if let Some(until) = now.checked_add(self.rest)
+            && until > now
+        {
+            state.resting.push(Reverse(until));
+        }
         let limit = state.controller.limit();
         if state.places > limit {
             // Its place goes with it, and those that nobody has; others that are too many go when
@@ -219,5 +277,7 @@ impl<E> Drop for Place<'_, E> {
             self.owner.places.add_permits(limit - state.places);
             state.places = limit;
         }
+        drop(state);
+        self.owner.freed.notify_one();
     }
 }

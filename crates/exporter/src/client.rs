@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use teleflow_otlp::Signal;
 
-use crate::connection::Connector;
+use crate::connection::{Connector, Endless};
 use crate::endpoint::peer;
 use crate::negotiate::Negotiation;
 use crate::outgoing::{Form, Maker};
@@ -353,6 +354,10 @@ fn broken(peer: &str, error: &(dyn Error + 'static)) -> ExportError {
     while let Some(error) = source {
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
             return ExportError::BadAnswer("it is no HTTP".to_owned());
+        }
+        let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if io.is_some_and(|error| error.is::<Endless>()) {
+            return ExportError::BadAnswer("it has no end".to_owned());
         }
         source = error.source();
     }

@@ -1,6 +1,7 @@
 //! Connections: how they are made, kept, watched and secured.
 
 mod connector;
+mod gather;
 mod proxy;
 mod stream;
 #[cfg(feature = "tls")]
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub(crate) use self::connector::Connector;
 pub use self::proxy::Proxy;
+pub(crate) use self::stream::Endless;
 #[cfg(feature = "tls")]
 pub use self::tls::{Identity, Pem, TlsConfig, TlsVersion};
 

@@ -132,8 +132,13 @@ impl GrpcExporter {
     pub fn new(config: GrpcConfig) -> Result<Self, ConfigError> {
         let endpoint = server(&config.endpoint)?;
         let authority = endpoint::peer(&endpoint.uri).to_owned();
-        let connector =
-            Connector::new(&config.connection, endpoint.is_https(), endpoint.unix, true)?;
+        let connector = Connector::new(
+            &config.connection,
+            endpoint.is_https(),
+            endpoint.unix,
+            true,
+            config.max_response_bytes,
+        )?;
 
         let mut headers = config::headers(&config.headers)?;
         headers.insert("te", HeaderValue::from_static("trailers"));

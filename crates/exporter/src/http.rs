@@ -142,7 +142,13 @@ impl HttpExporter {
         if uris.iter().all(Option::is_none) {
             return Err(ConfigError::Endpoint("is missing"));
         }
-        let connector = Connector::new(&config.connection, https, unix, config.http2)?;
+        let connector = Connector::new(
+            &config.connection,
+            https,
+            unix,
+            config.http2,
+            config.max_response_bytes,
+        )?;
 
         let mut headers = config::headers(&config.headers)?;
         let content_type = HeaderValue::from_static(config.encoding.content_type());

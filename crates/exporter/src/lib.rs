@@ -74,6 +74,8 @@ mod connection;
 mod console;
 #[cfg(any(feature = "grpc", feature = "http"))]
 mod endpoint;
+#[cfg(any(feature = "grpc", feature = "http"))]
+mod env;
 mod error;
 mod escape;
 mod exporter;
@@ -110,6 +112,10 @@ pub use connection::{
 #[cfg(all(feature = "tls", any(feature = "grpc", feature = "http")))]
 pub use connection::{Identity, Pem, TlsConfig, TlsVersion};
 pub use console::Console;
+#[cfg(any(feature = "grpc", feature = "http"))]
+pub use env::{
+    BatchEnv, ClientFiles, EnvError, EnvWarning, MAX_ENV_BYTES, OtlpConfig, OtlpEnv, OtlpProtocol,
+};
 pub use error::ExportError;
 pub use exporter::{AnyExporter, Delivered, Exporter};
 pub use failover::Failover;

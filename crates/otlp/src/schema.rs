@@ -24,8 +24,8 @@ pub(crate) enum Kind {
     Double,
     String,
     Bytes,
-    /// A trace or span id: bytes that JSON writes in hexadecimal. The length that JSON requires.
-    Id(#[cfg_attr(not(feature = "json"), expect(dead_code, reason = "JSON's rule"))] usize),
+    /// A trace or span id of so many bytes, or of none. JSON writes it in hexadecimal.
+    Id(u8),
     Message(&'static Message),
 }
 

@@ -1,9 +1,13 @@
 //! One linear pass that tells whether bytes are an OTLP request, and how many items it holds.
 //!
-//! Accepts exactly what prost accepts for the same message: known fields have the wire type of
-//! their kind (numbers also packed where they repeat), strings are UTF-8, lengths add up, groups
-//! are closed, and no more than [`MAX_DEPTH`] messages or groups are nested. Nothing is decoded and
-//! nothing is allocated. After this, views over the same bytes need no error path.
+//! Accepts what prost accepts for the same message: known fields have the wire type of their kind
+//! (numbers also packed where they repeat), strings are UTF-8, lengths add up, groups are closed,
+//! and no more than [`MAX_DEPTH`] messages or groups are nested. Nothing is decoded and nothing is
+//! allocated. After this, views over the same bytes need no error path.
+//!
+//! One rule is OTLP's own: a trace id has 16 bytes and a span id 8, as in JSON. An empty one is one
+//! that is not there, which protobuf cannot tell apart; an id of zeros is invalid to those who read
+//! it, but of the right length. Ids that a later one replaces have to be right, too.
 
 use thiserror::Error;
 
@@ -46,6 +50,14 @@ pub enum Problem {
     /// A string that is not UTF-8.
     #[error("field {0} is not UTF-8")]
     Utf8(u32),
+    /// A trace id that has not 16 bytes, or a span id that has not 8, and is not empty.
+    #[error("field {field} is an id of another length than {expected} bytes")]
+    IdLength {
+        /// The field's number.
+        field: u32,
+        /// How many bytes it has to have.
+        expected: u8,
+    },
     /// A group that is closed without having been opened, or by another number.
     #[error("a group is closed that is not open")]
     Group,
@@ -115,8 +127,13 @@ impl Pass<'_> {
                     }
                     to
                 }
-                Kind::Bytes | Kind::Id(_) => {
-                    self.len(number, wire_type, after, end).map_err(fail)?.1
+                Kind::Bytes => self.len(number, wire_type, after, end).map_err(fail)?.1,
+                Kind::Id(expected) => {
+                    let (from, to) = self.len(number, wire_type, after, end).map_err(fail)?;
+                    if to - from != usize::from(expected) && to != from {
+                        return Err(fail(Problem::IdLength { field: number, expected }));
+                    }
+                    to
                 }
                 Kind::Fixed64 | Kind::Sfixed64 | Kind::Double => self
                     .fixed(8, FIXED64, number, wire_type, field.repeated, after)

@@ -101,6 +101,7 @@ impl Encoding {
             // One byte over the limit tells a request that is too large from one that just fits.
             let step = STEP.min(limit.saturating_add(1) - inflated.len());
             in_flight.hold(step)?;
+            make_room(&mut inflated, step, limit);
             let read =
                 decoder.by_ref().take(step as u64).read_to_end(&mut inflated).map_err(invalid)?;
             if inflated.len() > limit {
@@ -118,5 +119,18 @@ impl Encoding {
                 task::yield_now().await;
             }
         }
+    }
+}
+
+/// Makes room for `step` more bytes: twice as much as there was, but no more than a request may have
+/// and the one byte that is too many. Left to itself the vector doubles for that one byte, and a bomb
+/// costs twice the limit.
+fn make_room(inflated: &mut Vec<u8>, step: usize, limit: usize) {
+    if inflated.capacity() - inflated.len() < step {
+        let most = limit.saturating_add(1);
+        let doubled = inflated.capacity().saturating_mul(2);
+        // Not a whole copy more for the last few bytes.
+        let wanted = if doubled >= limit - limit / 8 { most } else { doubled };
+        inflated.reserve_exact(wanted.max(inflated.len() + step) - inflated.len());
     }
 }

@@ -1,5 +1,8 @@
 //! Decides which traces are worth keeping.
 //!
+//! [Head samplers](head) decide at once, about a span or record by itself; what they keep says how
+//! likely that was, by the specification's [thresholds](Threshold) in the [trace state](TraceState).
+//!
 //! [`TailSampler`] collects the spans of a trace until it has waited long enough, then asks its
 //! [policies](Policy) about the whole trace. It is a library without I/O: it holds slices of the
 //! requests that spans came in, takes `now` as an argument, and hands back what is kept. It spawns
@@ -28,16 +31,30 @@
 //! assert_eq!(out.kept.len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `opentelemetry`: head samplers for `opentelemetry_sdk`.
 
 #![forbid(unsafe_code)]
 
+mod compose;
+mod config;
 mod decided;
+pub mod head;
 mod kept;
 mod policy;
+mod randomness;
 mod table;
 mod tail;
+mod threshold;
+mod trace_state;
+mod wire;
 
+pub use compose::{Composition, Decision, Intent};
+pub use config::{Config, ConfigError, MIN_BYTES};
 pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};
-pub use tail::{
-    Config, ConfigError, Held, MIN_BYTES, Output, RuleStats, Stats, TailSampler, Trigger,
-};
+pub use randomness::{InvalidRandomness, Randomness};
+pub use tail::{Held, Output, RuleStats, Stats, TailSampler, Trigger};
+pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
+pub use trace_state::{TooLong, TraceState};

@@ -5,16 +5,17 @@ use teleflow_otlp::log::LogRecord;
 use teleflow_otlp::metric::Metric;
 use teleflow_otlp::span::{Span, TailFields};
 use teleflow_otlp::value::Attributes;
-use teleflow_otlp::{Limits, Payload, Signal, json, split, tree, validate};
+use teleflow_otlp::{Invalid, Limits, Payload, Problem, Signal, json, split, tree, validate};
 
+use crate::ids;
 use crate::reference::Request;
 
 /// How long a request in JSON may be.
 const JSON_LIMIT: usize = 64 << 20;
 
-/// Checks that bytes are a request to us exactly when they are one to prost, that both count the
-/// same items, and that what is cut, and what goes through JSON, is still the same. Returns the
-/// number of items of a valid request.
+/// Checks that bytes are a request to us exactly when they are one to prost whose ids have the
+/// length of ids, that both count the same items, and that what is cut, and what goes through JSON,
+/// is still the same. Returns the number of items of a valid request.
 ///
 /// # Panics
 ///
@@ -23,12 +24,21 @@ pub fn check(signal: Signal, bytes: &[u8]) -> Option<u64> {
     let ours = validate(signal, bytes);
     let reference = Request::decode(signal, bytes);
     let (items, reference) = match (ours, reference) {
-        (Ok(items), Ok(reference)) => (items, reference),
+        (Err(Invalid { problem: Problem::IdLength { .. }, .. }), Ok(_))
+            if !ids::are_right(signal, bytes) =>
+        {
+            read_all(signal, bytes);
+            return None;
+        }
+        (Ok(_), Ok(_)) if !ids::are_right(signal, bytes) => {
+            panic!("{signal}: an id of a wrong length was taken")
+        }
         (Err(_), Err(_)) => {
             // Views of what is not valid end early, and nothing worse.
             read_all(signal, bytes);
             return None;
         }
+        (Ok(items), Ok(reference)) => (items, reference),
         (ours, reference) => panic!("{signal}: ours {ours:?}, prost {reference:?}"),
     };
     assert_eq!(items, reference.count(), "{signal}: {reference:?}");

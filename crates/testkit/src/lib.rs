@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod differential;
+pub mod ids;
 pub mod mangle;
 pub mod reference;
 pub mod sink;

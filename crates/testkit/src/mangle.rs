@@ -107,27 +107,28 @@ pub fn unknown_field(rng: &mut Rng) -> Vec<u8> {
     out
 }
 
-/// A trace request whose resource has an attribute with `depth` arrays in each other.
+/// A trace request whose resource has an attribute with `depth` arrays in each other, each of two
+/// messages. Any depth will do: it takes time in proportion.
 pub fn nested_value(depth: usize) -> Vec<u8> {
+    // From the inside out, backwards, as each length depends on what is within.
+    let mut reversed = vec![b'x', 0x01, 0x0a];
+    let mut wrap = |key: u8| {
+        let mut head = vec![key];
+        varint(&mut head, reversed.len() as u64);
+        reversed.extend(head.iter().rev());
+    };
     // AnyValue { string_value: "x" }, then AnyValue { array_value { values } } around it.
-    let mut value = vec![0x0a, 0x01, b'x'];
     for _ in 0..depth / 2 {
-        value = len_field(0x2a, &len_field(0x0a, &value));
+        [0x0a, 0x2a].into_iter().for_each(&mut wrap);
     }
-    let pair = len_field(0x12, &value);
-    let resource = len_field(0x0a, &pair);
-    len_field(0x0a, &len_field(0x0a, &resource))
+    // KeyValue { value }, Resource { attributes }, ResourceSpans { resource }, and the request.
+    [0x12, 0x0a, 0x0a, 0x0a].into_iter().for_each(&mut wrap);
+    reversed.reverse();
+    reversed
 }
 
 fn noise(rng: &mut Rng) -> Vec<u8> {
     (0..rng.usize(1..200)).map(|_| rng.u8(..)).collect()
-}
-
-fn len_field(key: u8, value: &[u8]) -> Vec<u8> {
-    let mut out = vec![key];
-    varint(&mut out, value.len() as u64);
-    out.extend_from_slice(value);
-    out
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::auth::Authenticators;
 use super::storing;
 use crate::config::{self, Address, Pem, Reference};
+use crate::watched::Watched;
 
 /// Says in the log when there is no connection, and when there is one again.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(super) fn grpc(
     name: &str,
     otlp: &config::OtlpGrpcExporter,
     auth: &Authenticators<'_>,
+    watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
     let endpoint = match &otlp.endpoint {
         Address::Tcp(endpoint) if otlp.tls.is_some() => format!("https://{endpoint}"),
@@ -56,7 +58,7 @@ pub(super) fn grpc(
         ..exporter::GrpcConfig::new(endpoint)
     })?;
     let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());
-    wrapped(made, &otlp.wrappers, retry.as_ref())
+    wrapped(watched.over(made), &otlp.wrappers, retry.as_ref(), watched)
 }
 
 /// Makes an exporter over HTTP, with its retries. Reads certificates, and connects to nothing.
@@ -64,6 +66,7 @@ pub(super) fn http(
     name: &str,
     otlp: &config::OtlpHttpExporter,
     auth: &Authenticators<'_>,
+    watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
     let socket = otlp.socket.as_ref().map(|path| format!("unix:{}", path.display()));
     let proxy = match &otlp.proxy {
@@ -93,7 +96,7 @@ pub(super) fn http(
         ..exporter::HttpConfig::new(socket.unwrap_or_default())
     })?;
     let retry = storing::patient(otlp.retry.as_ref(), otlp.queue.as_ref());
-    wrapped(made, &otlp.wrappers, retry.as_ref())
+    wrapped(watched.over(made), &otlp.wrappers, retry.as_ref(), watched)
 }
 
 fn connection(name: &str, tls: Option<&config::TlsClient>) -> anyhow::Result<ConnectionConfig> {
@@ -166,11 +169,13 @@ fn wrapped(
     exporter: impl Exporter,
     wrappers: &config::Wrappers,
     retry: Option<&config::Retry>,
+    watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
-    let mut exporter = AnyExporter::new(exporter);
+    let mut exporter = AnyExporter::new(watched.pulse(exporter));
     // Next to the destination, so that nothing waits that will not be sent.
     if let Some(breaker) = &wrappers.breaker {
-        exporter = AnyExporter::new(CircuitBreaker::new(exporter, breaking(breaker))?);
+        exporter =
+            AnyExporter::new(watched.over(CircuitBreaker::new(exporter, breaking(breaker))?));
     }
     if let Some(adaptive) = &wrappers.concurrency {
         let config = exporter::AdaptiveConcurrencyConfig {
@@ -180,7 +185,7 @@ fn wrapped(
             weight: adaptive.ewma_alpha,
             deviations: adaptive.rtt_deviation_scale,
         };
-        exporter = AnyExporter::new(AdaptiveConcurrency::new(exporter, config)?);
+        exporter = AnyExporter::new(watched.over(AdaptiveConcurrency::new(exporter, config)?));
     }
     // Outside of what measures round trips: a wait for the rate is none.
     if let Some(limit) = &wrappers.rate {
@@ -191,10 +196,11 @@ fn wrapped(
         };
         let per = Duration::from_secs(1);
         let rate = Rate { count: limit.per_second, per, burst: limit.burst };
-        exporter = AnyExporter::new(RateLimit::new(exporter, unit, rate)?);
+        exporter = AnyExporter::new(watched.over(RateLimit::new(exporter, unit, rate)?));
     }
     // Outside of the retries, so that each piece has its own.
-    Ok(AnyExporter::new(SplitTooLarge::new(retrying(exporter, retry)?)))
+    let retrying = retrying(exporter, retry, watched)?;
+    Ok(AnyExporter::new(watched.over(SplitTooLarge::new(retrying))))
 }
 
 fn breaking(breaker: &config::CircuitBreaker) -> BreakerConfig {
@@ -212,7 +218,11 @@ fn breaking(breaker: &config::CircuitBreaker) -> BreakerConfig {
 }
 
 /// Tries again, as the file says.
-fn retrying(exporter: AnyExporter, retry: Option<&config::Retry>) -> anyhow::Result<AnyExporter> {
+fn retrying(
+    exporter: AnyExporter,
+    retry: Option<&config::Retry>,
+    watched: &mut Watched,
+) -> anyhow::Result<AnyExporter> {
     let Some(retry) = retry else { return Ok(exporter) };
     let config = RetryConfig {
         enabled: true,
@@ -228,7 +238,7 @@ fn retrying(exporter: AnyExporter, retry: Option<&config::Retry>) -> anyhow::Res
         let budget = RetryBudget::new(config, Instant::now().into_std())?;
         retrying = retrying.with_budget(Arc::new(budget));
     }
-    Ok(AnyExporter::new(retrying))
+    Ok(AnyExporter::new(watched.over(retrying)))
 }
 
 /// Makes an exporter that spreads traces over several servers.
@@ -236,15 +246,16 @@ pub(super) fn balance(
     name: &str,
     balance: &config::LoadBalancingExporter,
     auth: &Authenticators<'_>,
+    watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
     let servers = balance.servers.iter().map(|otlp| {
         // Who shares servers knows them by the same names.
-        anyhow::Ok((otlp.endpoint.to_string(), grpc(name, otlp, auth)?))
+        anyhow::Ok((otlp.endpoint.to_string(), grpc(name, otlp, auth, watched)?))
     });
     let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
-    let balanced = AnyExporter::new(Balance::new(servers, BalanceConfig::default())?);
+    let balanced = AnyExporter::new(watched.over(Balance::new(servers, BalanceConfig::default())?));
     let retry = storing::patient(balance.retry.as_ref(), balance.queue.as_ref());
-    retrying(balanced, retry.as_ref())
+    retrying(balanced, retry.as_ref(), watched)
 }
 
 /// Makes an exporter that sends to the first destination that is there.
@@ -252,18 +263,20 @@ pub(super) fn failover(
     name: &str,
     failover: &config::FailoverExporter,
     auth: &Authenticators<'_>,
+    watched: &mut Watched,
 ) -> anyhow::Result<AnyExporter> {
     let destinations = failover.destinations.iter().enumerate().map(|(index, destination)| {
         let made = match destination {
-            config::Destination::Grpc(otlp) => grpc(name, otlp, auth),
-            config::Destination::Http(otlp) => http(name, otlp, auth),
+            config::Destination::Grpc(otlp) => grpc(name, otlp, auth, watched),
+            config::Destination::Http(otlp) => http(name, otlp, auth, watched),
         };
         made.with_context(|| format!("destinations[{index}]"))
     });
     let destinations: Vec<_> = destinations.collect::<Result<_, _>>()?;
-    let made = AnyExporter::new(Failover::new(destinations, failover.retry_interval)?);
+    let made =
+        AnyExporter::new(watched.over(Failover::new(destinations, failover.retry_interval)?));
     let retry = storing::patient(failover.retry.as_ref(), failover.queue.as_ref());
-    retrying(made, retry.as_ref())
+    retrying(made, retry.as_ref(), watched)
 }
 
 // === impl Connections ===

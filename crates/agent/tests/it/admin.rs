@@ -1,6 +1,6 @@
 //! The admin endpoint: `/health` and `/metrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ async fn health_is_ok_while_serving_and_unavailable_while_draining() {
         tokio::task::yield_now().await;
     };
     assert_eq!((draining.status.as_u16(), &draining.body[..]), (503, &b"draining\n"[..]));
+    // That is no reason to end it before its time.
+    let live = get(&program, "/live").await;
+    assert_eq!((live.status.as_u16(), &live.body[..]), (200, &b"live\n"[..]));
     // Whoever wants to know why it takes so long still can.
     let metrics = Metrics::of(&get(&program, "/metrics").await);
     assert!(metrics.sum("teleflow_items_held", &[("pipeline", "logs")]) > 0);
@@ -105,7 +108,7 @@ async fn what_there_is_not_is_not_found_and_what_is_there_can_only_be_read() {
     assert!(program.terminate().status.success());
 }
 
-const CONFIG: &str = "
+pub(crate) const CONFIG: &str = "
 receivers:
   otlp: { protocols: { grpc: { endpoint: 127.0.0.1:0 }, http: { endpoint: 127.0.0.1:0 } } }
 exporters:
@@ -122,7 +125,7 @@ service:
 
 /// OpenMetrics text, read back.
 #[derive(Debug)]
-struct Metrics {
+pub(crate) struct Metrics {
     samples: Vec<Sample>,
 }
 
@@ -137,7 +140,7 @@ struct Sample {
 
 impl Metrics {
     /// Reads everything; what is not to be read fails the test.
-    fn of(answer: &Answer) -> Self {
+    pub(crate) fn of(answer: &Answer) -> Self {
         let text = std::str::from_utf8(&answer.body).unwrap();
         let rest = text.strip_suffix("# EOF\n").expect("the text says where it ends");
         let samples = rest.lines().filter_map(|line| {
@@ -160,9 +163,15 @@ impl Metrics {
         Self { samples: samples.collect() }
     }
 
+    /// The names and labels of all samples.
+    pub(crate) fn series(&self) -> BTreeSet<String> {
+        let series = |sample: &Sample| format!("{} {:?}", sample.name, sample.labels);
+        self.samples.iter().map(series).collect()
+    }
+
     /// The sum of all samples of a name that have these labels. There has to be one.
     #[track_caller]
-    fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let is_meant = |sample: &&Sample| {
             let has = |(key, value): &(&str, &str)| {
                 sample.labels.get(*key).is_some_and(|other| other == value)
@@ -176,9 +185,14 @@ impl Metrics {
 }
 
 pub(crate) async fn get(program: &Program, path: &str) -> Answer {
+    get_from(program.admin(), path).await
+}
+
+/// [`get`] from any address that speaks HTTP.
+pub(crate) async fn get_from(admin: SocketAddr, path: &str) -> Answer {
     let mut request = post(path, &[], "");
     *request.method_mut() = http::Method::GET;
-    Client::http1(program.admin()).await.send(request).await.unwrap()
+    Client::http1(admin).await.send(request).await.unwrap()
 }
 
 /// Sends one request that is taken; returns how many items it has.

@@ -1,7 +1,7 @@
 //! The command line: what it says, where it ends, and with which status.
 
 mod demo;
-mod running;
+pub(crate) mod running;
 
 use std::fs;
 use std::io::Read;

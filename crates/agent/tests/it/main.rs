@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod admin;
+mod attacks;
 mod books;
 mod commands;
+mod figures;
 mod guarded;
 mod interop;
 mod kills;
+mod logging;
 mod malformed;
 mod persistent;
 mod program;

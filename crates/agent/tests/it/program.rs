@@ -44,8 +44,17 @@ pub(crate) struct Ended {
 /// What came on the standard error so far.
 #[derive(Debug, Default)]
 struct Said {
-    state: Mutex<(String, bool)>,
+    state: Mutex<Heard>,
     more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    text: String,
+    /// Nothing more will come.
+    is_all: bool,
+    /// Nothing more is read for now.
+    is_deaf: bool,
 }
 
 // === impl Program ===
@@ -55,13 +64,26 @@ impl Program {
     /// the admin endpoint, all on free ports; returns when it serves.
     #[track_caller]
     pub(crate) fn start(config: &str, args: &[&str]) -> Self {
+        Self::start_with(config, args, None)
+    }
+
+    /// As [`start`](Self::start), and it logs what this says.
+    #[track_caller]
+    pub(crate) fn start_with(config: &str, args: &[&str], log: Option<&str>) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_teleflow"));
+        command.env_remove("RUST_LOG").envs(log.map(|log| ("RUST_LOG", log)));
+        Self::start_by(command, config, args)
+    }
+
+    /// [`start`](Self::start) by a command that ends up as the program, with these arguments.
+    #[track_caller]
+    pub(crate) fn start_by(mut command: Command, config: &str, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("teleflow.yaml"), config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_teleflow"))
+        let child = command
             .args(["run", "--config", "teleflow.yaml"])
             .args(args)
             .current_dir(folder.path())
-            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -120,6 +142,12 @@ impl Program {
         self.said.wait(text);
     }
 
+    /// Whether its standard error is read.
+    pub(crate) fn listen(&self, listens: bool) {
+        self.said.state.lock().unwrap().is_deaf = !listens;
+        self.said.more.notify_all();
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn signal(&self) {
         let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
@@ -160,29 +188,32 @@ impl Said {
     fn listen(&self, mut lines: impl BufRead) {
         let mut line = String::new();
         while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
-            self.state.lock().unwrap().0.push_str(&line);
+            let mut heard = self.state.lock().unwrap();
+            heard.text.push_str(&line);
             self.more.notify_all();
             line.clear();
+            drop(self.more.wait_while(heard, |heard| heard.is_deaf).unwrap());
         }
-        self.state.lock().unwrap().1 = true;
+        self.state.lock().unwrap().is_all = true;
         self.more.notify_all();
     }
 
     #[track_caller]
     fn wait(&self, text: &str) -> String {
-        let waits = |state: &mut (String, bool)| !state.0.contains(text) && !state.1;
-        let state = self.state.lock().unwrap();
+        let waits = |heard: &mut Heard| !heard.text.contains(text) && !heard.is_all;
+        let heard = self.state.lock().unwrap();
         // bounded wait: it speaks from another process.
-        let (state, _) = self.more.wait_timeout_while(state, PATIENCE, waits).unwrap();
-        assert!(state.0.contains(text), "it has not said {text:?} but {:?}", state.0);
-        state.0.clone()
+        let (heard, _) = self.more.wait_timeout_while(heard, PATIENCE, waits).unwrap();
+        assert!(heard.text.contains(text), "it has not said {text:?} but {:?}", heard.text);
+        heard.text.clone()
     }
 
     /// Everything, once it has ended.
     fn rest(&self) -> String {
-        let state = self.state.lock().unwrap();
-        let (state, _) = self.more.wait_timeout_while(state, PATIENCE, |state| !state.1).unwrap();
-        state.0.clone()
+        let waits = |heard: &mut Heard| !heard.is_all && !heard.is_deaf;
+        let heard = self.state.lock().unwrap();
+        let (heard, _) = self.more.wait_timeout_while(heard, PATIENCE, waits).unwrap();
+        heard.text.clone()
     }
 }
 

@@ -1,6 +1,7 @@
-//! Rules 1-3, 24, 25, 53, 54 and 57 over gRPC.
+//! Rules 1-3, 24, 25, 52-54 and 57 over gRPC.
 
 use super::http::{UNKNOWN, within_a_span};
+use super::json::WRONG_IDS;
 use super::{Check, Needs, Receiver, checks};
 use crate::rule::{Level, Verdict};
 use crate::signal::Signal;
@@ -20,6 +21,7 @@ pub(super) const CHECKS: &[Check] = checks! {
     May Grpc "24.bad_data_has_bad_request" bad_request;
     Must Grpc "25.services" plain;
     Should Grpc "25.no_such_method" no_such_method;
+    Should Grpc "52.grpc_short_ids" wrong_ids;
     Must Grpc "53.grpc_unknown_fields" unknown_fields;
     Must Grpc "54.grpc_any_value" any_value;
     Must Grpc "57.grpc_deep_nesting" deep;
@@ -90,6 +92,17 @@ async fn no_such_method(receiver: &Receiver) -> Result<Verdict, Verdict> {
     Ok(Verdict::expect(reply.code == UNIMPLEMENTED, || {
         format!("UNIMPLEMENTED was due, not status {}", reply.code)
     }))
+}
+
+async fn wrong_ids(receiver: &Receiver) -> Result<Verdict, Verdict> {
+    for (what, bytes) in WRONG_IDS {
+        let call = Call::new(Signal::Traces.grpc_path(), within_a_span(bytes));
+        let reply = receiver.call(call).await?;
+        if reply.code != INVALID_ARGUMENT {
+            return Ok(Verdict::Fail(format!("{what} was answered with status {}", reply.code)));
+        }
+    }
+    Ok(Verdict::Pass)
 }
 
 async fn unknown_fields(receiver: &Receiver) -> Result<Verdict, Verdict> {

@@ -61,6 +61,16 @@ fn ids(trace: &str, span: &str) -> String {
     json_span(&format!(r#""traceId":"{trace}","spanId":"{span}","name":"n""#))
 }
 
+/// What makes a good span one with an id of a wrong length. A later field with the same number
+/// replaces the first one.
+pub(super) const WRONG_IDS: &[(&str, &[u8])] = &[
+    ("a trace id of 3 bytes", &[0x0a, 3, 1, 2, 3]),
+    ("a trace id of 17 bytes", &[0x0a, 17, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7]),
+    ("a span id of 7 bytes", &[0x12, 7, 1, 2, 3, 4, 5, 6, 7]),
+    ("a parent of 1 byte", &[0x22, 1, 1]),
+    ("a link to a trace id of 2 bytes", &[0x6a, 4, 0x0a, 2, 1, 2]),
+];
+
 const TRACE: &str = "5b8efff798038103d269b633813fc60c";
 const SPAN: &str = "eee19b7ec3c1b174";
 
@@ -224,12 +234,14 @@ async fn wrong_ids(receiver: &Receiver) -> Result<Verdict, Verdict> {
 }
 
 async fn wrong_ids_protobuf(receiver: &Receiver) -> Result<Verdict, Verdict> {
-    // A later field with the same number replaces the first one.
-    let body = within_a_span(&[0x0a, 3, 1, 2, 3]);
-    let answer = receiver.send(Encoding::Protobuf.post(Signal::Traces, body)).await?;
-    Ok(Verdict::expect(answer.status == 400, || {
-        format!("a trace id of 3 bytes was answered with {}", answer.status)
-    }))
+    for (what, bytes) in WRONG_IDS {
+        let body = within_a_span(bytes);
+        let answer = receiver.send(Encoding::Protobuf.post(Signal::Traces, body)).await?;
+        if answer.status != 400 {
+            return Ok(Verdict::Fail(format!("{what} was answered with {}", answer.status)));
+        }
+    }
+    Ok(Verdict::Pass)
 }
 
 async fn any_value(receiver: &Receiver) -> Result<Verdict, Verdict> {

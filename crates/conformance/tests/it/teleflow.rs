@@ -11,12 +11,6 @@ use teleflow_conformance::{Kind, Process, Receiver, Report};
 
 use crate::failed;
 
-/// What ours does not do yet and should: to be taken out as it comes.
-const LACKING: &[&str] = &[
-    // What prost reads is forwarded as it is: an id's length is the backend's concern.
-    "52.protobuf_short_ids",
-];
-
 /// The program beside this test; a note that the test was skipped where nobody has built it.
 fn program(name: &str) -> Option<PathBuf> {
     let own = env::current_exe().unwrap();
@@ -40,8 +34,7 @@ fn expect(outcomes: Vec<Outcome>, sides: &[Side]) {
     let should = failed(&outcomes, Level::Should);
     let report = Report { outcomes };
     assert!(must.is_empty(), "{}", report.table(sides));
-    let new: Vec<_> = should.iter().filter(|name| !LACKING.contains(&name.as_str())).collect();
-    assert!(new.is_empty(), "{}", report.table(sides));
+    assert!(should.is_empty(), "{}", report.table(sides));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

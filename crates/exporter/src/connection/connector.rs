@@ -23,6 +23,10 @@ use super::{ConnectionConfig, ConnectionEvent, Events};
 use crate::wire;
 use crate::{ConfigError, ConnectionStats};
 
+/// What may come around an answer, beside as much again as it may have: heads, and over HTTP/2 what
+/// its windows let through.
+const MOST_AROUND: u64 = 2 * 1024 * 1024;
+
 /// Makes connections, and tells of them.
 #[derive(Clone)]
 pub(crate) struct Connector(Arc<Parts>);
@@ -40,6 +44,8 @@ struct Parts {
     #[cfg(feature = "tls")]
     handshake_timeout: Duration,
     silence: Option<Duration>,
+    /// The most bytes that may come in a row.
+    most_read: u64,
     events: Arc<Events>,
 }
 
@@ -54,6 +60,7 @@ impl Connector {
         https: bool,
         unix: Option<PathBuf>,
         http2: bool,
+        max_response_bytes: usize,
     ) -> Result<Self, ConfigError> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
@@ -80,6 +87,7 @@ impl Connector {
             #[cfg(feature = "tls")]
             handshake_timeout: config.handshake_timeout,
             silence: config.keep_alive.map(|probe| probe.interval.saturating_add(probe.timeout)),
+            most_read: (max_response_bytes as u64).saturating_mul(2).saturating_add(MOST_AROUND),
             events: Arc::new(Events::new(config.observer.clone())),
         })))
     }
@@ -128,7 +136,9 @@ impl Parts {
         let peer: Arc<str> = server.authority().map_or("", |authority| authority.as_str()).into();
         match self.opened(server).await {
             Ok((io, kind)) => {
-                Ok(Stream::new(io, kind, peer, Arc::clone(&self.events), self.silence))
+                let kind = Kind { http2: kind.http2 || self.http2, ..kind };
+                let events = Arc::clone(&self.events);
+                Ok(Stream::new(io, kind, peer, events, self.silence, self.most_read))
             }
             Err(error) => {
                 let cause = wire::said(&wire::root_cause(&error).to_string());

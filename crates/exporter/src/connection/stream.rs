@@ -11,6 +11,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::gather::Gather;
 use super::{ConnectionEvent, Events};
 use crate::wire;
 
@@ -24,7 +25,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub(super) struct Kind {
     /// A proxy is handed requests over it.
     pub(super) proxied: bool,
-    /// TLS has agreed on HTTP/2.
+    /// HTTP/2 is spoken: as TLS has agreed on, or with nobody asked.
     pub(super) http2: bool,
 }
 
@@ -32,14 +33,27 @@ pub(super) struct Kind {
 pub(crate) struct Stream {
     io: Box<dyn Io>,
     kind: Kind,
+    /// For HTTP/2.
+    gather: Option<Gather>,
     peer: Arc<str>,
     events: Arc<Events>,
     /// How the other side ended it, if it did.
     end: Option<String>,
     last_read: Instant,
+    /// What has come since something was last written, in bytes, and the most that may.
+    ///
+    /// hyper bounds what an answer holds, but not what is nothing: provisional answers one after the
+    /// other, or a chunk whose length begins with zeroes, would be read for as long as they come.
+    read: u64,
+    most_read: u64,
     /// So long without a byte and the connection was given up for a probe without an answer.
     silence: Option<Duration>,
 }
+
+/// The server has sent more than any answer takes.
+#[derive(Debug, thiserror::Error)]
+#[error("the server sends without end")]
+pub(crate) struct Endless;
 
 // === impl Stream ===
 
@@ -50,9 +64,12 @@ impl Stream {
         peer: Arc<str>,
         events: Arc<Events>,
         silence: Option<Duration>,
+        most_read: u64,
     ) -> Self {
         events.tell(&peer, &ConnectionEvent::Connected);
-        Self { io, kind, peer, events, end: None, last_read: Instant::now(), silence }
+        let gather = kind.http2.then(Gather::default);
+        let last_read = Instant::now();
+        Self { io, kind, gather, peer, events, end: None, last_read, read: 0, most_read, silence }
     }
 
     fn broke<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
@@ -71,8 +88,13 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let (before, room) = (buf.filled().len(), buf.remaining());
         let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        if buf.filled().len() > before {
+        let read = buf.filled().len() - before;
+        if read > 0 {
             self.last_read = Instant::now();
+            self.read += read as u64;
+            if self.read > self.most_read {
+                return Poll::Ready(self.broke(Err(io::Error::other(Endless))));
+            }
         } else if result.is_ok() && room > 0 && self.end.is_none() {
             self.end = Some("the server closed it".to_owned());
         }
@@ -82,12 +104,11 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.io).poll_write(cx, buf));
-        Poll::Ready(self.broke(result))
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -95,22 +116,35 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs));
+        let this = &mut *self;
+        let result = ready!(match &mut this.gather {
+            Some(gather) => gather.poll_write(&mut this.io, cx, bufs),
+            None => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
+        });
+        this.read = 0;
         Poll::Ready(self.broke(result))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.gather.is_some() || self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.io).poll_flush(cx));
+        let this = &mut *self;
+        let result = ready!(match &mut this.gather {
+            Some(gather) => gather.poll_flush(&mut this.io, cx),
+            None => Pin::new(&mut this.io).poll_flush(cx),
+        });
         Poll::Ready(self.broke(result))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         // Closed here: whatever goes wrong with it is of no interest.
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        if let Some(gather) = &mut this.gather {
+            _ = ready!(gather.poll_send(&mut this.io, cx));
+        }
+        Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
 

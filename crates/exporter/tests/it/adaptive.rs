@@ -109,3 +109,61 @@ async fn a_limit_that_shrinks_takes_the_places_that_nobody_has() {
     }
     assert_eq!(adaptive.stats().in_flight, 0);
 }
+
+/// Has no room for anybody, and says when to come again.
+#[derive(Debug, Default)]
+struct Full(AtomicUsize);
+
+impl Exporter for Full {
+    async fn export(&self, _: Payload) -> Result<Delivered, ExportError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Err(ExportError::Http { status: 503, retry_after: Some(Duration::from_secs(10)) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_rests_as_long_as_the_server_says_whoever_waits_for_it() {
+    let full = Arc::new(Full::default());
+    let four = NonZeroUsize::new(4).unwrap();
+    let config = AdaptiveConcurrencyConfig { initial: four, max: four, ..Default::default() };
+    let adaptive = Arc::new(AdaptiveConcurrency::new(Arc::clone(&full), config).unwrap());
+    // Each has something else to send; none of them has been refused before.
+    for _ in 0..100 {
+        let adaptive = Arc::clone(&adaptive);
+        tokio::spawn(async move { adaptive.export(spans(1, "a")).await });
+    }
+    let mut came = Vec::new();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        came.push(full.0.load(Ordering::Relaxed));
+    }
+    // Four at once, and from then on no more every ten seconds than there are places.
+    assert_eq!(came[0], 4, "{came:?}");
+    assert!(came[3] <= 4 * 4 && came[3] > 4, "{came:?}");
+    assert_eq!(adaptive.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_place_rests_the_others_are_used() {
+    let later = ExportError::Http { status: 503, retry_after: Some(Duration::from_secs(10)) };
+    let steps = std::iter::once(Step::Fail(later)).chain((0..20).map(|_| Step::Wait));
+    let script = Scripted::new(steps.collect::<Vec<_>>());
+    let ten = NonZeroUsize::new(10).unwrap();
+    let config = AdaptiveConcurrencyConfig { initial: ten, max: ten, ..Default::default() };
+    let adaptive = Arc::new(AdaptiveConcurrency::new(script.clone(), config).unwrap());
+    assert!(adaptive.export(spans(1, "a")).await.is_err());
+    for _ in 0..20 {
+        let adaptive = Arc::clone(&adaptive);
+        tokio::spawn(async move { adaptive.export(spans(1, "b")).await });
+    }
+    // Of ten places one went with the limit, and one rests.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((adaptive.stats().limit, adaptive.stats().in_flight), (9, 8));
+    // The next one takes the place of whoever is done, and waits for no rest.
+    script.release(1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((script.requests().len(), adaptive.stats().in_flight), (10, 8));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(adaptive.stats().in_flight, 9);
+}

@@ -6,6 +6,15 @@ mod adaptive;
 mod balance;
 mod console;
 mod destinations;
+#[cfg(all(
+    feature = "grpc",
+    feature = "http",
+    feature = "gzip",
+    feature = "zstd",
+    feature = "json",
+    feature = "tls"
+))]
+mod env;
 mod limits;
 mod queue;
 mod retry;

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 
 use crate::schema::{self, Field, Kind, Message};
 use crate::wire::{self, FIXED32, FIXED64, LEN, VARINT};
-use crate::{Signal, validate};
+use crate::{MAX_DEPTH, Problem, Signal, validate};
 
 /// Why text was not turned into a request.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,8 @@ pub enum Error {
 struct Sink {
     bytes: Vec<u8>,
     limit: usize,
+    /// How many messages are open in the request.
+    depth: u32,
 }
 
 impl Sink {
@@ -46,15 +48,17 @@ impl Sink {
 /// enumeration is given by name, messages nest deeper than [`MAX_DEPTH`](crate::MAX_DEPTH), or the
 /// limit is passed.
 pub fn to_protobuf(signal: Signal, text: &[u8], limit: usize) -> Result<(Vec<u8>, u64), Error> {
-    let mut out = Sink { bytes: Vec::with_capacity((text.len() / 2).min(limit)), limit };
+    let mut out = Sink { bytes: Vec::with_capacity((text.len() / 2).min(limit)), limit, depth: 0 };
     let mut json = serde_json::Deserializer::from_slice(text);
+    // Its own limit is in brackets, of which a message takes up to four: it would refuse what is
+    // valid in protobuf. Messages are counted here, and what is unknown is skipped without recursion.
+    json.disable_recursion_limit();
     let seed = MessageSeed { table: schema::request(signal), out: &mut out };
     let read = seed.deserialize(&mut json).and_then(|()| json.end());
     if out.bytes.len() > limit {
         return Err(Error::TooLarge(limit));
     }
     read.map_err(|error| Error::Invalid(shortened(&error)))?;
-    // The depth limit is validation's; the JSON parser has its own, in brackets.
     let items = validate(signal, &out.bytes)
         .map_err(|invalid| Error::Invalid(invalid.problem.to_string()))?;
     Ok((out.bytes, items))
@@ -219,7 +223,12 @@ impl<'de> DeserializeSeed<'de> for OneSeed<'_> {
         let Self { number, out, .. } = self;
         wire::put_key(&mut out.bytes, number, LEN);
         let start = out.bytes.len();
+        if out.depth == MAX_DEPTH {
+            return Err(de::Error::custom(Problem::TooDeep));
+        }
+        out.depth += 1;
         MessageSeed { table, out: &mut *out }.deserialize(json)?;
+        out.depth -= 1;
         // The length goes in front of what it counts, which moves to make room.
         let mut len = Vec::with_capacity(10);
         wire::put_varint(&mut len, (out.bytes.len() - start) as u64);
@@ -340,7 +349,7 @@ impl<'de> Visitor<'de> for OneSeed<'_> {
                 wire::put_len(&mut self.out.bytes, self.number, &bytes);
             }
             Kind::Id(len) => {
-                let bytes = hex(value, len).ok_or_else(invalid)?;
+                let bytes = hex(value, usize::from(len)).ok_or_else(invalid)?;
                 wire::put_len(&mut self.out.bytes, self.number, &bytes);
             }
             Kind::Double => {

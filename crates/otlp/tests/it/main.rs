@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod ack;
+mod depth;
 mod json;
 mod split;
 mod validate;

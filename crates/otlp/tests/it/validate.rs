@@ -1,6 +1,6 @@
 use teleflow_otlp::{MAX_DEPTH, Problem, Signal, validate};
-use teleflow_testkit::differential;
 use teleflow_testkit::mangle::{Damage, mangle, nested_value, unknown_field};
+use teleflow_testkit::{differential, ids};
 
 use teleflow_testkit::reference::{Request, each_generated};
 
@@ -78,6 +78,62 @@ fn an_error_names_the_byte_the_message_and_the_cause() {
     let request = field(0x0a, &field(0x12, &field(0x12, &field(0x2a, &[0xff]))));
     let invalid = validate(Signal::Traces, &request).unwrap_err();
     assert_eq!(invalid.to_string(), "invalid protobuf at byte 6 in Span: field 5 is not UTF-8");
+}
+
+#[test]
+fn an_id_has_its_length_or_none_in_every_message_that_has_one() {
+    let span = |fields: &[u8]| field(0x0a, &field(0x12, &field(0x12, fields)));
+    let point = |kind: u8, exemplars: u8, exemplar: &[u8]| {
+        span(&field(kind, &field(0x0a, &field(exemplars, exemplar))))
+    };
+    // Signal, where it is, the key of the id, its length, and the request around it.
+    type Around<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let link = |id: &[u8]| span(&field(0x6a, id));
+    let number = |id: &[u8]| point(0x2a, 0x2a, id);
+    let sum = |id: &[u8]| point(0x3a, 0x2a, id);
+    let histogram = |id: &[u8]| point(0x4a, 0x42, id);
+    let exponential = |id: &[u8]| point(0x52, 0x5a, id);
+    let cases: &[(Signal, &str, u8, usize, Around<'_>)] = &[
+        (Signal::Traces, "Span", 0x0a, 16, &span),
+        (Signal::Traces, "Span", 0x12, 8, &span),
+        (Signal::Traces, "Span", 0x22, 8, &span),
+        (Signal::Traces, "Span.Link", 0x0a, 16, &link),
+        (Signal::Traces, "Span.Link", 0x12, 8, &link),
+        (Signal::Logs, "LogRecord", 0x4a, 16, &span),
+        (Signal::Logs, "LogRecord", 0x52, 8, &span),
+        (Signal::Metrics, "Exemplar", 0x22, 8, &number),
+        (Signal::Metrics, "Exemplar", 0x2a, 16, &number),
+        (Signal::Metrics, "Exemplar", 0x22, 8, &sum),
+        (Signal::Metrics, "Exemplar", 0x2a, 16, &histogram),
+        (Signal::Metrics, "Exemplar", 0x22, 8, &exponential),
+    ];
+    for &(signal, message, key, expected, around) in cases {
+        for len in [0, 1, 3, 7, 8, 9, 15, 16, 17, 32, 300] {
+            for byte in [0, 0x5a] {
+                let request = around(&field(key, &vec![byte; len]));
+                let reference = Request::decode(signal, &request).unwrap();
+                let ours = validate(signal, &request);
+                if len == 0 || len == expected {
+                    assert_eq!(ours, Ok(reference.count()), "{message} {key:#x} {len}");
+                    assert!(ids::are_right(signal, &request));
+                    continue;
+                }
+                let invalid = ours.unwrap_err();
+                let problem = Problem::IdLength {
+                    field: u32::from(key >> 3),
+                    expected: u8::try_from(expected).unwrap(),
+                };
+                assert_eq!((invalid.message, invalid.problem), (message, problem));
+                assert!(!ids::are_right(signal, &request));
+            }
+        }
+    }
+    // What a later id replaces has to be right as well.
+    let twice = [field(0x0a, &[1; 3]), field(0x0a, &[1; 16])].concat();
+    let error = validate(Signal::Traces, &span(&twice)).unwrap_err().to_string();
+    let expected =
+        "invalid protobuf at byte 6 in Span: field 1 is an id of another length than 16 bytes";
+    assert_eq!(error, expected);
 }
 
 #[test]

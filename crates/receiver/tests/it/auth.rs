@@ -131,6 +131,30 @@ async fn it_is_decided_before_the_body_is_read() {
     assert_eq!(server.stats.snapshot().of(Transport::Http, Signal::Traces).bytes, 0);
 }
 
+#[tokio::test]
+async fn a_call_is_decided_before_its_message_is_read() {
+    use crate::raw::{END_HEADERS, HEADERS, Raw, call_head, frame, literal};
+
+    let (_, auth) = fake(AuthConfig::new(Scheme::Bearer));
+    let server = Server::start(guarded(auth)).await;
+    let mut client = Raw::connect(server.grpc).await;
+    let mut head = call_head(Signal::Traces.grpc_path());
+    literal(&mut head, "authorization", "Bearer wrong");
+    // The message is announced by the stream that stays open, and never comes.
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head)).await.unwrap();
+    let answered = async {
+        while let Some(frame) = client.next().await {
+            if frame.kind == HEADERS && frame.stream == 1 {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(answered.await, "there is an answer");
+    let requests = server.stats.snapshot().of(Transport::Grpc, Signal::Traces);
+    assert_eq!((requests.denied, requests.bytes), (1, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outcome_holds_for_its_time_and_a_failure_for_none() {
     let config = AuthConfig { ttl: Duration::from_secs(60), ..AuthConfig::new(Scheme::Bearer) };

@@ -10,7 +10,9 @@ mod limits;
 mod logs;
 mod malformed;
 mod raw;
+mod slow;
 mod support;
+mod text;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "zstd")]

@@ -1,4 +1,4 @@
-//! Requests that were damaged on their way are judged as prost would.
+//! Requests that were damaged on their way are judged as prost would, but for the length of ids.
 
 use std::io::Read;
 
@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use teleflow_otlp::Signal;
+use teleflow_testkit::ids;
 use teleflow_testkit::mangle::mangle;
 
 use crate::support::{
@@ -18,11 +19,12 @@ use crate::support::{
 const LIMIT: usize = 256 * 1024;
 
 fn is_valid(signal: Signal, request: &[u8]) -> bool {
-    match signal {
+    let is_decoded = match signal {
         Signal::Traces => ExportTraceServiceRequest::decode(request).is_ok(),
         Signal::Metrics => ExportMetricsServiceRequest::decode(request).is_ok(),
         Signal::Logs => ExportLogsServiceRequest::decode(request).is_ok(),
-    }
+    };
+    is_decoded && ids::are_right(signal, request)
 }
 
 #[tokio::test]

@@ -120,6 +120,12 @@ async fn connect(
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
 }
 
+/// A client over TLS that trusts this authority.
+pub(crate) async fn http1(server: &Server, authority: &Authority) -> Client {
+    let stream = connect(server.http, authority.client(None, "http/1.1")).await.unwrap();
+    Client::http1_over(stream).await
+}
+
 /// Whether a connection can be used. With TLS 1.3 a client only learns when it reads that its
 /// certificate was refused.
 async fn is_let_in(address: SocketAddr, client: ClientConfig) -> bool {

@@ -16,6 +16,9 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 
 mod acks;
 mod bounds;
+mod head;
+mod rules;
+mod trace_state;
 
 fn rules() -> Vec<Rule> {
     vec![
@@ -249,12 +252,12 @@ fn a_late_span_follows_its_trace() {
 #[test]
 fn spans_without_a_trace_id_are_decided_by_themselves() {
     let (mut sampler, mut out) = (errors_only(), Output::default());
-    let mut short = span([0; 16], "short", StatusCode::Error);
-    short.trace_id.truncate(7);
+    let mut empty = span([0; 16], "empty", StatusCode::Error);
+    empty.trace_id.clear();
     let spans = vec![
         span([0; 16], "zero", StatusCode::Error),
         span([0; 16], "zero", StatusCode::Ok),
-        short,
+        empty,
     ];
     sampler.offer(Instant::now(), request(spans), &mut out);
     assert_eq!(out.kept.iter().map(Payload::items).sum::<u64>(), 2);

@@ -30,8 +30,11 @@ struct State {
     /// Requests whose sender has heard that a part was rejected: none of them must come again.
     partial: Vec<Payload>,
     came_again: u64,
-    moods: [u64; 8],
+    moods: [u64; MOODS],
 }
+
+/// The moods in which a request does not go well.
+pub(crate) const MOODS: usize = 9;
 
 /// What it does with a request.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,7 @@ enum Mood {
     Slow,
     Busy,
     BusyWithDelay,
+    TooMany,
     Silent,
     TakeAndSilent,
     Garbage,
@@ -56,7 +60,7 @@ impl Backend {
             rejected: HashSet::new(),
             partial: Vec::new(),
             came_again: 0,
-            moods: [0; 8],
+            moods: [0; MOODS],
         };
         Self { link: Link::new(rng), state: Arc::new(Mutex::new(state)) }
     }
@@ -83,7 +87,7 @@ impl Backend {
         self.state.lock().unwrap().came_again
     }
 
-    pub(crate) fn moods(&self) -> [u64; 8] {
+    pub(crate) fn moods(&self) -> [u64; MOODS] {
         self.state.lock().unwrap().moods
     }
 
@@ -106,6 +110,7 @@ impl Backend {
                 let status = Status::new(Code::Unavailable, "later");
                 Err(ExportError::Status(Status { retry_delay: Some(delay), ..status }))
             }
+            Mood::TooMany => Err(ExportError::Http { status: 429, retry_after: None }),
             Mood::Silent => std::future::pending().await,
             Mood::TakeAndSilent => {
                 self.take(&numbers, 0);
@@ -146,6 +151,7 @@ impl State {
             Mood::Slow,
             Mood::Busy,
             Mood::BusyWithDelay,
+            Mood::TooMany,
             Mood::Silent,
             Mood::TakeAndSilent,
             Mood::Garbage,

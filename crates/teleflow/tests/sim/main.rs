@@ -6,7 +6,9 @@
 //! tokio's, paused: it goes on when nobody has anything to do, so an hour takes no time, and a seed
 //! that fails fails again.
 //!
-//! `TELEFLOW_SIM_SEEDS` says how many seeds (500), `TELEFLOW_SIM_FIRST` which is the first.
+//! In worlds of a second kind ([`ring`]) two gateways share backends by trace, which join and leave.
+//!
+//! `TELEFLOW_SIM_SEEDS` says how many seeds (500, and 200 of the second kind), `TELEFLOW_SIM_FIRST` which is the first.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -14,6 +16,7 @@ mod backend;
 mod client;
 mod gateway;
 mod link;
+mod ring;
 mod spans;
 mod world;
 
@@ -36,6 +39,20 @@ fn whatever_goes_wrong_every_span_is_accounted_for() {
     }
     println!("{seen:?}");
     // A world in which nothing goes wrong would prove nothing.
+    if env::var("TELEFLOW_SIM_SEEDS").is_err() {
+        assert!(seen.is_rich(), "{seen:?}");
+    }
+}
+
+#[test]
+fn no_trace_is_split_while_the_ring_is_stable() {
+    let first = number("TELEFLOW_SIM_FIRST", 0);
+    let mut seen = ring::Seen::default();
+    for seed in first..first + number("TELEFLOW_SIM_SEEDS", 200) {
+        let lived = catch_unwind(AssertUnwindSafe(|| ring::live(seed)));
+        seen.add(lived.unwrap_or_else(|_| panic!("TELEFLOW_SIM_FIRST={seed} fails")));
+    }
+    println!("{seen:?}");
     if env::var("TELEFLOW_SIM_SEEDS").is_err() {
         assert!(seen.is_rich(), "{seen:?}");
     }

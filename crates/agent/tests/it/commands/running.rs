@@ -1,5 +1,6 @@
 //! A program that runs beside its test, and is told to stop.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,6 +24,8 @@ pub(crate) struct Running {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stream {
     Stdout,
+    /// The standard output. All there is to log goes to a disk that is full.
+    StdoutAlone,
     /// The standard output is a pipe that nobody reads.
     Stderr,
 }
@@ -34,12 +37,17 @@ impl Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_teleflow"));
         command.args(args).current_dir(folder).env_remove("RUST_LOG").stdin(Stdio::null());
         command.stdout(Stdio::piped());
-        if stream == Stream::Stderr {
-            command.stderr(Stdio::piped());
+        match stream {
+            Stream::Stdout => {}
+            Stream::StdoutAlone => {
+                let full = File::options().write(true).open("/dev/full").unwrap();
+                command.stderr(full).env("RUST_LOG", "trace");
+            }
+            Stream::Stderr => _ = command.stderr(Stdio::piped()),
         }
         let mut child = command.spawn().unwrap();
         let reader: Box<dyn Read + Send> = match stream {
-            Stream::Stdout => Box::new(child.stdout.take().unwrap()),
+            Stream::Stdout | Stream::StdoutAlone => Box::new(child.stdout.take().unwrap()),
             Stream::Stderr => Box::new(child.stderr.take().unwrap()),
         };
         let (sender, lines) = channel();

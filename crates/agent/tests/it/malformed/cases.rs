@@ -11,6 +11,7 @@ use http::{Method, Request};
 use prost::Message;
 use teleflow::Signal;
 use teleflow::otlp::json;
+use teleflow_testkit::ids;
 use teleflow_testkit::mangle::{mangle, nested_value};
 use teleflow_testkit::telemetry::Telemetry;
 
@@ -92,11 +93,11 @@ impl Expected {
     const TOO_LARGE: Self = Self::Refused { code: RESOURCE_EXHAUSTED, http: 413 };
     const UNSUPPORTED: Self = Self::Refused { code: INVALID_ARGUMENT, http: 415 };
 
-    /// What prost decides.
+    /// What prost decides, and what it does not: an id has the length of an id, or none.
     pub(crate) fn of(signal: Signal, request: &[u8]) -> Self {
         match reference::items(signal, request) {
-            Ok(items) => Self::Taken(items),
-            Err(_) => Self::INVALID,
+            Ok(items) if ids::are_right(signal, request) => Self::Taken(items),
+            _ => Self::INVALID,
         }
     }
 

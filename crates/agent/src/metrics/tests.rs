@@ -1,0 +1,341 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::{NonZeroU64, NonZeroUsize};
+
+use teleflow::exporter::{
+    AdaptiveConcurrencyStats, EndpointStats, QueueConfig, QueueStats, RetryStats, SplitStats,
+    WireStats,
+};
+use teleflow::store::Rows as StoreRows;
+use teleflow::{Account, LaneStats, Signal, batcher, receiver, sampler};
+use teleflow_concurrency::{BreakerState, BreakerStats};
+
+use super::*;
+
+/// Units that the table may name.
+const UNITS: [&str; 16] = [
+    "spans",
+    "data points",
+    "log records",
+    "items",
+    "requests",
+    "bytes",
+    "batches",
+    "traces",
+    "connections",
+    "endpoints",
+    "circuit breakers",
+    "times",
+    "rows",
+    "lines",
+    "seconds",
+    // Of a queue: as its sizer says.
+    "requests, items or bytes",
+];
+
+/// A scrape of one of each.
+#[derive(Debug)]
+struct Fixed(Reading);
+
+impl Collector for Fixed {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.write(&mut Families(encoder))
+    }
+}
+
+fn text(reading: Reading) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Fixed(reading)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    text
+}
+
+fn batcher_stats(first: u64) -> batcher::Stats {
+    batcher::Stats {
+        payloads: first,
+        items: first + 1,
+        full: first + 2,
+        by_items: first + 3,
+        by_bytes: first + 4,
+        by_requests: first + 5,
+        by_limit: first + 6,
+        timed_out: first + 7,
+        for_deadline: first + 8,
+        for_pressure: first + 9,
+        flushed: first + 10,
+        closed: first + 11,
+        split: first + 12,
+        pieces: first + 13,
+        loosened: first + 14,
+        ..batcher::Stats::default()
+    }
+}
+
+fn figures() -> Figures {
+    let mut wire = WireStats::default();
+    (wire.requests, wire.bytes, wire.wire_bytes) = (101, 102, 103);
+    (wire.encoded, wire.compressed, wire.fallbacks) = (104, 105, 106);
+    (wire.connections.connected, wire.connections.failed) = (107, 108);
+    (wire.connections.lost, wire.connections.closed) = (109, 110);
+    let endpoint = |name: &str, is_out, parts, items| EndpointStats {
+        name: name.to_owned(),
+        is_out,
+        parts,
+        items,
+    };
+    Figures {
+        // Two of a kind are added.
+        wires: vec![wire, WireStats::default()],
+        retries: vec![RetryStats {
+            attempts: 111,
+            retries: 112,
+            put_off: 113,
+            gave_up: 114,
+            given_back: 115,
+        }],
+        splits: vec![SplitStats { split: 116, pieces: 117, dropped_items: 118 }],
+        breakers: vec![BreakerStats {
+            state: BreakerState::HalfOpen,
+            successes: 119,
+            failures: 120,
+            refused: 121,
+            probes: 122,
+            opened: 123,
+            closed: 124,
+        }],
+        concurrency: vec![AdaptiveConcurrencyStats { limit: 125, in_flight: 126, overloads: 127 }],
+        rate_waits: vec![100, 28],
+        endpoints: vec![endpoint("a:1", false, 129, 130), endpoint("b:1", true, 131, 132)],
+        failovers: vec![vec![133, 134]],
+        failing: Some(Duration::from_millis(135_900)),
+        queue: Some(QueueConfig::default()),
+    }
+}
+
+fn full() -> Reading {
+    let mut snapshot = receiver::Snapshot::default();
+    (snapshot.unrouted, snapshot.connections_open, snapshot.connections) = (201, 202, 203);
+    (snapshot.connections_refused, snapshot.handshakes_failed) = (204, 205);
+    (snapshot.connections_aged, snapshot.connections_abusive) = (206, 207);
+    (snapshot.accept_errors, snapshot.bytes_in_flight) = (208, 209);
+    let sampler = sampler::Stats {
+        traces_kept: 301,
+        traces_sampled_out: 302,
+        decisions: [303, 304, 305, 306],
+        late_kept: 307,
+        late_sampled_out: 308,
+        without_trace: 309,
+        below_large_envelope: 310,
+        rules: vec![sampler::RuleStats {
+            name: "errors".to_owned(),
+            traces_kept: 311,
+            traces_seen: 611,
+        }],
+    };
+    let queue = QueueStats {
+        queued_requests: 401,
+        queued_items: 402,
+        queued_bytes: 403,
+        in_flight_requests: 404,
+        in_flight_items: 405,
+        in_flight_bytes: 406,
+    };
+    let lane = LaneStats {
+        name: "traces".to_owned(),
+        signal: Signal::Traces,
+        sampler: Some((sampler, sampler::Held { spans: 312, traces: 313, bytes: 314 })),
+        batcher: Some((batcher_stats(501), 516, 517)),
+        batchers: vec![("otlp".to_owned(), batcher_stats(521), 536, 537)],
+        queues: vec![("otlp".to_owned(), queue)],
+    };
+    let account = |signal: Signal| Account {
+        lane: signal.name().to_owned(),
+        signal,
+        destination: "otlp".to_owned(),
+        accepted: 641,
+        recovered: 41,
+        delivered: 601,
+        sampled_out: 2,
+        rejected: 3,
+        dropped: BTreeMap::from([("queue_full", 4), ("too_large", 5), ("retries_exhausted", 6)]),
+        held: 20,
+    };
+    let rows = |spans| StoreRows { spans, metric_points: spans + 1, logs: spans + 2 };
+    let mut store = StoreStats::default();
+    (store.stored, store.evicted) = (rows(701), rows(704));
+    Reading {
+        stats: Stats { receivers: vec![("otlp".to_owned(), snapshot)], lanes: vec![lane] },
+        books: Books { accounts: Signal::ALL.map(account).into(), refused: [0; 3] },
+        exporters: vec![("otlp".to_owned(), figures())],
+        stores: vec![("sqlite".to_owned(), store)],
+        log: Offered { written: 801, left_out: 802, failed: 803 },
+        uptime: Duration::from_millis(8500),
+        usage: Some(Usage { rss: 804, peak_rss: 805, cpu_seconds: 0.5 }),
+    }
+}
+
+/// Of each metric in a text: its labels and what is said of it.
+fn families(text: &str) -> BTreeMap<String, (BTreeSet<String>, String)> {
+    let mut found = BTreeMap::<_, (BTreeSet<String>, String)>::new();
+    let mut help = "";
+    for line in text.lines() {
+        if let Some(described) = line.strip_prefix("# HELP ") {
+            help = described.split_once(' ').unwrap().1;
+        }
+        if line.starts_with('#') {
+            continue;
+        }
+        let (series, _) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let entry = found.entry(name.to_owned()).or_default();
+        let labels = labels.split("\",").filter_map(|label| label.split_once('='));
+        entry.0.extend(labels.map(|(key, _)| key.to_owned()));
+        help.clone_into(&mut entry.1);
+    }
+    found
+}
+
+#[test]
+fn every_metric_is_in_the_table_of_the_docs_and_the_other_way_round() {
+    let docs = include_str!("../../../../docs/metrics.md");
+    let mut documented = BTreeMap::new();
+    for line in docs.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, unit, labels, meaning] = cells[..] else { panic!("four cells: {line}") };
+        assert!(UNITS.contains(&unit), "{unit} in {line}");
+        let labels = labels.split(", ").filter(|label| !label.is_empty());
+        let labels = labels.map(|label| label.trim_matches('`').to_owned()).collect();
+        let row = (labels, meaning.trim_end_matches('.').to_owned());
+        let twice = documented.insert(name.trim_matches('`').to_owned(), row);
+        assert!(twice.is_none(), "{line}");
+    }
+    let exposed = families(&text(full()));
+    assert!(exposed.len() > 80, "{}", exposed.len());
+    let lacking = exposed.iter().filter(|(name, row)| documented.get(*name) != Some(row));
+    let lacking = lacking.map(|(name, (labels, help))| {
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{name}` | UNIT | {} | {help}. |", labels.join(", "))
+    });
+    let lacking: Vec<_> = lacking.collect();
+    assert!(lacking.is_empty(), "docs/metrics.md lacks:\n{}", lacking.join("\n"));
+    let gone: Vec<_> = documented.keys().filter(|name| !exposed.contains_key(*name)).collect();
+    assert!(gone.is_empty(), "docs/metrics.md has what is not there: {gone:?}");
+}
+
+#[test]
+fn each_figure_is_under_its_own_name() {
+    let text = text(full());
+    let otlp = "exporter=\"otlp\"";
+    let of_lane = "processor=\"batch\",pipeline=\"traces\"";
+    let batched = "exporter=\"otlp\",pipeline=\"traces\"";
+    for sample in [
+        format!("teleflow_exporter_requests_total{{{otlp}}} 101"),
+        format!("teleflow_exporter_bytes_total{{{otlp}}} 102"),
+        format!("teleflow_exporter_wire_bytes_total{{{otlp}}} 103"),
+        format!("teleflow_exporter_encoded_requests_total{{{otlp}}} 104"),
+        format!("teleflow_exporter_compressed_requests_total{{{otlp}}} 105"),
+        format!("teleflow_exporter_compression_fallbacks_total{{{otlp}}} 106"),
+        format!("teleflow_exporter_connection_events_total{{{otlp},event=\"connected\"}} 107"),
+        format!("teleflow_exporter_connection_events_total{{{otlp},event=\"failed\"}} 108"),
+        format!("teleflow_exporter_connection_events_total{{{otlp},event=\"lost\"}} 109"),
+        format!("teleflow_exporter_connection_events_total{{{otlp},event=\"closed\"}} 110"),
+        format!("teleflow_exporter_attempts_total{{{otlp}}} 111"),
+        format!("teleflow_exporter_retries_total{{{otlp}}} 112"),
+        format!("teleflow_exporter_retries_put_off_total{{{otlp}}} 113"),
+        format!("teleflow_exporter_retries_given_up_total{{{otlp}}} 114"),
+        format!("teleflow_exporter_retries_given_back_total{{{otlp}}} 115"),
+        format!("teleflow_exporter_split_requests_total{{{otlp}}} 116"),
+        format!("teleflow_exporter_split_pieces_total{{{otlp}}} 117"),
+        format!("teleflow_exporter_split_dropped_items_total{{{otlp}}} 118"),
+        format!("teleflow_exporter_circuit_breakers{{{otlp},state=\"closed\"}} 0"),
+        format!("teleflow_exporter_circuit_breakers{{{otlp},state=\"open\"}} 0"),
+        format!("teleflow_exporter_circuit_breakers{{{otlp},state=\"half_open\"}} 1"),
+        format!(
+            "teleflow_exporter_circuit_breaker_requests_total{{{otlp},outcome=\"success\"}} 119"
+        ),
+        format!(
+            "teleflow_exporter_circuit_breaker_requests_total{{{otlp},outcome=\"failure\"}} 120"
+        ),
+        format!(
+            "teleflow_exporter_circuit_breaker_requests_total{{{otlp},outcome=\"refused\"}} 121"
+        ),
+        format!("teleflow_exporter_circuit_breaker_requests_total{{{otlp},outcome=\"probe\"}} 122"),
+        format!("teleflow_exporter_circuit_breaker_changes_total{{{otlp},to=\"open\"}} 123"),
+        format!("teleflow_exporter_circuit_breaker_changes_total{{{otlp},to=\"closed\"}} 124"),
+        format!("teleflow_exporter_concurrency_limit{{{otlp}}} 125"),
+        format!("teleflow_exporter_concurrency_in_flight{{{otlp}}} 126"),
+        format!("teleflow_exporter_concurrency_overloads_total{{{otlp}}} 127"),
+        format!("teleflow_exporter_rate_limit_waits_total{{{otlp}}} 128"),
+        format!("otelcol_loadbalancer_num_backends{{{otlp}}} 1"),
+        format!("teleflow_exporter_endpoint_requests_total{{{otlp},endpoint=\"a:1\"}} 129"),
+        format!("teleflow_exporter_endpoint_items_total{{{otlp},endpoint=\"b:1\"}} 132"),
+        format!("teleflow_exporter_endpoint_out{{{otlp},endpoint=\"a:1\"}} 0"),
+        format!("teleflow_exporter_endpoint_out{{{otlp},endpoint=\"b:1\"}} 1"),
+        format!("teleflow_exporter_failover_requests_total{{{otlp},destination=\"1\"}} 134"),
+        format!("teleflow_exporter_failing_seconds{{{otlp}}} 135"),
+        format!("otelcol_exporter_queue_size{{{batched},data_type=\"traces\"}} 805"),
+        format!("otelcol_exporter_queue_capacity{{{batched},data_type=\"traces\"}} 1000"),
+        format!("teleflow_exporter_queue_requests{{{batched},data_type=\"traces\"}} 401"),
+        "teleflow_receiver_unrouted_requests_total{receiver=\"otlp\"} 201".to_owned(),
+        "teleflow_receiver_connections{receiver=\"otlp\"} 202".to_owned(),
+        "teleflow_receiver_connection_events_total{receiver=\"otlp\",event=\"refused\"} 204"
+            .to_owned(),
+        "teleflow_receiver_connection_events_total{receiver=\"otlp\",event=\"abusive\"} 207"
+            .to_owned(),
+        "teleflow_tail_sampling_spans_without_trace_total{pipeline=\"traces\"} 309".to_owned(),
+        "teleflow_tail_sampling_held_bytes{pipeline=\"traces\"} 314".to_owned(),
+        format!("otelcol_exporter_sent_spans_total{{{batched}}} 601"),
+        format!("otelcol_exporter_send_failed_spans_total{{{batched}}} 9"),
+        format!("otelcol_exporter_enqueue_failed_spans_total{{{batched}}} 9"),
+        format!("teleflow_exporter_queue_items{{{batched},data_type=\"traces\"}} 807"),
+        format!("otelcol_processor_batch_batch_size_trigger_send_total{{{of_lane}}} 503"),
+        format!("otelcol_processor_batch_timeout_trigger_send_total{{{of_lane}}} 508"),
+        format!("teleflow_batch_requests_total{{{of_lane}}} 501"),
+        format!("teleflow_batch_batches_total{{{of_lane},trigger=\"pressure\"}} 510"),
+        format!("teleflow_batch_held_items{{{of_lane}}} 516"),
+        format!("teleflow_exporter_batch_items_total{{{batched}}} 522"),
+        format!("teleflow_exporter_batch_batches_total{{{batched},trigger=\"age\"}} 528"),
+        format!("teleflow_exporter_batch_split_pieces_total{{{batched}}} 534"),
+        format!("teleflow_exporter_batch_held_bytes{{{batched}}} 537"),
+        "teleflow_items_recovered_total{pipeline=\"logs\",destination=\"otlp\",data_type=\"logs\"} 41"
+            .to_owned(),
+        "teleflow_log_lines_total{outcome=\"left_out\"} 802".to_owned(),
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample} in\n{text}");
+    }
+}
+
+#[test]
+fn what_there_is_none_of_is_not_written() {
+    let mut reading = full();
+    reading.exporters = vec![("debug".to_owned(), Figures::default())];
+    reading.stats.lanes.clear();
+    let text = text(reading);
+    for name in ["teleflow_exporter_requests", "circuit", "endpoint", "batch", "tail_sampling"] {
+        assert!(!text.contains(name), "{name} in\n{text}");
+    }
+}
+
+#[test]
+fn a_queue_is_measured_by_what_bounds_it() {
+    let max = NonZeroUsize::MAX;
+    for (config, size, capacity) in [
+        (
+            QueueConfig {
+                max_items: NonZeroU64::new(7),
+                max_requests: max,
+                ..QueueConfig::default()
+            },
+            807,
+            7,
+        ),
+        (QueueConfig { max_requests: max, ..QueueConfig::default() }, 809, 256 << 20),
+    ] {
+        let mut reading = full();
+        reading.exporters[0].1.queue = Some(config);
+        let text = text(reading);
+        let labels = "{exporter=\"otlp\",pipeline=\"traces\",data_type=\"traces\"}";
+        assert!(text.contains(&format!("otelcol_exporter_queue_size{labels} {size}\n")), "{text}");
+        assert!(text.contains(&format!("_queue_capacity{labels} {capacity}\n")), "{text}");
+    }
+}

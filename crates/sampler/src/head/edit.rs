@@ -1,0 +1,151 @@
+//! Writes to spans and records how likely they were to be kept.
+
+use teleflow_otlp::value::AnyValue;
+use teleflow_otlp::{Scalar, Writer};
+
+use crate::{Randomness, Threshold, TraceState, wire};
+
+/// The number of an item's field in its scope group.
+const ITEM: u8 = 2;
+
+/// A span's trace state.
+const TRACE_STATE: u32 = 3;
+
+/// A log record's attributes.
+const ATTRIBUTES: u32 = 6;
+
+/// What a record carries, as a span does in its trace state.
+const THRESHOLD: &str = "sampling.threshold";
+const RANDOMNESS: &str = "sampling.randomness";
+
+/// What is to be written to what is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) threshold: Option<Threshold>,
+    /// Where it has none of its own that others would find.
+    pub(super) randomness: Option<Randomness>,
+}
+
+/// What an edit came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Edit {
+    /// Whether the item was written anew; if not, it is as it has to be.
+    pub(super) is_written: bool,
+    /// Whether there was no room for the mark. What would have been wrong without it is gone.
+    pub(super) lacks_room: bool,
+}
+
+/// What was written anew, field by field.
+#[derive(Debug, Default)]
+pub(super) struct Edited {
+    /// The fields, end to end.
+    pub(super) fields: Vec<u8>,
+    /// Where a message is put together; its memory serves again.
+    message: Vec<u8>,
+}
+
+// === impl Edited ===
+
+impl Edited {
+    /// Appends a span's field with another trace state, if that is a change.
+    pub(super) fn span(&mut self, span: &[u8], state: &TraceState<'_>, mark: Mark) -> Edit {
+        let marked = match mark.randomness {
+            Some(randomness) => state.with_randomness(mark.threshold, randomness),
+            None => state.with_threshold(mark.threshold),
+        };
+        let lacks_room = marked.is_err();
+        // A threshold that is not true any more must not stay.
+        let text = marked.or_else(|_| state.with_threshold(None)).unwrap_or_default();
+        let is_written = text != state.as_str();
+        if !is_written {
+            return Edit { is_written, lacks_room };
+        }
+        self.message.clear();
+        let mut is_placed = false;
+        for field in wire::fields(span) {
+            // In its place, or where it would be.
+            if !is_placed && (field.number >= TRACE_STATE || field.number == 0) {
+                Writer::new(&mut self.message).str(TRACE_STATE, &text);
+                is_placed = true;
+            }
+            if field.number != TRACE_STATE {
+                self.message.extend_from_slice(field.whole);
+            }
+        }
+        if !is_placed {
+            Writer::new(&mut self.message).str(TRACE_STATE, &text);
+        }
+        wire::put_message(&mut self.fields, ITEM, &self.message);
+        Edit { is_written, lacks_room }
+    }
+
+    /// Appends a log record's field with other attributes of sampling, if that is a change.
+    pub(super) fn record(&mut self, record: &[u8], marks: &Marks<'_>, mark: Mark) -> Edit {
+        let is_same = match mark.threshold {
+            Some(threshold) => marks.threshold() == Some(threshold),
+            None => marks.threshold.is_none(),
+        };
+        let randomness =
+            mark.randomness.filter(|randomness| marks.randomness() != Some(*randomness));
+        if is_same && randomness.is_none() {
+            return Edit { is_written: false, lacks_room: false };
+        }
+        self.message.clear();
+        for field in wire::fields(record) {
+            let key = if field.number == ATTRIBUTES { attribute_key(field.content) } else { "" };
+            let goes = key == THRESHOLD || (key == RANDOMNESS && randomness.is_some());
+            if !goes {
+                self.message.extend_from_slice(field.whole);
+            }
+        }
+        let mut writer = Writer::new(&mut self.message);
+        if let Some(threshold) = mark.threshold {
+            writer.attribute(ATTRIBUTES, THRESHOLD, Scalar::Str(&threshold.to_string()));
+        }
+        if let Some(randomness) = randomness {
+            writer.attribute(ATTRIBUTES, RANDOMNESS, Scalar::Str(&randomness.to_string()));
+        }
+        wire::put_message(&mut self.fields, ITEM, &self.message);
+        Edit { is_written: true, lacks_room: false }
+    }
+}
+
+/// What a record says about its sampling.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marks<'a> {
+    /// Present, be it what it may.
+    threshold: Option<AnyValue<'a>>,
+    randomness: Option<AnyValue<'a>>,
+}
+
+// === impl Marks ===
+
+impl<'a> Marks<'a> {
+    /// The first attribute of each name counts.
+    pub(super) fn read(attributes: impl Iterator<Item = (&'a str, AnyValue<'a>)>) -> Self {
+        let mut marks = Self::default();
+        for (key, value) in attributes {
+            let place = match key {
+                THRESHOLD => &mut marks.threshold,
+                RANDOMNESS => &mut marks.randomness,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        marks
+    }
+
+    pub(super) fn threshold(&self) -> Option<Threshold> {
+        self.threshold.as_ref()?.as_str()?.parse().ok()
+    }
+
+    pub(super) fn randomness(&self) -> Option<Randomness> {
+        self.randomness.as_ref()?.as_str()?.parse().ok()
+    }
+}
+
+/// The key of a `KeyValue`.
+fn attribute_key(pair: &[u8]) -> &str {
+    let keys = wire::fields(pair).filter(|field| field.number == 1);
+    keys.last().and_then(|key| std::str::from_utf8(key.content).ok()).unwrap_or_default()
+}

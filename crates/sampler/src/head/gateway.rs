@@ -1,0 +1,429 @@
+//! Head sampling of payloads that come by.
+
+use std::fmt;
+use std::hash::BuildHasher as _;
+use std::time::Instant;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use teleflow_otlp::log::LogRecord;
+use teleflow_otlp::span::Span;
+use teleflow_otlp::value::Attributes;
+use teleflow_otlp::{Ack, Answer, Assembler, Payload, Signal, tree};
+
+use super::edit::{Edit, Edited, Mark, Marks};
+use super::{Candidate, Parent, Sampler, decide};
+use crate::{Composition, Decision, Output, Randomness, Threshold, TraceState};
+
+/// Decides about each span and log record of a payload when it comes by, and writes to what is kept
+/// how likely it was to be: `th` in a span's trace state, `sampling.threshold` in a record's
+/// attributes. Metrics pass by.
+///
+/// A payload of which everything is kept as it is passes on without a copy. What never was sampled
+/// before and is not sampled here is left as it is, too, and gets no threshold.
+///
+/// A span without a usable trace id, and a record without a trace, has the randomness of a hash of its
+/// content, and that is written to it, so that samplers after this one decide alike.
+///
+/// ```
+/// use std::time::Instant;
+/// use teleflow_otlp::{Payload, Signal};
+/// use teleflow_sampler::Output;
+/// use teleflow_sampler::head::{HeadConfig, HeadSampler, Ratio};
+///
+/// let mut sampler = HeadSampler::new(HeadConfig::new(Ratio::new(0.5)?));
+/// // ResourceSpans { ScopeSpans { Span { trace_id }, Span { trace_id } } }
+/// let request = b"\x0a\x2a\x12\x28\x12\x12\x0a\x10abcdefghiAklmnop\x12\x12\x0a\x10abcdefghi\xe1klmnop";
+/// let payload = Payload::parse(Signal::Traces, request.as_slice().into())?;
+/// let mut out = Output::default();
+/// sampler.sample(Instant::now(), payload, &mut out);
+/// assert_eq!((out.kept[0].items(), out.sampled_out), (1, 1));
+/// let kept = out.kept[0].to_bytes();
+/// assert!(kept.windows(7).any(|part| part == b"ot=th:8"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct HeadSampler {
+    config: HeadConfig,
+    hasher: FixedState,
+    stats: HeadStats,
+    has_warned: bool,
+    /// What was decided about a segment's items, in their order; the memory serves again.
+    verdicts: Vec<Verdict>,
+    edited: Edited,
+}
+
+/// How a [`HeadSampler`] works.
+#[derive(Debug)]
+pub struct HeadConfig {
+    /// What says how much is kept.
+    pub sampler: Box<dyn Sampler>,
+    /// What a threshold means that a span comes with: equalizing.
+    pub composition: Composition,
+    /// What the sampler tells apart: nothing.
+    pub key: Key,
+    /// A secret that senders do not know, so that they cannot choose names that meet.
+    pub hash_seed: u64,
+}
+
+/// What a sampler tells apart.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Key {
+    /// Nothing.
+    #[default]
+    One,
+    /// `service.name` of the resource.
+    Service,
+    /// The service, and the name of the span or of the event that a record is.
+    ServiceAndName,
+}
+
+/// What a [`HeadSampler`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct HeadStats {
+    /// Spans and records that were kept.
+    pub kept: u64,
+    /// Spans and records that were left out.
+    pub sampled_out: u64,
+    /// How many those stand for that were kept with a known threshold.
+    pub adjusted_count: f64,
+    /// Those that were kept without one: how many they stand for nobody knows.
+    pub unknown: u64,
+    /// Those that came with a threshold by which they would have been left out.
+    pub inconsistent: u64,
+    /// Those whose trace state had no room for the threshold.
+    pub without_room: u64,
+    /// Spans and records without a trace id that can be used.
+    pub without_trace: u64,
+    /// Those whose trace id was taken for random though nobody said so.
+    pub presumed_random: u64,
+}
+
+/// Trace ids were taken for random though nobody said that they are.
+///
+/// Who makes them says so by the random flag of W3C Trace Context Level 2, or gives traces a
+/// randomness of their own. Where ids are not random, the shares that are kept are not those that
+/// were asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Warning;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Verdict {
+    Drop,
+    /// It is kept as it is.
+    Same,
+    /// It is kept as it was written anew, up to this place in `edited`.
+    Edited(usize),
+}
+
+/// W3C trace flags: the trace id is random.
+const RANDOM: u32 = 0x2;
+
+/// Span flags: whether the parent is of another process is known; it is.
+const HAS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+
+/// Kinds of spans that take up what another process began.
+const SERVER: i32 = 2;
+const CONSUMER: i32 = 5;
+
+// === impl HeadConfig ===
+
+impl HeadConfig {
+    /// Keeps what a sampler says, equalizing, with one key for all.
+    pub fn new(sampler: impl Sampler + 'static) -> Self {
+        Self {
+            sampler: Box::new(sampler),
+            composition: Composition::Equalizing,
+            key: Key::One,
+            hash_seed: 0,
+        }
+    }
+}
+
+// === impl HeadSampler ===
+
+impl HeadSampler {
+    /// Creates a sampler that has decided about nothing.
+    pub fn new(config: HeadConfig) -> Self {
+        Self {
+            hasher: FixedState::with_seed(config.hash_seed),
+            config,
+            stats: HeadStats::default(),
+            has_warned: false,
+            verdicts: Vec::new(),
+            edited: Edited::default(),
+        }
+    }
+
+    /// Decides about a payload's items. Who waits for those that are left out is answered at once, and
+    /// else waits for the payload that goes on.
+    pub fn sample(&mut self, now: Instant, mut payload: Payload, out: &mut Output) {
+        let signal = payload.signal();
+        if signal == Signal::Metrics {
+            out.kept.push(payload);
+            return;
+        }
+        let mut ack = payload.take_ack();
+        let mut kept = Payload::empty(signal);
+        for segment in payload.into_segments() {
+            self.decide_all(now, signal, &segment);
+            let ack = self.answer(&mut ack, out);
+            let items = self.verdicts.iter().filter(|&&verdict| verdict != Verdict::Drop).count();
+            let is_same = self.verdicts.iter().all(|&verdict| verdict == Verdict::Same);
+            let segment = if is_same { segment } else { self.assemble(&segment) };
+            kept.append(Payload::trusted(signal, segment, items as u64).with_ack(ack));
+        }
+        if !kept.is_empty() {
+            out.kept.push(kept);
+        }
+    }
+
+    /// What it did so far.
+    pub const fn stats(&self) -> HeadStats {
+        self.stats
+    }
+
+    /// A warning, once, after there was a reason for it.
+    pub fn take_warning(&mut self) -> Option<Warning> {
+        if self.has_warned || self.stats.presumed_random == 0 {
+            return None;
+        }
+        self.has_warned = true;
+        Some(Warning)
+    }
+
+    /// Fills `verdicts` and `edited`.
+    fn decide_all(&mut self, now: Instant, signal: Signal, segment: &[u8]) {
+        self.verdicts.clear();
+        self.edited.fields.clear();
+        for group in tree::resources(segment) {
+            // Read where there is an item below it, and only if it is asked for.
+            let mut service = None;
+            for item in group.scopes().flat_map(|scope| scope.items()) {
+                let service = match self.config.key {
+                    Key::One => "",
+                    _ => service.get_or_insert_with(|| service_name(group.resource())),
+                };
+                let verdict = match signal {
+                    Signal::Logs => self.record(now, service, item.message),
+                    _ => self.span(now, service, item.message),
+                };
+                self.verdicts.push(verdict);
+            }
+        }
+    }
+
+    fn span(&mut self, now: Instant, service: &str, message: &[u8]) -> Verdict {
+        let span = Span::read(message);
+        let state = TraceState::parse(span.trace_state);
+        let is_root = span.parent_span_id.iter().all(|byte| *byte == 0);
+        let is_remote = span.flags & IS_REMOTE != 0;
+        let is_entry = is_root
+            || match span.flags & HAS_REMOTE {
+                0 => [SERVER, CONSUMER].contains(&span.kind),
+                _ => is_remote,
+            };
+        // What was exported was sampled.
+        let parent = match (is_root, is_remote) {
+            (true, _) => Parent::None,
+            (false, true) => Parent::Remote { is_sampled: true },
+            (false, false) => Parent::Local { is_sampled: true },
+        };
+        let (trace_id, chance) =
+            self.chance(state.randomness(), span.trace_id, span.flags, message);
+        let candidate = Candidate {
+            trace_id,
+            randomness: chance.randomness,
+            before: state.threshold(),
+            parent,
+            is_entry,
+            key: self.key(service, span.name),
+            bytes: message.len() as u64,
+        };
+        match self.decide(now, &candidate, &chance) {
+            None => Verdict::Drop,
+            Some(mark) => {
+                let edit = self.edited.span(message, &state, mark);
+                self.kept(edit)
+            }
+        }
+    }
+
+    fn record(&mut self, now: Instant, service: &str, message: &[u8]) -> Verdict {
+        let record = LogRecord::read(message);
+        let marks = Marks::read(record.attributes());
+        let (trace_id, chance) =
+            self.chance(marks.randomness(), record.trace_id, record.flags, message);
+        let candidate = Candidate {
+            trace_id,
+            randomness: chance.randomness,
+            before: marks.threshold(),
+            parent: Parent::None,
+            is_entry: true,
+            key: self.key(service, record.event_name),
+            bytes: message.len() as u64,
+        };
+        match self.decide(now, &candidate, &chance) {
+            None => Verdict::Drop,
+            Some(mark) => {
+                let edit = self.edited.record(message, &marks, mark);
+                self.kept(edit)
+            }
+        }
+    }
+
+    /// What decides about an item, and its trace id: zeros where it has none that can be used.
+    fn chance(
+        &mut self,
+        explicit: Option<Randomness>,
+        trace_id: &[u8],
+        flags: u32,
+        message: &[u8],
+    ) -> ([u8; 16], Chance) {
+        let id = <[u8; 16]>::try_from(trace_id).ok().filter(|id| *id != [0; 16]);
+        self.stats.without_trace += u64::from(id.is_none());
+        let chance = match (explicit, id) {
+            (Some(randomness), _) => Chance { randomness, is_made: false, is_presumed: false },
+            (None, Some(id)) => Chance {
+                randomness: Randomness::from_trace_id(id),
+                is_made: false,
+                is_presumed: flags & RANDOM == 0,
+            },
+            (None, None) => Chance {
+                randomness: Randomness::from_hash(self.hasher.hash_one(message)),
+                is_made: true,
+                is_presumed: false,
+            },
+        };
+        (id.unwrap_or_default(), chance)
+    }
+
+    fn key(&self, service: &str, name: &str) -> u64 {
+        match self.config.key {
+            Key::One => 0,
+            Key::Service => self.hasher.hash_one(service),
+            Key::ServiceAndName => self.hasher.hash_one((service, name)),
+        }
+    }
+
+    /// What is to be written to an item, or nothing where it is left out.
+    fn decide(&mut self, now: Instant, candidate: &Candidate, chance: &Chance) -> Option<Mark> {
+        let HeadConfig { sampler, composition, .. } = &self.config;
+        let (is_by_chance, decision) = decide(&**sampler, *composition, now, candidate);
+        let before = candidate.before;
+        let is_contradicted = before.is_some_and(|before| !before.keeps(candidate.randomness));
+        self.stats.inconsistent += u64::from(is_contradicted);
+        self.stats.presumed_random += u64::from(chance.is_presumed && is_by_chance);
+        let Decision::Keep(threshold) = decision else {
+            self.stats.sampled_out += 1;
+            return None;
+        };
+        self.stats.kept += 1;
+        self.stats.unknown += u64::from(threshold.is_none());
+        self.stats.adjusted_count += decision.adjusted_count();
+        // What was never sampled needs no word of it.
+        let threshold =
+            threshold.filter(|threshold| before.is_some() || *threshold != Threshold::ALL);
+        let is_told = chance.is_made && threshold.is_some();
+        Some(Mark { threshold, randomness: is_told.then_some(candidate.randomness) })
+    }
+
+    fn kept(&mut self, edit: Edit) -> Verdict {
+        self.stats.without_room += u64::from(edit.lacks_room);
+        if edit.is_written { Verdict::Edited(self.edited.fields.len()) } else { Verdict::Same }
+    }
+
+    /// Answers for what is left out of a segment, and returns who waits for the rest.
+    fn answer(&self, ack: &mut Ack, out: &mut Output) -> Ack {
+        let mut kept = Ack::none();
+        let mut items = 0;
+        let is_kept = |verdict: &Verdict| *verdict != Verdict::Drop;
+        for run in self.verdicts.chunk_by(|one, next| is_kept(one) == is_kept(next)) {
+            let more = run.len() as u64;
+            let of_run = ack.take(more);
+            if is_kept(&run[0]) {
+                kept.append(items, of_run, more);
+                items += more;
+            } else {
+                out.sampled_out += more;
+                of_run.settle(Answer::sampled_out(more));
+            }
+        }
+        kept
+    }
+
+    /// The segment with what was kept, as it was decided.
+    fn assemble(&self, segment: &[u8]) -> Bytes {
+        let mut assembler = Assembler::new();
+        let mut verdicts = self.verdicts.iter();
+        let mut edited = 0;
+        for group in tree::resources(segment) {
+            let mut is_group_open = false;
+            for scope in group.scopes() {
+                let mut is_scope_open = false;
+                // Neighbours that stay as they are go in one piece.
+                let mut run = 0..0;
+                for (item, verdict) in scope.items().zip(&mut verdicts) {
+                    if *verdict == Verdict::Drop {
+                        continue;
+                    }
+                    if !is_group_open {
+                        assembler.resource(envelope(|out| group.envelope(out)));
+                    }
+                    if !is_scope_open {
+                        assembler.scope(envelope(|out| scope.envelope(out)));
+                    }
+                    (is_group_open, is_scope_open) = (true, true);
+                    if let Verdict::Edited(end) = *verdict {
+                        assembler.items(&segment[std::mem::take(&mut run)]);
+                        assembler.items(&self.edited.fields[edited..end]);
+                        edited = end;
+                        continue;
+                    }
+                    if run.end != item.at {
+                        assembler.items(&segment[std::mem::replace(&mut run, item.at..item.at)]);
+                    }
+                    run.end += item.field.len();
+                }
+                assembler.items(&segment[run]);
+            }
+        }
+        let mut request = Vec::new();
+        assembler.finish(&mut request);
+        request.into()
+    }
+}
+
+/// What decides about an item.
+#[derive(Clone, Copy, Debug)]
+struct Chance {
+    randomness: Randomness,
+    /// Whether nobody could know it but from what is written to the item.
+    is_made: bool,
+    /// Whether it is of a trace id that nobody said is random.
+    is_presumed: bool,
+}
+
+fn envelope(read: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    read(&mut bytes);
+    bytes
+}
+
+fn service_name<'a>(resource: impl Iterator<Item = &'a [u8]>) -> &'a str {
+    let mut attributes = resource.flat_map(Attributes::of_resource);
+    let name = attributes.find(|(key, _)| *key == "service.name");
+    name.and_then(|(_, value)| value.as_str()).unwrap_or_default()
+}
+
+// === impl Warning ===
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "sampling presumes that trace ids are random, but spans come without the random trace \
+             flag that would confirm it: upgrade who sends them to W3C Trace Context Level 2",
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! Fields of a message, each with its bytes, for messages that are written anew with a field more or
+//! less.
+
+/// A field. The fields of a message end to end are the message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field<'a> {
+    /// 0 for a rest that cannot be read: validated messages have none.
+    pub(crate) number: u32,
+    /// Key and value.
+    pub(crate) whole: &'a [u8],
+    /// What a length-delimited field holds; else nothing.
+    pub(crate) content: &'a [u8],
+}
+
+/// Iterates over the fields.
+pub(crate) fn fields(mut message: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    std::iter::from_fn(move || {
+        if message.is_empty() {
+            return None;
+        }
+        let (number, content, end) = read(message).unwrap_or((0, &[], message.len()));
+        let (whole, rest) = message.split_at(end);
+        message = rest;
+        Some(Field { number, whole, content })
+    })
+}
+
+/// Appends a message as a field, whose number is below 16; also where it is empty.
+pub(crate) fn put_message(out: &mut Vec<u8>, number: u8, message: &[u8]) {
+    out.push(number << 3 | 2);
+    let mut len = message.len();
+    while len >= 0x80 {
+        out.push(len as u8 | 0x80);
+        len >>= 7;
+    }
+    out.push(len as u8);
+    out.extend_from_slice(message);
+}
+
+/// The first field's number and content, and where it ends.
+fn read(message: &[u8]) -> Option<(u32, &[u8], usize)> {
+    let (key, mut at) = varint(message, 0)?;
+    let number = u32::try_from(key >> 3).ok()?;
+    let mut content = &message[..0];
+    match key & 7 {
+        2 => {
+            let (len, start) = varint(message, at)?;
+            at = start.checked_add(usize::try_from(len).ok()?)?;
+            content = message.get(start..at)?;
+        }
+        3 => {
+            // Groups are old and no part of the protocol, and yet may be there.
+            let mut depth = 1;
+            while depth > 0 {
+                let (key, after) = varint(message, at)?;
+                at = match key & 7 {
+                    3 => {
+                        depth += 1;
+                        after
+                    }
+                    4 => {
+                        depth -= 1;
+                        after
+                    }
+                    kind => scalar(message, after, kind)?,
+                };
+            }
+        }
+        kind => at = scalar(message, at, kind)?,
+    }
+    Some((number, content, at))
+}
+
+/// Where a value that is no group ends.
+fn scalar(message: &[u8], at: usize, kind: u64) -> Option<usize> {
+    let end = match kind {
+        0 => return Some(varint(message, at)?.1),
+        1 => at.checked_add(8)?,
+        2 => {
+            let (len, start) = varint(message, at)?;
+            start.checked_add(usize::try_from(len).ok()?)?
+        }
+        5 => at.checked_add(4)?,
+        _ => return None,
+    };
+    (end <= message.len()).then_some(end)
+}
+
+fn varint(message: &[u8], at: usize) -> Option<(u64, usize)> {
+    let mut value = 0;
+    for (index, &byte) in message.get(at..)?.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            return Some((value, at + index + 1));
+        }
+    }
+    None
+}
