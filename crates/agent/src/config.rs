@@ -50,7 +50,8 @@ pub(crate) use exporters::{
     RateUnit, Retry, RetryBudget, Sizer, TlsClient, Verbosity, Wrappers,
 };
 pub(crate) use extensions::{
-    BasicAuth, Extension, FileStorage, StorageFull, StorageSync, Text, TokenAuth, Tokens, is_token,
+    BasicAuth, CertificateAuth, Extension, FileStorage, StorageFull, StorageSync, Text, TokenAuth,
+    Tokens, is_token,
 };
 pub(crate) use id::Id;
 pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};

@@ -1,6 +1,7 @@
 //! The `extensions` section.
 
 mod basic;
+mod certificates;
 mod storage;
 mod tokens;
 
@@ -12,6 +13,7 @@ use super::receivers::listen;
 use super::reference::Need;
 
 pub(crate) use basic::{BasicAuth, Text};
+pub(crate) use certificates::CertificateAuth;
 #[cfg(test)]
 pub(crate) use storage::Drain;
 pub(super) use storage::MIN_BYTES as MIN_STORAGE_BYTES;
@@ -27,6 +29,8 @@ pub(crate) enum Extension {
     Tokens(TokenAuth),
     /// `basicauth`
     Basic(BasicAuth),
+    /// `certificateauth`
+    Certificates(CertificateAuth),
     /// `file_storage`
     Storage(FileStorage),
 }
@@ -49,6 +53,7 @@ pub(super) fn read(section: &At<'_>) -> Components<Extension> {
         ("apikeyauth", |at| Extension::Tokens(tokens::read_keys(at))),
         ("basicauth", |at| Extension::Basic(basic::read(at))),
         ("bearertokenauth", |at| Extension::Tokens(tokens::read_bearer(at))),
+        ("certificateauth", |at| Extension::Certificates(certificates::read(at))),
         ("file_storage", |at| Extension::Storage(storage::read(at))),
     ];
     components::read(section, kinds, later::EXTENSIONS)
@@ -62,6 +67,7 @@ impl Extension {
         matches!(
             (self, need),
             (Self::Tokens(_), Need::Server | Need::Client)
+                | (Self::Certificates(_), Need::Server)
                 | (Self::Basic(BasicAuth::Server { .. }), Need::Server)
                 | (Self::Basic(BasicAuth::Client { .. }), Need::Client)
                 | (Self::Storage(_), Need::Storage)
@@ -73,7 +79,10 @@ impl Extension {
         match self {
             Self::Tokens(tokens) => Some(&tokens.header),
             Self::Basic(BasicAuth::Client { .. }) => Some("authorization"),
-            Self::Admin(_) | Self::Basic(BasicAuth::Server { .. }) | Self::Storage(_) => None,
+            Self::Admin(_)
+            | Self::Basic(BasicAuth::Server { .. })
+            | Self::Certificates(_)
+            | Self::Storage(_) => None,
         }
     }
 }

@@ -231,9 +231,10 @@ impl OtlpReceiver {
         }
     }
 
-    /// What says who may send, by protocol.
-    pub(super) fn authenticators(&self) -> impl Iterator<Item = &Reference> {
-        let grpc = self.grpc.as_ref().and_then(|grpc| grpc.auth.as_ref());
-        grpc.into_iter().chain(self.http.as_ref().and_then(|http| http.auth.as_ref()))
+    /// What says who may send, by protocol, and the certificates there.
+    pub(super) fn authenticators(&self) -> impl Iterator<Item = (&Reference, Option<&TlsServer>)> {
+        let grpc = self.grpc.as_ref().map(|grpc| (grpc.auth.as_ref(), grpc.tls.as_ref()));
+        let http = self.http.as_ref().map(|http| (http.auth.as_ref(), http.tls.as_ref()));
+        grpc.into_iter().chain(http).filter_map(|(auth, tls)| Some((auth?, tls)))
     }
 }

@@ -14,11 +14,13 @@ use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderName;
-use teleflow::receiver::auth::{Auth, AuthConfig, Authenticator, Scheme, Tokens};
+use teleflow::receiver::auth::{Auth, AuthConfig, Authenticator, Scheme, Subjects, Tokens};
 
 use self::users::Users;
 use self::verifier::Verifier;
-use crate::config::{self, BasicAuth, Config, Extension, Id, Reference, Secret, Text, TokenAuth};
+use crate::config::{
+    self, BasicAuth, CertificateAuth, Config, Extension, Id, Reference, Secret, Text, TokenAuth,
+};
 
 /// How long an outcome holds where a file says who may send: who is taken out of it goes on for so
 /// long.
@@ -111,6 +113,9 @@ fn server(id: &Id, extension: &Extension) -> anyhow::Result<Auth> {
             };
             watched(Scheme::Basic, Verifier::open(path, make).context("htpasswd.file")?)
         }
+        Extension::Certificates(CertificateAuth { names }) => {
+            Ok(Auth::new(AuthConfig::new(Scheme::Certificate), Subjects::new(names))?)
+        }
         Extension::Basic(BasicAuth::Client { .. })
         | Extension::Admin(_)
         | Extension::Storage(_) => bail!("it does not verify who sends"),
@@ -152,6 +157,7 @@ fn client(extension: &Extension) -> anyhow::Result<(String, String)> {
         }
         Extension::Basic(BasicAuth::Server { .. })
         | Extension::Admin(_)
+        | Extension::Certificates(_)
         | Extension::Storage(_) => bail!("it has no credentials to send with"),
     }
 }

@@ -61,6 +61,25 @@ impl Certificates {
 
     /// A gateway that lets nobody in without a certificate, and shows what it gets.
     fn receiver(&self) -> Program {
+        self.receiver_with("", "")
+    }
+
+    /// One that lets in only those whose certificate has this name.
+    fn receiver_for(&self, name: &str) -> Program {
+        let extension = format!("certificateauth: {{ names: [{name}] }}");
+        self.receiver_with("auth: { authenticator: certificateauth }", &extension)
+    }
+
+    fn receiver_with(&self, auth: &str, extension: &str) -> Program {
+        let running = service("debug", "debug");
+        let running = if extension.is_empty() {
+            running
+        } else {
+            let id = extension.split(':').next().unwrap();
+            running
+                .replace("[admin]", &format!("[admin, {id}]"))
+                .replace("extensions:\n  admin", &format!("extensions:\n  {extension}\n  admin"))
+        };
         let path = self.path().display();
         let tls = format!(
             "{{ cert_file: {path}/server.pem, key_file: {path}/server.key, \
@@ -72,12 +91,11 @@ impl Certificates {
 receivers:
   otlp:
     protocols:
-      grpc: {{ endpoint: 127.0.0.1:0, tls: {tls} }}
-      http: {{ endpoint: 127.0.0.1:0, tls: {tls} }}
+      grpc: {{ endpoint: 127.0.0.1:0, tls: {tls}, {auth} }}
+      http: {{ endpoint: 127.0.0.1:0, tls: {tls}, {auth} }}
 exporters:
   debug:
-{}",
-                service("debug", "debug")
+{running}"
             ),
             &[],
         )
@@ -152,7 +170,19 @@ pub(crate) async fn send_all(program: &Program) -> [u64; 3] {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_arrives_over_tls_with_certificates_of_both_sides() {
     let certificates = Certificates::make();
-    let receiver = certificates.receiver();
+    everything_arrives(&certificates, certificates.receiver()).await;
+    everything_arrives(&certificates, certificates.receiver_for("client.test")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_taken_from_a_client_whose_certificate_has_another_name() {
+    let certificates = Certificates::make();
+    let receiver = certificates.receiver_for("other.test");
+    let tls = format!("{}, {}", certificates.tls("ca"), certificates.identity());
+    nothing_arrives(receiver, &tls).await;
+}
+
+async fn everything_arrives(certificates: &Certificates, receiver: Program) {
     let sender =
         sender(&receiver, &format!("{}, {}", certificates.tls("ca"), certificates.identity()), "");
     let sent = send_all(&sender).await;
@@ -241,7 +271,8 @@ async fn nothing_arrives(receiver: Program, tls: &str) -> Ended {
     for signal in Signal::ALL {
         let row = books.of(signal.name());
         assert_eq!((row.accepted, row.delivered), (sent[signal.index()], 0), "{row:?}");
-        assert_eq!((row.dropped, row.held), (row.accepted, 0), "{row:?}");
+        // Without a connection dropped, with one that is denied rejected.
+        assert_eq!((row.dropped + row.rejected, row.held), (row.accepted, 0), "{row:?}");
         assert_eq!(received.of(signal.name()).accepted, 0);
     }
     sender

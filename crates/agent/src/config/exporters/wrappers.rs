@@ -1,6 +1,7 @@
 //! How much an exporter sends, and when it leaves off: keys that the Collector does not have.
 
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::later;
@@ -84,7 +85,7 @@ pub(crate) struct RetryBudget {
 }
 
 /// Close enough to 0 and 1 for what has to lie between them.
-const BETWEEN: std::ops::RangeInclusive<f64> = 0.001..=0.999;
+const BETWEEN: RangeInclusive<f64> = 0.001..=0.999;
 
 const MAX: f64 = 1e9;
 
@@ -170,8 +171,12 @@ fn read_rate(at: &At<'_>) -> Option<RateLimit> {
     const MOST: u64 = 1_000_000_000;
     at.section(later::NONE, |keys| {
         let unit = keys.value("unit").and_then(|at| at.one_of(&UNITS, later::NONE));
-        let per_second = keys.require("per_second").and_then(|at| at.bytes(1..=MOST));
-        let burst = keys.value("burst").and_then(|at| at.bytes(1..=MOST));
+        let amount = |at: At<'_>| match unit {
+            Some(RateUnit::Bytes) => at.bytes(1..=MOST),
+            _ => at.whole(1..=MOST),
+        };
+        let per_second = keys.require("per_second").and_then(amount);
+        let burst = keys.value("burst").and_then(amount);
         let per_second = nonzero(per_second)?;
         Some(RateLimit {
             unit: unit.unwrap_or_default(),

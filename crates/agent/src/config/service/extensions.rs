@@ -1,5 +1,6 @@
 //! What receivers and exporters need of extensions: there, able to do it, and running.
 
+use super::super::extensions::Extension;
 use super::super::id::Id;
 use super::super::read::{At, did_you_mean};
 use super::super::reference::{Need, Reference};
@@ -8,9 +9,22 @@ use super::Defined;
 /// Checks every extension that a component names, whether the component runs or not.
 pub(super) fn check(at: &At<'_>, running: &[Id], defined: Defined<'_>) {
     let check = |reference, need| check_one(at, reference, need, running, defined);
+    let find = |reference: &Reference| {
+        let extension = defined.extensions.get(&reference.id);
+        extension.and_then(|defined| defined.component.as_ref())
+    };
     for receiver in defined.receivers.values().filter_map(|defined| defined.component.as_ref()) {
         let super::Receiver::Otlp(otlp) = receiver;
-        otlp.authenticators().for_each(|reference| check(reference, Need::Server));
+        for (reference, tls) in otlp.authenticators() {
+            check(reference, Need::Server);
+            let asks = tls.is_some_and(|tls| tls.client_ca.is_some());
+            if let (Some(Extension::Certificates(_)), false) = (find(reference), asks) {
+                let (path, id) = (&reference.path, &reference.id);
+                let message = format!("{path} is `{id}`, but clients show no certificate");
+                let hint = "write `client_ca_file` in `tls` of the protocol";
+                at.report.error_with_hint(reference.at, message, hint);
+            }
+        }
     }
     for exporter in defined.exporters.values().filter_map(|defined| defined.component.as_ref()) {
         if let Some(storage) = exporter.queue().and_then(|queue| queue.storage.as_ref()) {
@@ -18,9 +32,7 @@ pub(super) fn check(at: &At<'_>, running: &[Id], defined: Defined<'_>) {
         }
         for (reference, headers) in exporter.credentials() {
             check(reference, Need::Client);
-            let extension = defined.extensions.get(&reference.id);
-            let extension = extension.and_then(|defined| defined.component.as_ref());
-            if let Some(header) = extension.and_then(|extension| extension.header())
+            if let Some(header) = find(reference).and_then(Extension::header)
                 && headers.iter().any(|(name, _)| name == header)
             {
                 let (path, id) = (&reference.path, &reference.id);
@@ -69,7 +81,9 @@ fn check_one(
 
 const fn able_types(need: Need) -> &'static str {
     match need {
-        Need::Server => "bearertokenauth, apikeyauth, or basicauth with `htpasswd`",
+        Need::Server => {
+            "bearertokenauth, apikeyauth, certificateauth, or basicauth with `htpasswd`"
+        }
         Need::Client => "bearertokenauth, apikeyauth, or basicauth with `client_auth`",
         Need::Storage => "file_storage",
     }

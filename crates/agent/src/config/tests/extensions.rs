@@ -50,6 +50,9 @@ fn an_extension_says_everything() {
         password: Text::File("/etc/password".into()),
     };
     check(&extensions, "basicauth/files", Extension::Basic(files));
+    let names = vec!["client.example.com".to_owned(), "spiffe://example.com/x".to_owned()];
+    let certificates = Extension::Certificates(CertificateAuth { names });
+    check(&extensions, "certificateauth", certificates);
     let storage = FileStorage {
         directory: "/var/lib/teleflow".into(),
         create_directory: true,
@@ -218,7 +221,7 @@ fn what_a_component_needs_is_there_able_and_running() {
               pipelines: {traces: {receivers: [otlp], exporters: [debug]}}",
         &[
             "4:36: receivers.otlp.protocols.grpc.auth.authenticator is `bearertokenauht`, which extensions does not define; did you mean `bearertokenauth`? defined: apikeyauth, basicauth/server, bearertokenauth",
-            "5:36: receivers.otlp.protocols.http.auth.authenticator is `basicauth/client`, which does not verify who sends; write one that does: bearertokenauth, apikeyauth, or basicauth with `htpasswd`",
+            "5:36: receivers.otlp.protocols.http.auth.authenticator is `basicauth/client`, which does not verify who sends; write one that does: bearertokenauth, apikeyauth, certificateauth, or basicauth with `htpasswd`",
             "6:31: missing key `authenticator` in receivers.otlp/2.protocols.grpc.auth",
             "6:71: receivers.otlp/2.protocols.http.auth.authenticator is `apikeyauth`, which does not run; write it in service.extensions as well",
             "6:83: key `request_params` in receivers.otlp/2.protocols.http.auth is not supported in this version",
@@ -230,6 +233,35 @@ fn what_a_component_needs_is_there_able_and_running() {
             "13:124: exporters.otlphttp/2.sending_queue.queue_size must be a whole number from 33554432 to 4294967295, got the number 5",
             "14:128: exporters.failover.destinations[1].otlp.auth.authenticator is `none`, which extensions does not define; defined: apikeyauth, basicauth/client, bearertokenauth",
             "22:3: component `oidc` in extensions is not supported in this version",
+        ],
+    );
+}
+
+#[test]
+fn a_name_in_a_certificate_is_asked_for_only_where_one_is_shown() {
+    check_refused(
+        r"
+            receivers:
+              otlp:
+                protocols:
+                  grpc:
+                    auth: {authenticator: certificateauth}
+                    tls: {cert_file: a, key_file: b}
+                  http:
+                    auth: {authenticator: certificateauth}
+                    tls: {cert_file: a, key_file: b, client_ca_file: c}
+            extensions:
+              certificateauth: {names: [a]}
+              certificateauth/2: {names: [], subjects: [a]}
+              certificateauth/3:
+            service:
+              extensions: [certificateauth]
+              pipelines: {traces: {receivers: [otlp], exporters: [debug]}}",
+        &[
+            "5:31: receivers.otlp.protocols.grpc.auth.authenticator is `certificateauth`, but clients show no certificate; write `client_ca_file` in `tls` of the protocol",
+            "12:30: extensions.certificateauth/2.names must have at least one name",
+            "12:34: unknown key `subjects` in extensions.certificateauth/2; known: names",
+            "13:3: missing key `names` in extensions.certificateauth/3",
         ],
     );
 }

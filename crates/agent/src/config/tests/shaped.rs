@@ -85,7 +85,7 @@ fn what_shapes_has_bounds() {
                 endpoint: c:1
                 circuit_breaker: {failures: -1, failure_ratio: 2, window: 1ms, probes: 0, open_for: 5}
                 adaptive_concurrency: {initial_concurrency: 5, max_concurrency_limit: 4}
-                rate_limit:",
+                rate_limit: {unit: bytes, per_second: 2GB, burst: 1MB}",
         &[
             "5:5: exporters.otlp.circuit_breaker would never open; `failures` or `failure_ratio` has to be more than 0",
             "6:49: exporters.otlp.adaptive_concurrency.initial_concurrency must be a whole number from 1 to 4294967295, got the number 0",
@@ -95,7 +95,7 @@ fn what_shapes_has_bounds() {
             "6:136: exporters.otlp.adaptive_concurrency.rtt_deviation_scale must be a number from 0 to 1000000000, got the number -1",
             "7:5: missing key `per_second` in exporters.otlp.rate_limit",
             "7:24: exporters.otlp.rate_limit.unit must be one of: bytes, items, requests, got `spans`",
-            "7:38: exporters.otlp.rate_limit.burst must be a number of bytes from 1 to 1000000000, got the number 0",
+            "7:38: exporters.otlp.rate_limit.burst must be a whole number from 1 to 1000000000, got the number 0",
             "8:40: exporters.otlp.retry_on_failure.budget.share must be a number from 0 to 1000000000, got the number -1",
             "8:56: exporters.otlp.retry_on_failure.budget.per_second must be a number from 0 to 1000000000, got `a`",
             "8:66: exporters.otlp.retry_on_failure.budget.burst must be a number from 1 to 1000000000, got the number 0",
@@ -106,6 +106,7 @@ fn what_shapes_has_bounds() {
             "11:76: exporters.otlp/2.circuit_breaker.probes must be a whole number from 1 to 65535, got the number 0",
             "11:89: exporters.otlp/2.circuit_breaker.open_for must be a duration, got the number 5; write the unit: `5s`, `5ms`",
             "12:75: exporters.otlp/2.adaptive_concurrency.max_concurrency_limit must be at least initial_concurrency (5), got the number 4",
+            "13:43: exporters.otlp/2.rate_limit.per_second must be a number of bytes from 1 to 1000000000, got `2GB`",
         ],
     );
 }
