@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use teleflow_conformance::exporter::{Gateway, Program, Subject};
 use teleflow_conformance::rule::{Level, Outcome, Side, Verdict};
 use teleflow_conformance::server::Protocol;
-use teleflow_conformance::{Kind, Process, Receiver, Report};
+use teleflow_conformance::{Kind, Receiver, Report, Started};
 
 const HELP: &str = "\
 Checks a receiver or an exporter of OTLP against the protocol's rules.
@@ -88,20 +88,22 @@ async fn receiver(mut arguments: impl Iterator<Item = String>) -> Result<ExitCod
     }
     let mut started = None;
     if let Some((kind, program)) = program {
-        let bytes = bytes.unwrap_or(64 << 20);
-        let process = Process::receiver(kind, &file(&program)?, bytes).await;
-        let process = process.map_err(|error| wrong(&program, error))?;
-        (grpc, http) = (Some(process.grpc), Some(process.http));
-        started = Some(process);
+        let all = Started::new(kind, &file(&program)?, bytes.unwrap_or(64 << 20)).await;
+        let all = all.map_err(|error| wrong(&program, error))?;
+        (grpc, http) = (Some(all.receiver.grpc), Some(all.receiver.http));
+        started = Some(all);
     }
     if grpc.is_none() && http.is_none() {
         return Err("an address is needed: --grpc, --http or both".to_owned());
     }
     let mut receiver = Receiver::new(grpc, http);
     receiver.max_request_bytes = bytes.unwrap_or(receiver.max_request_bytes);
+    if let Some(started) = &started {
+        started.join(&mut receiver);
+    }
     let outcomes = receiver.check(&filter, progress).await;
-    if let Some(mut process) = started {
-        process.stop().await;
+    if let Some(mut started) = started {
+        started.stop().await;
     }
     Ok(report(outcomes, &[Side::Receiver, Side::Both]))
 }

@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::signal::Signal;
+
 /// Whose gateway it is: they are started differently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
@@ -70,6 +72,35 @@ impl Process {
 "
         );
         Self::start(kind, program, max_request_bytes, exporters, &pipelines).await
+    }
+
+    /// Starts a gateway that sends to this address over gRPC, with these settings of its queue: a
+    /// mapping in YAML.
+    ///
+    /// # Errors
+    ///
+    /// As [`receiver`](Self::receiver).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future kills the program.
+    pub async fn sending(
+        kind: Kind,
+        program: &Path,
+        to: SocketAddr,
+        queue: &str,
+    ) -> io::Result<Self> {
+        let exporters = format!(
+            "  otlp_grpc:
+    endpoint: http://{to}
+    tls: {{ insecure: true }}
+    sending_queue: {queue}
+"
+        );
+        let pipelines = Signal::ALL.map(|signal| {
+            format!("    {}: {{ receivers: [otlp], exporters: [otlp_grpc] }}\n", signal.name())
+        });
+        Self::start(kind, program, 1 << 20, &exporters, &pipelines.concat()).await
     }
 
     /// Starts a gateway with these exporters and pipelines.

@@ -25,16 +25,40 @@ pub(crate) fn fields(mut message: &[u8]) -> impl Iterator<Item = Field<'_>> {
     })
 }
 
-/// Appends a message as a field, whose number is below 16; also where it is empty.
-pub(crate) fn put_message(out: &mut Vec<u8>, number: u8, message: &[u8]) {
-    out.push(number << 3 | 2);
-    let mut len = message.len();
-    while len >= 0x80 {
-        out.push(len as u8 | 0x80);
-        len >>= 7;
+/// A message whose content is being appended to a vector, as a field whose number is below 16.
+#[must_use = "its length is missing until it is closed"]
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// Where the length goes.
+    at: usize,
+}
+
+/// The most bytes of a length.
+const LEN: usize = 10;
+
+// === impl Open ===
+
+impl Open {
+    pub(crate) fn new(out: &mut Vec<u8>, number: u8) -> Self {
+        out.push(number << 3 | 2);
+        let at = out.len();
+        out.extend_from_slice(&[0; LEN]);
+        Self { at }
     }
-    out.push(len as u8);
-    out.extend_from_slice(message);
+
+    /// Writes the length, and moves the content up to it.
+    pub(crate) fn close(self, out: &mut Vec<u8>) {
+        let start = self.at + LEN;
+        let mut len = out.len() - start;
+        let mut at = self.at;
+        while len >= 0x80 {
+            out[at] = len as u8 | 0x80;
+            len >>= 7;
+            at += 1;
+        }
+        out[at] = len as u8;
+        out.drain(at + 1..start);
+    }
 }
 
 /// The first field's number and content, and where it ends.

@@ -14,6 +14,18 @@ async fn check(vice: &str, filter: &str, protocol: Protocol) -> Vec<Outcome> {
     Subject::Program(Program { command, protocols: vec![protocol] }).check(filter, |_| {}).await
 }
 
+/// A loaded machine makes jitter where there is none: three times in a row is another matter.
+async fn steady(protocol: Protocol) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    for _ in 0..3 {
+        outcomes = check("steady", "9.jitter", protocol).await;
+        if !failed(&outcomes, Level::Must).is_empty() {
+            break;
+        }
+    }
+    outcomes
+}
+
 /// What no bad program shows: how it forwards, which a test of its own shows, and a program that never
 /// ends, for which the test would wait.
 const NOT_SHOWN: &[&str] = &["56.round_trip", "59.shutdown_ends"];
@@ -24,7 +36,7 @@ async fn each_must_fails_against_an_exporter_that_breaks_it() {
     let peers = Protocol::ALL.map(|protocol| async move {
         let (greedy, steady, once, coded) = tokio::join!(
             check("greedy", "", protocol),
-            check("steady", "9.jitter", protocol),
+            steady(protocol),
             check("once", "36.", protocol),
             check("coded", "30.none", protocol),
         );

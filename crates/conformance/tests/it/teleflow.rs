@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use teleflow_conformance::exporter::{Gateway, Subject};
-use teleflow_conformance::rule::{Level, Outcome, Side};
-use teleflow_conformance::{Kind, Process, Receiver, Report};
+use teleflow_conformance::rule::{Level, Outcome, Side, Verdict};
+use teleflow_conformance::{Kind, Receiver, Report, Started};
 
 use crate::failed;
 
@@ -43,11 +43,20 @@ async fn our_receiver_keeps_the_rules() {
     let Some(program) = program(name) else { return };
     // As little as a limit can be, in MiB: 64 of them take long to send.
     let limit = 1 << 20;
-    let mut process = Process::receiver(Kind::Teleflow, &program, limit).await.unwrap();
+    let mut started = Started::new(Kind::Teleflow, &program, limit).await.unwrap();
+    let process = &started.receiver;
     let mut receiver = Receiver::new(Some(process.grpc), Some(process.http));
     receiver.max_request_bytes = limit;
+    started.join(&mut receiver);
     let outcomes = receiver.check("", |_| {}).await;
-    assert!(process.stop().await.is_some());
+    assert!(started.stop().await);
+    // All that a receiver may be asked for was seen.
+    for name in
+        ["4.rejected_are_counted", "24.overload_is_unavailable", "39.overload_is_429_or_503"]
+    {
+        let seen = outcomes.iter().find(|outcome| outcome.name == name);
+        assert_eq!(seen.map(|outcome| &outcome.verdict), Some(&Verdict::Pass), "{name}");
+    }
     expect(outcomes, &[Side::Receiver, Side::Both]);
 }
 

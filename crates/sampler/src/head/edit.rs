@@ -3,7 +3,8 @@
 use teleflow_otlp::value::AnyValue;
 use teleflow_otlp::{Scalar, Writer};
 
-use crate::{Randomness, Threshold, TraceState, wire};
+use crate::wire::{self, Open};
+use crate::{Randomness, Threshold, TraceState};
 
 /// The number of an item's field in its scope group.
 const ITEM: u8 = 2;
@@ -31,6 +32,8 @@ pub(super) struct Mark {
 pub(super) struct Edit {
     /// Whether the item was written anew; if not, it is as it has to be.
     pub(super) is_written: bool,
+    /// How many bytes its field takes then.
+    pub(super) len: u32,
     /// Whether there was no room for the mark. What would have been wrong without it is gone.
     pub(super) lacks_room: bool,
 }
@@ -40,8 +43,6 @@ pub(super) struct Edit {
 pub(super) struct Edited {
     /// The fields, end to end.
     pub(super) fields: Vec<u8>,
-    /// Where a message is put together; its memory serves again.
-    message: Vec<u8>,
 }
 
 // === impl Edited ===
@@ -58,25 +59,24 @@ impl Edited {
         let text = marked.or_else(|_| state.with_threshold(None)).unwrap_or_default();
         let is_written = text != state.as_str();
         if !is_written {
-            return Edit { is_written, lacks_room };
+            return Edit { is_written, len: 0, lacks_room };
         }
-        self.message.clear();
+        let (start, open) = self.open();
         let mut is_placed = false;
         for field in wire::fields(span) {
             // In its place, or where it would be.
             if !is_placed && (field.number >= TRACE_STATE || field.number == 0) {
-                Writer::new(&mut self.message).str(TRACE_STATE, &text);
+                Writer::new(&mut self.fields).str(TRACE_STATE, &text);
                 is_placed = true;
             }
             if field.number != TRACE_STATE {
-                self.message.extend_from_slice(field.whole);
+                self.fields.extend_from_slice(field.whole);
             }
         }
         if !is_placed {
-            Writer::new(&mut self.message).str(TRACE_STATE, &text);
+            Writer::new(&mut self.fields).str(TRACE_STATE, &text);
         }
-        wire::put_message(&mut self.fields, ITEM, &self.message);
-        Edit { is_written, lacks_room }
+        Edit { is_written, len: self.close(start, open), lacks_room }
     }
 
     /// Appends a log record's field with other attributes of sampling, if that is a change.
@@ -88,25 +88,40 @@ impl Edited {
         let randomness =
             mark.randomness.filter(|randomness| marks.randomness() != Some(*randomness));
         if is_same && randomness.is_none() {
-            return Edit { is_written: false, lacks_room: false };
+            return Edit { is_written: false, len: 0, lacks_room: false };
         }
-        self.message.clear();
+        let (start, open) = self.open();
         for field in wire::fields(record) {
             let key = if field.number == ATTRIBUTES { attribute_key(field.content) } else { "" };
             let goes = key == THRESHOLD || (key == RANDOMNESS && randomness.is_some());
             if !goes {
-                self.message.extend_from_slice(field.whole);
+                self.fields.extend_from_slice(field.whole);
             }
         }
-        let mut writer = Writer::new(&mut self.message);
+        let mut writer = Writer::new(&mut self.fields);
         if let Some(threshold) = mark.threshold {
             writer.attribute(ATTRIBUTES, THRESHOLD, Scalar::Str(&threshold.to_string()));
         }
         if let Some(randomness) = randomness {
             writer.attribute(ATTRIBUTES, RANDOMNESS, Scalar::Str(&randomness.to_string()));
         }
-        wire::put_message(&mut self.fields, ITEM, &self.message);
-        Edit { is_written: true, lacks_room: false }
+        Edit { is_written: true, len: self.close(start, open), lacks_room: false }
+    }
+
+    /// Gives memory beyond so many bytes back.
+    pub(super) fn shrink_to(&mut self, bytes: usize) {
+        self.fields.clear();
+        self.fields.shrink_to(bytes);
+    }
+
+    fn open(&mut self) -> (usize, Open) {
+        (self.fields.len(), Open::new(&mut self.fields, ITEM))
+    }
+
+    /// Ends a field, and returns how long it is: no item takes 4 GiB.
+    fn close(&mut self, start: usize, open: Open) -> u32 {
+        open.close(&mut self.fields);
+        (self.fields.len() - start) as u32
     }
 }
 

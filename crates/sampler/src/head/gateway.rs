@@ -9,10 +9,11 @@ use foldhash::fast::FixedState;
 use teleflow_otlp::log::LogRecord;
 use teleflow_otlp::span::Span;
 use teleflow_otlp::value::Attributes;
-use teleflow_otlp::{Ack, Answer, Assembler, Payload, Signal, tree};
+use teleflow_otlp::{Ack, Answer, Payload, Signal, tree};
 
 use super::edit::{Edit, Edited, Mark, Marks};
 use super::{Candidate, Parent, Sampler, decide};
+use crate::wire::Open;
 use crate::{Composition, Decision, Output, Randomness, Threshold, TraceState};
 
 /// Decides about each span and log record of a payload when it comes by, and writes to what is kept
@@ -51,6 +52,8 @@ pub struct HeadSampler {
     /// What was decided about a segment's items, in their order; the memory serves again.
     verdicts: Vec<Verdict>,
     edited: Edited,
+    /// How much may be written anew.
+    room: usize,
 }
 
 /// How a [`HeadSampler`] works.
@@ -91,7 +94,8 @@ pub struct HeadStats {
     pub unknown: u64,
     /// Those that came with a threshold by which they would have been left out.
     pub inconsistent: u64,
-    /// Those whose trace state had no room for the threshold.
+    /// Those that there was no room to write the threshold to: in their trace state, or because a
+    /// payload of next to nothing would have become more than twice as long.
     pub without_room: u64,
     /// Spans and records without a trace id that can be used.
     pub without_trace: u64,
@@ -107,14 +111,20 @@ pub struct HeadStats {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Warning;
 
+/// What becomes of items in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Verdict {
-    Drop,
-    /// It is kept as it is.
-    Same,
-    /// It is kept as it was written anew, up to this place in `edited`.
-    Edited(usize),
+    /// So many are left out.
+    Drop(u32),
+    /// So many are kept as they are.
+    Same(u32),
+    /// One is kept as it was written anew, in so many bytes.
+    Edited(u32),
 }
+
+/// What is written to items may make a segment twice as long, and this much longer: a flood of
+/// records without content must not become one of many times its size.
+const ROOM: usize = 64 * 1024;
 
 /// W3C trace flags: the trace id is random.
 const RANDOM: u32 = 0x2;
@@ -153,6 +163,7 @@ impl HeadSampler {
             has_warned: false,
             verdicts: Vec::new(),
             edited: Edited::default(),
+            room: 0,
         }
     }
 
@@ -169,14 +180,17 @@ impl HeadSampler {
         for segment in payload.into_segments() {
             self.decide_all(now, signal, &segment);
             let ack = self.answer(&mut ack, out);
-            let items = self.verdicts.iter().filter(|&&verdict| verdict != Verdict::Drop).count();
-            let is_same = self.verdicts.iter().all(|&verdict| verdict == Verdict::Same);
+            let items = self.verdicts.iter().map(|verdict| verdict.kept()).sum();
+            let is_same = self.verdicts.iter().all(|run| matches!(run, Verdict::Same(_)));
             let segment = if is_same { segment } else { self.assemble(&segment) };
-            kept.append(Payload::trusted(signal, segment, items as u64).with_ack(ack));
+            kept.append(Payload::trusted(signal, segment, items).with_ack(ack));
         }
         if !kept.is_empty() {
             out.kept.push(kept);
         }
+        // The memory serves again, unless a flood made it huge.
+        self.verdicts.shrink_to(16 * 1024);
+        self.edited.shrink_to(1024 * 1024);
     }
 
     /// What it did so far.
@@ -197,6 +211,7 @@ impl HeadSampler {
     fn decide_all(&mut self, now: Instant, signal: Signal, segment: &[u8]) {
         self.verdicts.clear();
         self.edited.fields.clear();
+        self.room = segment.len() + ROOM;
         for group in tree::resources(segment) {
             // Read where there is an item below it, and only if it is asked for.
             let mut service = None;
@@ -209,7 +224,7 @@ impl HeadSampler {
                     Signal::Logs => self.record(now, service, item.message),
                     _ => self.span(now, service, item.message),
                 };
-                self.verdicts.push(verdict);
+                self.note(verdict);
             }
         }
     }
@@ -242,7 +257,7 @@ impl HeadSampler {
             bytes: message.len() as u64,
         };
         match self.decide(now, &candidate, &chance) {
-            None => Verdict::Drop,
+            None => Verdict::Drop(1),
             Some(mark) => {
                 let edit = self.edited.span(message, &state, mark);
                 self.kept(edit)
@@ -265,7 +280,7 @@ impl HeadSampler {
             bytes: message.len() as u64,
         };
         match self.decide(now, &candidate, &chance) {
-            None => Verdict::Drop,
+            None => Verdict::Drop(1),
             Some(mark) => {
                 let edit = self.edited.record(message, &marks, mark);
                 self.kept(edit)
@@ -323,31 +338,42 @@ impl HeadSampler {
         self.stats.unknown += u64::from(threshold.is_none());
         self.stats.adjusted_count += decision.adjusted_count();
         // What was never sampled needs no word of it.
-        let threshold =
+        let mut threshold =
             threshold.filter(|threshold| before.is_some() || *threshold != Threshold::ALL);
+        if threshold.is_some() && self.edited.fields.len() >= self.room {
+            self.stats.without_room += 1;
+            threshold = None;
+        }
         let is_told = chance.is_made && threshold.is_some();
         Some(Mark { threshold, randomness: is_told.then_some(candidate.randomness) })
     }
 
     fn kept(&mut self, edit: Edit) -> Verdict {
         self.stats.without_room += u64::from(edit.lacks_room);
-        if edit.is_written { Verdict::Edited(self.edited.fields.len()) } else { Verdict::Same }
+        if edit.is_written { Verdict::Edited(edit.len) } else { Verdict::Same(1) }
+    }
+
+    /// Adds a verdict about the next item.
+    fn note(&mut self, verdict: Verdict) {
+        match (self.verdicts.last_mut(), verdict) {
+            (Some(Verdict::Drop(run)), Verdict::Drop(more))
+            | (Some(Verdict::Same(run)), Verdict::Same(more)) => *run += more,
+            _ => self.verdicts.push(verdict),
+        }
     }
 
     /// Answers for what is left out of a segment, and returns who waits for the rest.
     fn answer(&self, ack: &mut Ack, out: &mut Output) -> Ack {
         let mut kept = Ack::none();
         let mut items = 0;
-        let is_kept = |verdict: &Verdict| *verdict != Verdict::Drop;
-        for run in self.verdicts.chunk_by(|one, next| is_kept(one) == is_kept(next)) {
-            let more = run.len() as u64;
-            let of_run = ack.take(more);
-            if is_kept(&run[0]) {
-                kept.append(items, of_run, more);
-                items += more;
+        for verdict in &self.verdicts {
+            if let Verdict::Drop(run) = *verdict {
+                let run = u64::from(run);
+                out.sampled_out += run;
+                ack.take(run).settle(Answer::sampled_out(run));
             } else {
-                out.sampled_out += more;
-                of_run.settle(Answer::sampled_out(more));
+                kept.append(items, ack.take(verdict.kept()), verdict.kept());
+                items += verdict.kept();
             }
         }
         kept
@@ -355,43 +381,58 @@ impl HeadSampler {
 
     /// The segment with what was kept, as it was decided.
     fn assemble(&self, segment: &[u8]) -> Bytes {
-        let mut assembler = Assembler::new();
-        let mut verdicts = self.verdicts.iter();
-        let mut edited = 0;
+        let mut out = Vec::new();
+        let mut edited = &self.edited.fields[..];
+        let mut verdicts = self.verdicts.iter().flat_map(|verdict| {
+            let (Verdict::Drop(run) | Verdict::Same(run)) = *verdict else {
+                return std::iter::repeat_n(*verdict, 1);
+            };
+            std::iter::repeat_n(*verdict, run as usize)
+        });
         for group in tree::resources(segment) {
-            let mut is_group_open = false;
+            let mut open_group = None;
             for scope in group.scopes() {
-                let mut is_scope_open = false;
-                // Neighbours that stay as they are go in one piece.
-                let mut run = 0..0;
+                let mut open_scope = None;
                 for (item, verdict) in scope.items().zip(&mut verdicts) {
-                    if *verdict == Verdict::Drop {
-                        continue;
-                    }
-                    if !is_group_open {
-                        assembler.resource(envelope(|out| group.envelope(out)));
-                    }
-                    if !is_scope_open {
-                        assembler.scope(envelope(|out| scope.envelope(out)));
-                    }
-                    (is_group_open, is_scope_open) = (true, true);
-                    if let Verdict::Edited(end) = *verdict {
-                        assembler.items(&segment[std::mem::take(&mut run)]);
-                        assembler.items(&self.edited.fields[edited..end]);
-                        edited = end;
-                        continue;
-                    }
-                    if run.end != item.at {
-                        assembler.items(&segment[std::mem::replace(&mut run, item.at..item.at)]);
-                    }
-                    run.end += item.field.len();
+                    let field = match verdict {
+                        Verdict::Drop(_) => continue,
+                        Verdict::Same(_) => item.field,
+                        Verdict::Edited(len) => {
+                            let (field, rest) = edited.split_at(len as usize);
+                            edited = rest;
+                            field
+                        }
+                    };
+                    open_group.get_or_insert_with(|| {
+                        let open = Open::new(&mut out, 1);
+                        group.envelope(&mut out);
+                        open
+                    });
+                    open_scope.get_or_insert_with(|| {
+                        let open = Open::new(&mut out, 2);
+                        scope.envelope(&mut out);
+                        open
+                    });
+                    out.extend_from_slice(field);
                 }
-                assembler.items(&segment[run]);
+                open_scope.into_iter().for_each(|open: Open| open.close(&mut out));
             }
+            open_group.into_iter().for_each(|open: Open| open.close(&mut out));
         }
-        let mut request = Vec::new();
-        assembler.finish(&mut request);
-        request.into()
+        out.into()
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// How many items are kept.
+    fn kept(self) -> u64 {
+        match self {
+            Self::Drop(_) => 0,
+            Self::Same(run) => u64::from(run),
+            Self::Edited(_) => 1,
+        }
     }
 }
 
@@ -403,12 +444,6 @@ struct Chance {
     is_made: bool,
     /// Whether it is of a trace id that nobody said is random.
     is_presumed: bool,
-}
-
-fn envelope(read: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    read(&mut bytes);
-    bytes
 }
 
 fn service_name<'a>(resource: impl Iterator<Item = &'a [u8]>) -> &'a str {

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
-use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
+use teleflow_otlp::{Ack, Answer, Payload, Signal, Writer, validate};
 use teleflow_sampler::head::{
     Always, Candidate, Goal, HeadConfig, HeadSampler, Key, Never, Parent, RateLimit,
     RateLimitConfig, Ratio, Sampler, Throughput, ThroughputConfig,
@@ -515,6 +515,31 @@ fn any_bytes_are_sampled_without_a_panic() {
         }
     }
     assert!(kept > 100, "{kept}");
+}
+
+#[test]
+fn a_flood_of_nothing_is_not_made_many_times_its_size() {
+    // Records and spans without content: two bytes each.
+    for signal in [Signal::Logs, Signal::Traces] {
+        let count = 200_000;
+        let mut request = Vec::new();
+        Writer::new(&mut request).message(1, |resource| {
+            resource.message(2, |scope| {
+                (0..count).for_each(|_| scope.message(2, |_| {}));
+            });
+        });
+        let len = request.len();
+        let payload = Payload::parse(signal, request.into()).unwrap();
+        let mut out = Output::default();
+        let mut sampler = ratio("00000000000001");
+        sampler.sample(Instant::now(), payload, &mut out);
+        let kept = &out.kept[0];
+        assert_eq!((kept.items(), out.sampled_out), (count, 0));
+        assert_eq!(validate(signal, &kept.to_bytes()), Ok(count));
+        assert!(kept.bytes() < 2 * len + 70 * 1024, "{} of {len}", kept.bytes());
+        let stats = sampler.stats();
+        assert!(stats.without_room > 0 && stats.without_room < count, "{stats:?}");
+    }
 }
 
 #[test]
