@@ -18,8 +18,10 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// How long each target runs where nobody says.
 const SECONDS: u32 = 60;
 
-/// No input may take longer, nor more memory than this; and only what is found is printed.
-const LIMITS: [&str; 3] = ["-timeout=10", "-rss_limit_mb=2048", "-verbosity=0"];
+/// No input may take longer, nor more memory than this; and only what is found is printed, and in the
+/// end how much was tried.
+const LIMITS: [&str; 4] =
+    ["-timeout=10", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1"];
 
 pub fn run(
     sh: &Shell,

@@ -16,6 +16,7 @@
 //! half passes.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::print_stdout, reason = "what came of a scene is worth knowing")]
 
 mod arrivals;
 mod backend;
