@@ -39,7 +39,8 @@ impl Books {
     /// It does not answer, or not with metrics.
     pub async fn fetch(admin: SocketAddr) -> io::Result<Self> {
         let mut stream = TcpStream::connect(admin).await?;
-        let request = format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(LARGEST_PAGE).read_to_end(&mut answer).await?;
@@ -93,8 +94,7 @@ impl Books {
     /// that the program may know of more. Nothing is missing where the list is empty.
     pub fn problems(&self, accepted: u64, at_sink: u64) -> Vec<String> {
         let mut problems = Vec::new();
-        let known =
-            self.delivered + self.sampled_out + self.rejected + self.dropped() + self.held;
+        let known = self.delivered + self.sampled_out + self.rejected + self.dropped() + self.held;
         if known != self.accepted {
             problems.push(format!("the books do not balance: {self:?}"));
         }

@@ -189,7 +189,8 @@ impl Suite {
 
     /// The latencies of a case.
     pub fn latencies(&mut self, name: &str, outcome: &Outcome) {
-        let figures: [(&str, fn(&Measured) -> f64); 3] = [
+        type Figure = fn(&Measured) -> f64;
+        let figures: [(&str, Figure); 3] = [
             ("p50", |measured| measured.latencies.p50),
             ("p99", |measured| measured.latencies.p99),
             ("p99.9", |measured| measured.latencies.p999),

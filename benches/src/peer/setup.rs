@@ -156,11 +156,7 @@ impl Gateway {
                 format!("    max_bytes: {traces}\n"),
             ),
             // Its own metrics would open a port and cost it time.
-            _ => (
-                String::new(),
-                "  telemetry:\n    metrics: {level: none}\n",
-                String::new(),
-            ),
+            _ => (String::new(), "  telemetry:\n    metrics: {level: none}\n", String::new()),
         };
         let (sampling, processors) = match setup.mode {
             Mode::Pass => (String::new(), "[batch]"),
