@@ -64,8 +64,6 @@ pub struct Sent {
     pub hinted: u64,
     /// In requests that were not answered.
     pub failed: u64,
-    /// In requests that were given up before they were sent.
-    pub given_up: u64,
     /// Accepted spans of complete traces that no sampler may drop.
     pub must_keep: u64,
 }
@@ -85,7 +83,6 @@ struct State {
     refused: AtomicU64,
     hinted: AtomicU64,
     failed: AtomicU64,
-    given_up: AtomicU64,
     must_keep: AtomicU64,
     first_refusal: Mutex<Option<String>>,
 }
@@ -178,7 +175,7 @@ impl Generator {
         self.state.first_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps the latency of each request that is accepted from now on.
+    /// Keeps the latency of each request that is sent from now on and accepted.
     pub fn start_timing(&self) {
         self.state.timing.store(true, Ordering::Relaxed);
     }
@@ -219,7 +216,6 @@ impl State {
             refused: of(&self.refused),
             hinted: of(&self.hinted),
             failed: of(&self.failed),
-            given_up: of(&self.given_up),
             must_keep: of(&self.must_keep),
         }
     }
@@ -233,9 +229,9 @@ impl State {
 // === impl Sent ===
 
 impl Sent {
-    /// Spans in requests that were sent, or should have been.
-    pub const fn offered(&self) -> u64 {
-        self.accepted + self.refused + self.failed + self.given_up
+    /// Spans in requests that came to an end.
+    pub const fn ended(&self) -> u64 {
+        self.accepted + self.refused + self.failed
     }
 
     /// What has happened since `before`.
@@ -246,7 +242,6 @@ impl Sent {
             refused: self.refused - before.refused,
             hinted: self.hinted - before.hinted,
             failed: self.failed - before.failed,
-            given_up: self.given_up - before.given_up,
             must_keep: self.must_keep - before.must_keep,
         }
     }
@@ -269,7 +264,7 @@ impl Lane {
         // Whether the request before, which began this one's traces, was accepted.
         let mut begun = false;
         while !self.state.stop.load(Ordering::Relaxed) {
-            let due = self.turn(spans).await;
+            let due = self.turn().await;
             let (framed, must_keep) = match source.advance() {
                 Ok(next) => next,
                 Err(error) => {
@@ -277,6 +272,9 @@ impl Lane {
                     break;
                 }
             };
+            // Of all that is sent in the window, whenever the answer comes: what takes longest is
+            // not to be left out.
+            let timed = self.state.timing.load(Ordering::Relaxed);
             let since = due.unwrap_or_else(Instant::now);
             let answer = self.client.send(self.protocol.body(&framed)).await;
             source.reuse(framed);
@@ -286,7 +284,7 @@ impl Lane {
                     self.state.must_keep.fetch_add(must_keep, Ordering::Relaxed);
                 }
                 begun = true;
-                if self.state.timing.load(Ordering::Relaxed) {
+                if timed {
                     let micros = since.elapsed().as_micros();
                     latencies.push(u32::try_from(micros).unwrap_or(u32::MAX));
                 }
@@ -317,10 +315,8 @@ impl Lane {
     }
 
     /// Waits for this lane's turn, if it has any, and returns when that was.
-    async fn turn(&mut self, spans: u64) -> Option<Instant> {
-        let schedule = self.schedule.as_mut()?;
-        let (due, given_up) = schedule.turn(Instant::now());
-        self.state.given_up.fetch_add(given_up * spans, Ordering::Relaxed);
+    async fn turn(&mut self) -> Option<Instant> {
+        let due = self.schedule.as_mut()?.turn(Instant::now());
         time::sleep_until(due.into()).await;
         Some(due)
     }
@@ -332,9 +328,9 @@ mod tests {
 
     #[test]
     fn counts_are_of_the_time_between() {
-        let before = Sent { accepted: 10, given_up: 2, ..Sent::default() };
-        let after = Sent { accepted: 30, refused: 5, failed: 1, given_up: 3, ..Sent::default() };
+        let before = Sent { accepted: 10, refused: 2, ..Sent::default() };
+        let after = Sent { accepted: 30, refused: 5, failed: 1, ..Sent::default() };
         let sent = after.since(&before);
-        assert_eq!((sent.accepted, sent.offered()), (20, 27));
+        assert_eq!((sent.accepted, sent.ended()), (20, 24));
     }
 }

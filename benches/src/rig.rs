@@ -119,15 +119,14 @@ impl Rig {
             if now != seen {
                 (seen, since) = (now, Instant::now());
             }
-            if self.mode == Mode::Pass && seen == accepted {
-                break;
-            }
-            if let Some(books) = self.books().await? {
+            match self.books().await? {
                 // What it holds ends its time; silence says nothing.
-                if books.held == 0 && books.accepted >= accepted {
-                    break;
+                Some(books) if books.held > 0 || books.accepted < accepted => {
+                    since = Instant::now();
                 }
-                since = Instant::now();
+                Some(_) => break,
+                None if self.mode == Mode::Pass && seen == accepted => break,
+                None => {}
             }
         }
         Ok(())

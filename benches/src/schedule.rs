@@ -29,17 +29,16 @@ impl Schedule {
         Self { next: begin + at(number), interval: at(count), patience }
     }
 
-    /// When the next request is due, and how many before it are given up because they are too late.
-    pub fn turn(&mut self, now: Instant) -> (Instant, u64) {
+    /// When the next request is due that is not given up.
+    pub fn turn(&mut self, now: Instant) -> Instant {
         let late = now.saturating_duration_since(self.next);
-        let mut given_up = 0;
         if let Some(beyond) = self.patience.and_then(|patience| late.checked_sub(patience)) {
-            given_up = (beyond.as_nanos() / self.interval.as_nanos().max(1)) as u32;
-            self.next += self.interval * given_up;
+            self.next +=
+                self.interval * (beyond.as_nanos() / self.interval.as_nanos().max(1)) as u32;
         }
         let due = self.next;
         self.next += self.interval;
-        (due, given_up.into())
+        due
     }
 }
 
@@ -58,7 +57,7 @@ mod tests {
         let mut lane = Schedule::new(begin, 100.0, 3, 4, None);
         for due in [30, 70, 110, 150] {
             // Even where it is late, none is left out and none moves.
-            assert_eq!(lane.turn(after(begin, 5000)), (after(begin, due), 0));
+            assert_eq!(lane.turn(after(begin, 5000)), after(begin, due));
         }
     }
 
@@ -66,10 +65,10 @@ mod tests {
     fn whoever_has_no_patience_gives_up_what_is_too_late() {
         let begin = Instant::now();
         let mut lane = Schedule::new(begin, 100.0, 0, 1, Some(Duration::from_millis(50)));
-        assert_eq!(lane.turn(after(begin, 0)), (after(begin, 0), 0));
-        assert_eq!(lane.turn(after(begin, 60)), (after(begin, 10), 0));
-        // Due at 20 and 100 late: five are older than 50 ms.
-        assert_eq!(lane.turn(after(begin, 120)), (after(begin, 70), 5));
-        assert_eq!(lane.turn(after(begin, 120)), (after(begin, 80), 0));
+        assert_eq!(lane.turn(after(begin, 0)), after(begin, 0));
+        assert_eq!(lane.turn(after(begin, 60)), after(begin, 10));
+        // Due at 20 and 100 late: five are older than 50 ms and given up.
+        assert_eq!(lane.turn(after(begin, 120)), after(begin, 70));
+        assert_eq!(lane.turn(after(begin, 120)), after(begin, 80));
     }
 }
