@@ -87,17 +87,27 @@ impl Mode {
 // === impl Setup ===
 
 impl Setup {
-    /// The most memory that telemetry may take: what is being received, what is undecided and what
-    /// waits. `None` where the last two are not bounded.
-    pub fn bound(&self) -> Option<u64> {
+    /// The most memory that telemetry may take in our program: what is being received, what is
+    /// undecided, what waits, and what each of the `connections` may send before it is looked at.
+    /// `None` where the traces and the queue are not bounded.
+    pub fn bound(&self, protocol: Protocol, connections: usize) -> Option<u64> {
         let bounds = self.bounds?;
         let traces = if self.mode == Mode::Tail { bounds.traces } else { 0 };
-        Some(IN_FLIGHT + traces + bounds.queue)
+        let ahead = match protocol {
+            Protocol::Grpc => CONNECTION_WINDOW,
+            Protocol::Http => HTTP1_BUFFER,
+        };
+        Some(IN_FLIGHT + traces + bounds.queue + ahead * connections as u64)
     }
 }
 
 /// What our receiver holds at most of requests that are not handed on yet: its default.
 const IN_FLIGHT: u64 = 256 << 20;
+
+/// What our receiver lets a connection send before it reads on: HTTP/2's window, and the buffer of
+/// HTTP/1.1.
+const CONNECTION_WINDOW: u64 = 4 << 20;
+const HTTP1_BUFFER: u64 = 64 << 10;
 
 // === impl Addresses ===
 
@@ -265,8 +275,11 @@ mod tests {
         for line in ["    max_bytes: 1000\n", "      queue_size: 200\n", "compression: gzip"] {
             assert!(text.contains(line), "{line} in {text}");
         }
-        assert_eq!(setup.bound(), Some(IN_FLIGHT + 1200));
-        assert_eq!(Setup { mode: Mode::Pass, ..setup }.bound(), Some(IN_FLIGHT + 200));
-        assert_eq!(Setup { bounds: None, ..setup }.bound(), None);
+        let grpc = |setup: Setup| setup.bound(Protocol::Grpc, 2);
+        assert_eq!(grpc(setup), Some(IN_FLIGHT + 1200 + 2 * CONNECTION_WINDOW));
+        let pass = Setup { mode: Mode::Pass, ..setup };
+        assert_eq!(grpc(pass), Some(IN_FLIGHT + 200 + 2 * CONNECTION_WINDOW));
+        assert_eq!(pass.bound(Protocol::Http, 3), Some(IN_FLIGHT + 200 + 3 * HTTP1_BUFFER));
+        assert_eq!(grpc(Setup { bounds: None, ..setup }), None);
     }
 }
