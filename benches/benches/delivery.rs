@@ -9,6 +9,7 @@
 //! cargo xtask bench delivery                                   # everything, 12 minutes
 //! cargo xtask bench delivery -- --quick                        # 3 minutes
 //! cargo xtask bench delivery -- load                           # one part
+//! cargo xtask bench delivery -- capacity --filter pass/http    # some of its cases
 //! cargo xtask bench delivery -- --only teleflow                # without rivals
 //! ```
 //!
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
     let flags = xflags::parse_or_exit! {
         /// One part: capacity, load, bodies, connections or spool.
         optional part: String
+        /// The cases of `capacity` whose name contains this, such as tail/grpc/100/gzip.
+        optional --filter text: String
         /// Less of everything: 3 minutes.
         optional --quick
         /// Measure only this gateway: teleflow, otelcol or rotel.
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
         };
         let mut suite = Suite::new("delivery", cores, kinds, flags.only.as_deref())?;
         if wants("capacity") {
-            capacity(&mut suite, flags.quick).await;
+            capacity(&mut suite, flags.filter.as_deref().unwrap_or_default(), flags.quick).await;
         }
         if wants("load") {
             overload::run(&mut suite, flags.quick).await;
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 /// What a span costs, sampled and passed through, over both protocols, compressed and not.
-async fn capacity(suite: &mut Suite, quick: bool) {
+async fn capacity(suite: &mut Suite, filter: &str, quick: bool) {
     let plan = if quick { Plan::seconds([3, 1], [3, 3]) } else { Plan::seconds([3, 1], [6, 5]) };
     let encodings: &[Encoding] =
         if quick { &[Encoding::None] } else { &[Encoding::None, Encoding::Gzip, Encoding::Zstd] };
@@ -105,14 +108,15 @@ async fn capacity(suite: &mut Suite, quick: bool) {
                 (Encoding::Gzip, Mode::Tail) | (Encoding::Zstd, _) => &[],
             };
             for (protocol, spans) in [(Protocol::Grpc, 100), (Protocol::Http, 512)] {
-                suite.capacity(&plan.case(mode, protocol, spans, *encoding), kinds).await;
+                let case = plan.case(mode, protocol, spans, *encoding);
+                if case.name.contains(filter) {
+                    suite.capacity(&case, kinds).await;
+                }
             }
         }
         if !quick {
             suite.chapter(&format!("capacity: {}, large requests over gRPC, paced", mode.name()));
-            let case = plan.case(mode, Protocol::Grpc, 512, Encoding::None);
-            let outcome = suite.capacity(&case, &[Kind::Collector]).await;
-            suite.paced(&plan, mode, outcome.pace(suite)).await;
+            suite.large_and_paced(&plan, mode, filter, None).await;
         }
     }
     let cost = "none/cpu_seconds_per_million_spans";

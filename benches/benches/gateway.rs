@@ -72,19 +72,11 @@ fn main() -> ExitCode {
 /// Measures the cases whose name contains `filter`.
 async fn run(suite: &mut Suite, plan: &Plan, filter: &str, rate: Option<f64>) {
     for mode in [Mode::Tail, Mode::Pass] {
-        let mut rate = rate;
-        for spans in [100, 512] {
-            let case = plan.case(mode, Protocol::Grpc, spans, Encoding::None);
-            if case.name.contains(filter) {
-                let outcome = suite.capacity(&case, &[Kind::Collector]).await;
-                if spans == 512 {
-                    rate = rate.or_else(|| outcome.pace(suite));
-                }
-            }
+        let case = plan.case(mode, Protocol::Grpc, 100, Encoding::None);
+        if case.name.contains(filter) {
+            suite.capacity(&case, &[Kind::Collector]).await;
         }
-        if format!("{}/paced", mode.name()).contains(filter) {
-            suite.paced(plan, mode, rate).await;
-        }
+        suite.large_and_paced(plan, mode, filter, rate).await;
     }
 }
 

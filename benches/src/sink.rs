@@ -42,6 +42,7 @@ pub struct Sink {
 struct State {
     spans: AtomicU64,
     requests: AtomicU64,
+    compressed: AtomicU64,
     slow: Option<Slow>,
     first_error: Mutex<Option<String>>,
 }
@@ -105,6 +106,11 @@ impl Sink {
         self.state.requests.load(Ordering::Relaxed)
     }
 
+    /// Those of them that came compressed.
+    pub fn compressed(&self) -> u64 {
+        self.state.compressed.load(Ordering::Relaxed)
+    }
+
     /// What was wrong with the first request that was: compressed, not OTLP, cut off.
     pub fn first_error(&self) -> Option<String> {
         self.state.first_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -144,7 +150,8 @@ async fn export(
 ) -> Result<Response<Answer>, Infallible> {
     let encoding = request.headers().get("grpc-encoding").cloned();
     let status = match receive(encoding.as_ref(), request.into_body()).await {
-        Ok(spans) => {
+        Ok((spans, compressed)) => {
+            state.compressed.fetch_add(compressed.into(), Ordering::Relaxed);
             if let Some(slow) = &state.slow {
                 time::sleep_until(slow.until(spans, Instant::now()).into()).await;
             }
@@ -167,7 +174,11 @@ async fn export(
     Ok(response)
 }
 
-async fn receive(encoding: Option<&HeaderValue>, mut body: Incoming) -> Result<u64, String> {
+/// The spans of a request, and whether it is compressed.
+async fn receive(
+    encoding: Option<&HeaderValue>,
+    mut body: Incoming,
+) -> Result<(u64, bool), String> {
     let encoding = match encoding.map(HeaderValue::to_str) {
         None | Some(Ok("identity")) => Some(Encoding::None),
         Some(Ok(name)) => Encoding::named(name),
@@ -184,11 +195,13 @@ async fn receive(encoding: Option<&HeaderValue>, mut body: Incoming) -> Result<u
             }
         }
     }
+    let is_compressed = compressed.first() == Some(&1);
     if encoding != Encoding::None {
         let plain = inflate(encoding, compressed)?;
         scanner.feed(&plain).map_err(|error| error.to_string())?;
     }
-    scanner.finish().map_err(|error| error.to_string())
+    let spans = scanner.finish().map_err(|error| error.to_string())?;
+    Ok((spans, is_compressed))
 }
 
 /// A message with its prefix as it is without compression.

@@ -16,8 +16,8 @@ use crate::trial::{self, Case, Measured};
 /// What all take with ease, where no rival sets the rate.
 const RATE_WITHOUT_RIVAL: f64 = 100_000.0;
 
-/// The spans of the requests that are paced.
-const PACED_SPANS: usize = 512;
+/// The spans of a large request.
+const LARGE: usize = 512;
 
 /// The gateways of a run, and its report.
 #[derive(Debug)]
@@ -200,12 +200,30 @@ impl Suite {
         }
     }
 
-    /// Offers ours and the Collector the same rate, nine tenths of what that sustains, and
-    /// compares the latencies and the memory that this takes.
-    pub async fn paced(&mut self, plan: &Plan, mode: Mode, rate: Option<f64>) {
+    /// Measures large requests over gRPC, as fast as they are taken and paced, where the names
+    /// contain `filter`.
+    ///
+    /// Paced, ours and the Collector are offered the same: `rate` spans a second, or nine tenths of
+    /// what the Collector sustains. That compares the latencies and the memory that this takes.
+    pub async fn large_and_paced(
+        &mut self,
+        plan: &Plan,
+        mode: Mode,
+        filter: &str,
+        rate: Option<f64>,
+    ) {
+        let mut rate = rate;
+        let case = plan.case(mode, Protocol::Grpc, LARGE, Encoding::None);
+        if case.name.contains(filter) {
+            let outcome = self.capacity(&case, &[Kind::Collector]).await;
+            rate = rate.or_else(|| outcome.theirs.first().map(|(_, theirs)| 0.9 * theirs.rate()));
+        }
         let rate = rate.unwrap_or(RATE_WITHOUT_RIVAL);
-        let mut case = plan.case(mode, Protocol::Grpc, PACED_SPANS, Encoding::None).at(rate);
+        let mut case = case.at(rate);
         case.name = format!("{}/paced", mode.name());
+        if !case.name.contains(filter) {
+            return;
+        }
         let outcome = self.measure(&case, &[Kind::Collector]).await;
         let metric = format!("{}/peak_rss", mode.name());
         self.row(&metric, "MiB", Better::Lower, &outcome, Measured::peak_mib);
@@ -217,18 +235,7 @@ impl Suite {
 /// Small requests over gRPC as they are: what costs a gateway most.
 fn is_headline(case: &Case) -> bool {
     let load = &case.load;
-    load.protocol == Protocol::Grpc && load.encoding == Encoding::None && case.spans < PACED_SPANS
-}
-
-// === impl Outcome ===
-
-impl Outcome {
-    /// Nine tenths of what the Collector sustains, where it was measured.
-    pub fn pace(&self, suite: &Suite) -> Option<f64> {
-        let is_collector = |index: usize| suite.rivals[index].kind == Kind::Collector;
-        let theirs = self.theirs.iter().find(|(index, _)| is_collector(*index));
-        theirs.map(|(_, theirs)| 0.9 * theirs.rate())
-    }
+    load.protocol == Protocol::Grpc && load.encoding == Encoding::None && case.spans < LARGE
 }
 
 // === the cases ===
@@ -257,7 +264,7 @@ impl Plan {
     pub fn case(&self, mode: Mode, protocol: Protocol, spans: usize, encoding: Encoding) -> Case {
         let index = usize::from(mode == Mode::Pass);
         // As many requests in flight, of each size, as keep a gateway busy.
-        let (connections, lanes) = match (spans < PACED_SPANS, protocol) {
+        let (connections, lanes) = match (spans < LARGE, protocol) {
             (true, _) => (16, 1),
             (false, Protocol::Grpc) => (8, 2),
             (false, Protocol::Http) => (8, 1),

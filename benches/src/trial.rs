@@ -10,6 +10,7 @@ use tokio::time;
 
 use crate::bodies::Bodies;
 use crate::books::Books;
+use crate::encoding::Encoding;
 use crate::latency::Latencies;
 use crate::load::{Generator, Load, Pace, Sent};
 use crate::peer::{Gateway, Kind, Mode, Setup};
@@ -151,6 +152,12 @@ async fn measure(rig: &Rig, case: &Case, bodies: &Arc<Bodies>) -> io::Result<Mea
     if let Some(error) = rig.sink.first_error() {
         measured.problems.push(format!("the sink could not take a request: {error}"));
     }
+    let (compressed, all) = (rig.sink.compressed(), rig.sink.requests());
+    if (compressed > 0) != (case.setup.encoding != Encoding::None) {
+        let told = case.setup.encoding.name();
+        let remark = format!("told to send {told}, sends {compressed} of {all} compressed");
+        measured.remarks.push(remark);
+    }
     measured.remark(case.load.pace, busy);
     measured.check(case, refusal);
     Ok(measured)
@@ -273,7 +280,6 @@ impl Measured {
 mod tests {
     use super::*;
     use crate::client::Protocol;
-    use crate::encoding::Encoding;
 
     fn measured(accepted: u64, delivered: u64) -> Measured {
         let sent = Sent { accepted, ..Sent::default() };
