@@ -56,6 +56,9 @@ pub struct Measured {
     pub elapsed: f64,
     /// What the gateway's process used of it.
     pub cpu_seconds: f64,
+    /// What a span cost, in CPU seconds, from the window's begin until all were delivered: what
+    /// waits in a queue at the window's end has its cost still before it.
+    pub span_cost: f64,
     /// The times to an answer, in milliseconds.
     pub latencies: Latencies,
     /// The most memory the gateway had resident, in bytes.
@@ -102,18 +105,20 @@ async fn measure(rig: &Rig, case: &Case, bodies: &Arc<Bodies>) -> io::Result<Mea
     let clients = case.load.connect(rig.at.of(case.load.protocol)).await?;
     let generator = Generator::start(clients, case.load, bodies);
     time::sleep(case.warm_up).await;
-    let (before, received) = (generator.sent(), rig.sink.spans());
-    let (theirs, ours) = (rig.process.cpu_time()?, process::own_cpu_time()?);
+    let (before, out_before) = (generator.sent(), rig.sink.spans());
+    let (theirs_before, ours) = (rig.process.cpu_time()?, process::own_cpu_time()?);
     let begin = Instant::now();
     generator.start_timing();
     time::sleep(case.window).await;
     let elapsed = begin.elapsed().as_secs_f64();
-    let (theirs, ours) = (rig.process.cpu_time()? - theirs, process::own_cpu_time()? - ours);
-    let (sent, received) = (generator.sent().since(&before), rig.sink.spans() - received);
+    let (theirs, ours) = (rig.process.cpu_time()? - theirs_before, process::own_cpu_time()? - ours);
+    let (sent, received) = (generator.sent().since(&before), rig.sink.spans() - out_before);
     generator.stop_timing();
     let refusal = generator.first_refusal();
     let (total, latencies) = generator.stop().await?;
     rig.drain(total.accepted).await?;
+    let settled = rig.process.cpu_time()? - theirs_before;
+    let spans = unsettled(total.accepted, rig.sink.spans(), out_before);
 
     let mut measured = Measured {
         sent,
@@ -121,6 +126,7 @@ async fn measure(rig: &Rig, case: &Case, bodies: &Arc<Bodies>) -> io::Result<Mea
         delivered: rig.sink.spans(),
         elapsed,
         cpu_seconds: theirs.as_secs_f64(),
+        span_cost: settled.as_secs_f64() / spans,
         latencies: Latencies::of(&latencies),
         peak_rss: rig.process.peak_rss()?,
         books: rig.books().await?,
@@ -163,6 +169,14 @@ async fn measure(rig: &Rig, case: &Case, bodies: &Arc<Bodies>) -> io::Result<Mea
     Ok(measured)
 }
 
+/// The spans that were worked off since `before` of all that were delivered had been: those that
+/// were accepted, but for those that were already through. Of what a sampler takes a share comes
+/// out, so each that does stands for several.
+fn unsettled(accepted: u64, delivered: u64, before: u64) -> f64 {
+    let through = before as f64 / delivered.max(1) as f64;
+    accepted as f64 * (1.0 - through)
+}
+
 fn describe(case: &Case) -> String {
     let Load { protocol, encoding, connections, lanes, pace } = case.load;
     let rate = match pace.rate() {
@@ -191,9 +205,9 @@ impl Case {
 // === impl Measured ===
 
 impl Measured {
-    /// Spans accepted for each second of CPU time.
+    /// Spans accepted and delivered for each second of CPU time.
     pub fn per_cpu_second(&self) -> f64 {
-        self.sent.accepted as f64 / self.cpu_seconds
+        1.0 / self.span_cost
     }
 
     /// Spans accepted a second.
@@ -289,6 +303,7 @@ mod tests {
             delivered,
             elapsed: 1.0,
             cpu_seconds: 0.5,
+            span_cost: 1e-6,
             latencies: Latencies::default(),
             peak_rss: 0,
             books: None,
@@ -338,6 +353,16 @@ mod tests {
         check(with(1000, 1900), Mode::Tail, Pace::Closed, 0);
         check(with(1000, 2500), Mode::Tail, Pace::Closed, 1);
         check(with(1000, 900), Mode::Tail, Pace::Closed, 2);
+    }
+
+    #[test]
+    fn a_backlog_is_worked_off_in_the_end() {
+        assert_eq!(unsettled(1000, 1000, 0), 1000.0);
+        // 400 were through when it began, whatever had been accepted by then.
+        assert_eq!(unsettled(1000, 1000, 400), 600.0);
+        // A fifth is kept: 50 at the sink were 250.
+        assert_eq!(unsettled(1000, 200, 50), 750.0);
+        assert_eq!(unsettled(0, 0, 0), 0.0);
     }
 
     #[test]
