@@ -52,15 +52,15 @@ pub(crate) async fn run(suite: &mut Suite, quick: bool) {
         let name = format!("load/slow_sink/{}", mode.name());
         suite.chapter(&format!("{name}: what its destination can take"));
         // More requests at a time than it has room for, so that it has to refuse some.
-        let mut case = bounded(&plan, mode, Protocol::Grpc, 512, Encoding::None);
-        (case.load.connections, case.load.lanes) = (16, 100);
-        let (sink, capacity) = match mode {
-            Mode::Pass => (SLOW, SLOW),
-            Mode::Tail => (SLOW * KEPT, SLOW),
+        let (protocol, connections, lanes, kept) = match mode {
+            Mode::Pass => (Protocol::Grpc, 16, 100, 1.0),
+            Mode::Tail => (Protocol::Http, 1600, 1, KEPT),
         };
-        case.sink = Some(sink);
+        let mut case = bounded(&plan, mode, protocol, 512, Encoding::None);
+        (case.load.connections, case.load.lanes) = (connections, lanes);
+        case.sink = Some(SLOW * kept);
         for percent in if quick { &LEVELS[2..] } else { &LEVELS } {
-            level(suite, &case, &name, *percent, capacity).await;
+            level(suite, &case, &name, *percent, SLOW).await;
         }
     }
     suite.report.note(
