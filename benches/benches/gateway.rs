@@ -93,7 +93,7 @@ async fn self_test(window: Duration) -> io::Result<()> {
         time::sleep(window).await;
         let sent = generator.sent().accepted - sent;
         let cpu = (process::own_cpu_time()? - cpu).as_secs_f64();
-        let (total, _) = generator.stop().await?;
+        let total = generator.stop().await?.sent;
         println!(
             "self-test, {spans} spans a request: {:.0} spans per CPU second of generator and sink",
             sent as f64 / cpu,

@@ -68,6 +68,17 @@ pub struct Sent {
     pub must_keep: u64,
 }
 
+/// What has happened when all lanes have ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// All that was sent.
+    pub sent: Sent,
+    /// The latencies, in microseconds and sorted.
+    pub micros: Vec<u32>,
+    /// Why the first request that was refused, or not answered, was.
+    pub refusal: Option<String>,
+}
+
 /// Running lanes; [`stop`](Self::stop) ends them.
 #[derive(Debug)]
 pub struct Generator {
@@ -170,11 +181,6 @@ impl Generator {
         self.state.sent()
     }
 
-    /// Why the first request that was refused, or not answered, was.
-    pub fn first_refusal(&self) -> Option<String> {
-        self.state.first_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Keeps the latency of each request that is sent from now on and accepted.
     pub fn start_timing(&self) {
         self.state.timing.store(true, Ordering::Relaxed);
@@ -185,24 +191,24 @@ impl Generator {
         self.state.timing.store(false, Ordering::Relaxed);
     }
 
-    /// Ends each lane after its last answer and returns all counts and latencies, those in
-    /// microseconds and sorted.
+    /// Ends each lane after its last answer.
     ///
     /// # Errors
     ///
     /// The last answers do not come.
-    pub async fn stop(self) -> io::Result<(Sent, Vec<u32>)> {
+    pub async fn stop(self) -> io::Result<Ended> {
         self.state.stop.store(true, Ordering::Relaxed);
-        let mut latencies = Vec::new();
+        let mut micros = Vec::new();
         let answers = async {
             for lane in self.lanes {
-                latencies.append(&mut lane.await.map_err(io::Error::other)?);
+                micros.append(&mut lane.await.map_err(io::Error::other)?);
             }
             Ok::<_, io::Error>(())
         };
         time::timeout(LAST_ANSWERS, answers).await??;
-        latencies.sort_unstable();
-        Ok((self.state.sent(), latencies))
+        micros.sort_unstable();
+        let mut first = self.state.first_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Ended { sent: self.state.sent(), micros, refusal: first.take() })
     }
 }
 

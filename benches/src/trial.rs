@@ -12,7 +12,7 @@ use crate::bodies::Bodies;
 use crate::books::Books;
 use crate::encoding::Encoding;
 use crate::latency::Latencies;
-use crate::load::{Generator, Load, Pace, Sent};
+use crate::load::{Ended, Generator, Load, Pace, Sent};
 use crate::peer::{Gateway, Kind, Mode, Setup};
 use crate::process::{self, Cores};
 use crate::rig::Rig;
@@ -114,8 +114,7 @@ async fn measure(rig: &Rig, case: &Case, bodies: &Arc<Bodies>) -> io::Result<Mea
     let (theirs, ours) = (rig.process.cpu_time()? - theirs_before, process::own_cpu_time()? - ours);
     let (sent, received) = (generator.sent().since(&before), rig.sink.spans() - out_before);
     generator.stop_timing();
-    let refusal = generator.first_refusal();
-    let (total, latencies) = generator.stop().await?;
+    let Ended { sent: total, micros, refusal } = generator.stop().await?;
     rig.drain(total.accepted).await?;
     let settled = rig.process.cpu_time()? - theirs_before;
     let spans = unsettled(total.accepted, rig.sink.spans(), out_before);
@@ -127,7 +126,7 @@ async fn measure(rig: &Rig, case: &Case, bodies: &Arc<Bodies>) -> io::Result<Mea
         elapsed,
         cpu_seconds: theirs.as_secs_f64(),
         span_cost: settled.as_secs_f64() / spans,
-        latencies: Latencies::of(&latencies),
+        latencies: Latencies::of(&micros),
         peak_rss: rig.process.peak_rss()?,
         books: rig.books().await?,
         problems: Vec::new(),

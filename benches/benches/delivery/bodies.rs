@@ -10,7 +10,7 @@ use teleflow_benches::bodies::Bodies;
 use teleflow_benches::client::Protocol;
 use teleflow_benches::encoding::Encoding;
 use teleflow_benches::latency::Latencies;
-use teleflow_benches::load::{Generator, Load, Pace};
+use teleflow_benches::load::{Ended, Generator, Load, Pace};
 use teleflow_benches::peer::{Gateway, Kind, Mode, Setup};
 use teleflow_benches::process::Cores;
 use teleflow_benches::report::{Asked, Better, Rival};
@@ -120,8 +120,7 @@ async fn measure(rig: &Rig) -> io::Result<(Vec<Size>, Vec<String>)> {
             time::sleep(WARM_UP).await;
             generator.start_timing();
             time::sleep(WINDOW).await;
-            let refusal = generator.first_refusal();
-            let (sent, micros) = generator.stop().await?;
+            let Ended { sent, micros, refusal } = generator.stop().await?;
             if let Some(refusal) = refusal {
                 let protocol = protocol.name();
                 problems.push(format!("{name} over {protocol} is not taken: {refusal}"));

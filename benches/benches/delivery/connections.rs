@@ -11,7 +11,7 @@ use teleflow_benches::bodies::Bodies;
 use teleflow_benches::client::{Client, Protocol};
 use teleflow_benches::encoding::Encoding;
 use teleflow_benches::latency::Latencies;
-use teleflow_benches::load::{Generator, Load, Pace};
+use teleflow_benches::load::{Ended, Generator, Load, Pace};
 use teleflow_benches::peer::{Gateway, Kind, Mode, Setup};
 use teleflow_benches::process::{self, Cores};
 use teleflow_benches::report::{Asked, Better, Rival};
@@ -178,8 +178,7 @@ async fn measure(rig: &Rig, count: usize) -> io::Result<Measured> {
     let sent = generator.sent().since(&earlier);
     generator.stop_timing();
     let (theirs, own) = (rig.process.cpu_time()? - theirs, process::own_cpu_time()? - own);
-    let refusal = generator.first_refusal();
-    let (total, micros) = generator.stop().await?;
+    let Ended { sent: total, micros, refusal } = generator.stop().await?;
     rig.drain(total.accepted).await?;
     let used = rig.process.rss()?.saturating_sub(before) as f64 / open as f64;
     if let Some(books) = rig.books().await? {
