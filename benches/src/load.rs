@@ -1,7 +1,4 @@
-//! A generator of OTLP/gRPC load that leaves its core to the sink.
-//!
-//! It speaks HTTP/2 with bodies that are framed beforehand, and knows of gRPC only the status: a
-//! gRPC library would spend more on a request than a fast gateway does.
+//! A generator of load: as fast as it is taken, or on a schedule.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,19 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Version, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time;
 
-use crate::payload::Payload;
-
-const PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+use crate::bodies::Bodies;
+use crate::client::{Answer, Client, Protocol};
+use crate::encoding::Encoding;
+use crate::schedule::Schedule;
 
 /// How long a lane that was refused waits, so that refusals do not become the load.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -32,7 +23,11 @@ const LAST_ANSWERS: Duration = Duration::from_secs(30);
 /// How the load is offered.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// TCP connections.
+    /// How it is sent.
+    pub protocol: Protocol,
+    /// How it is compressed.
+    pub encoding: Encoding,
+    /// TCP connections; over HTTP/1.1 so many for each lane.
     pub connections: usize,
     /// Requests in flight on each; every one is a lane with traces of its own.
     pub lanes: usize,
@@ -45,20 +40,43 @@ pub struct Load {
 pub enum Pace {
     /// When the last one is answered: as fast as the gateway takes them.
     Closed,
-    /// At its time in a schedule of so many spans a second over all lanes. A lane that is late
-    /// sends at once until it has caught up.
+    /// At its time in a schedule of so many spans a second over all lanes, and latency counts from
+    /// that time. A lane that is late sends at once until it has caught up.
     SpansPerSecond(f64),
+    /// The same, but a request that could not be sent within the patience is given up, as a
+    /// client does whose own queue is full.
+    Impatient {
+        /// Spans a second over all lanes.
+        rate: f64,
+        /// How late a request may be.
+        patience: Duration,
+    },
 }
 
-/// What has happened so far.
+/// What has happened so far, in spans.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
-    /// Spans in requests that were answered with gRPC status 0.
+    /// In requests that were answered with success.
     pub accepted: u64,
-    /// Spans in requests that were answered with another one, or not at all.
+    /// In requests that were answered otherwise.
     pub refused: u64,
+    /// Those of them whose answer says when to come again.
+    pub hinted: u64,
+    /// In requests that were not answered.
+    pub failed: u64,
     /// Accepted spans of complete traces that no sampler may drop.
     pub must_keep: u64,
+}
+
+/// What has happened when all lanes have ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// All that was sent.
+    pub sent: Sent,
+    /// The latencies, in microseconds and sorted.
+    pub micros: Vec<u32>,
+    /// Why the first request that was refused, or not answered, was.
+    pub refusal: Option<String>,
 }
 
 /// Running lanes; [`stop`](Self::stop) ends them.
@@ -74,6 +92,8 @@ struct State {
     timing: AtomicBool,
     accepted: AtomicU64,
     refused: AtomicU64,
+    hinted: AtomicU64,
+    failed: AtomicU64,
     must_keep: AtomicU64,
     first_refusal: Mutex<Option<String>>,
 }
@@ -81,55 +101,79 @@ struct State {
 /// One stream of requests, each sent after the one before.
 struct Lane {
     state: Arc<State>,
-    sender: SendRequest<Full<Bytes>>,
-    head: Request<()>,
-    payload: Arc<Payload>,
+    client: Client,
+    protocol: Protocol,
+    bodies: Arc<Bodies>,
     seed: u64,
     schedule: Option<Schedule>,
 }
 
-struct Schedule {
-    next: Instant,
-    interval: Duration,
+// === impl Load ===
+
+impl Load {
+    /// Opens the connections, one client for each lane.
+    ///
+    /// # Errors
+    ///
+    /// One cannot be made.
+    pub async fn connect(&self, to: SocketAddr) -> io::Result<Vec<Client>> {
+        let mut clients = Vec::with_capacity(self.connections * self.lanes);
+        for _ in 0..self.connections {
+            let client = Client::connect(to, None, self.protocol, self.encoding).await?;
+            for _ in 1..self.lanes {
+                clients.push(match client.share() {
+                    Some(client) => client,
+                    None => Client::connect(to, None, self.protocol, self.encoding).await?,
+                });
+            }
+            clients.push(client);
+        }
+        Ok(clients)
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Spans a second over all lanes, where that is given.
+    pub const fn rate(self) -> Option<f64> {
+        match self {
+            Self::Closed => None,
+            Self::SpansPerSecond(rate) | Self::Impatient { rate, .. } => Some(rate),
+        }
+    }
 }
 
 // === impl Generator ===
 
 impl Generator {
-    /// Connects and starts to send.
-    ///
-    /// # Errors
-    ///
-    /// A connection cannot be made.
-    pub async fn start(to: SocketAddr, load: Load, payload: Arc<Payload>) -> io::Result<Self> {
+    /// Starts to send, a lane for each client.
+    pub fn start(clients: Vec<Client>, load: Load, bodies: &Arc<Bodies>) -> Self {
         let state = Arc::new(State::default());
-        let count = load.connections * load.lanes;
-        let mut lanes = Vec::with_capacity(count);
-        let begin = Instant::now();
-        for _ in 0..load.connections {
-            let sender = connect(to).await?;
-            for _ in 0..load.lanes {
-                let number = lanes.len();
-                let schedule = match load.pace {
-                    Pace::Closed => None,
-                    Pace::SpansPerSecond(rate) => {
-                        let apart = Duration::from_secs_f64(payload.spans() as f64 / rate);
-                        let next = begin + apart * number as u32;
-                        Some(Schedule { next, interval: apart * count as u32 })
-                    }
-                };
-                let lane = Lane {
-                    state: Arc::clone(&state),
-                    sender: sender.clone(),
-                    head: head(to)?,
-                    payload: Arc::clone(&payload),
-                    seed: fastrand::u64(..),
-                    schedule,
-                };
-                lanes.push(tokio::spawn(lane.run()));
+        let (count, begin) = (clients.len(), Instant::now());
+        let schedule = |number| match load.pace {
+            Pace::Closed => None,
+            Pace::SpansPerSecond(rate) => {
+                Some(Schedule::new(begin, rate / bodies.spans() as f64, number, count, None))
             }
-        }
-        Ok(Self { state, lanes })
+            Pace::Impatient { rate, patience } => {
+                let rate = rate / bodies.spans() as f64;
+                Some(Schedule::new(begin, rate, number, count, Some(patience)))
+            }
+        };
+        let lane = |(number, client)| {
+            let lane = Lane {
+                state: Arc::clone(&state),
+                client,
+                protocol: load.protocol,
+                bodies: Arc::clone(bodies),
+                seed: fastrand::u64(..),
+                schedule: schedule(number),
+            };
+            tokio::spawn(lane.run())
+        };
+        let lanes = clients.into_iter().enumerate().map(lane).collect();
+        Self { state, lanes }
     }
 
     /// What has happened so far.
@@ -137,12 +181,7 @@ impl Generator {
         self.state.sent()
     }
 
-    /// Why the first refused request was refused.
-    pub fn first_refusal(&self) -> Option<String> {
-        self.state.first_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Keeps the latency of each request that is accepted from now on.
+    /// Keeps the latency of each request that is sent from now on and accepted.
     pub fn start_timing(&self) {
         self.state.timing.store(true, Ordering::Relaxed);
     }
@@ -152,24 +191,24 @@ impl Generator {
         self.state.timing.store(false, Ordering::Relaxed);
     }
 
-    /// Ends each lane after its last answer and returns all counts and latencies, those in
-    /// microseconds and sorted.
+    /// Ends each lane after its last answer.
     ///
     /// # Errors
     ///
     /// The last answers do not come.
-    pub async fn stop(self) -> io::Result<(Sent, Vec<u32>)> {
+    pub async fn stop(self) -> io::Result<Ended> {
         self.state.stop.store(true, Ordering::Relaxed);
-        let mut latencies = Vec::new();
+        let mut micros = Vec::new();
         let answers = async {
             for lane in self.lanes {
-                latencies.append(&mut lane.await.map_err(io::Error::other)?);
+                micros.append(&mut lane.await.map_err(io::Error::other)?);
             }
             Ok::<_, io::Error>(())
         };
         time::timeout(LAST_ANSWERS, answers).await??;
-        latencies.sort_unstable();
-        Ok((self.state.sent(), latencies))
+        micros.sort_unstable();
+        let mut first = self.state.first_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Ended { sent: self.state.sent(), micros, refusal: first.take() })
     }
 }
 
@@ -177,17 +216,40 @@ impl Generator {
 
 impl State {
     fn sent(&self) -> Sent {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Sent {
-            accepted: self.accepted.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            must_keep: self.must_keep.load(Ordering::Relaxed),
+            accepted: of(&self.accepted),
+            refused: of(&self.refused),
+            hinted: of(&self.hinted),
+            failed: of(&self.failed),
+            must_keep: of(&self.must_keep),
         }
     }
 
-    fn refuse(&self, spans: u64, reason: String) {
-        self.refused.fetch_add(spans, Ordering::Relaxed);
+    fn keep(&self, reason: String) {
         let mut first = self.first_refusal.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(reason);
+    }
+}
+
+// === impl Sent ===
+
+impl Sent {
+    /// Spans in requests that came to an end.
+    pub const fn ended(&self) -> u64 {
+        self.accepted + self.refused + self.failed
+    }
+
+    /// What has happened since `before`.
+    #[must_use]
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            accepted: self.accepted - before.accepted,
+            refused: self.refused - before.refused,
+            hinted: self.hinted - before.hinted,
+            failed: self.failed - before.failed,
+            must_keep: self.must_keep - before.must_keep,
+        }
     }
 }
 
@@ -195,107 +257,86 @@ impl State {
 
 impl Lane {
     async fn run(mut self) -> Vec<u32> {
-        let payload = Arc::clone(&self.payload);
-        let spans = payload.spans() as u64;
-        let mut sequence = payload.sequence(self.seed);
+        let bodies = Arc::clone(&self.bodies);
+        let spans = bodies.spans() as u64;
         let mut latencies = Vec::new();
+        let mut source = match bodies.source(self.seed) {
+            Ok(source) => source,
+            Err(error) => {
+                self.state.keep(error.to_string());
+                return latencies;
+            }
+        };
         // Whether the request before, which began this one's traces, was accepted.
         let mut begun = false;
-        let mut body = Vec::new();
         while !self.state.stop.load(Ordering::Relaxed) {
-            let must_keep = sequence.write(&mut body);
-            let framed = Bytes::from(body);
-            let since = self.turn().await;
-            let answer = self.send(framed.clone()).await;
-            // The buffer is ours again, unless the request was cut off on its way.
-            body = if framed.is_unique() { Vec::from(framed) } else { Vec::new() };
+            let due = self.turn().await;
+            let (framed, must_keep) = match source.advance() {
+                Ok(next) => next,
+                Err(error) => {
+                    self.state.keep(error.to_string());
+                    break;
+                }
+            };
+            // Of all that is sent in the window, whenever the answer comes: what takes longest is
+            // not to be left out.
+            let timed = self.state.timing.load(Ordering::Relaxed);
+            let since = due.unwrap_or_else(Instant::now);
+            let answer = self.client.send(self.protocol.body(&framed)).await;
+            source.reuse(framed);
+            if answer == Answer::Accepted {
+                self.state.accepted.fetch_add(spans, Ordering::Relaxed);
+                if begun {
+                    self.state.must_keep.fetch_add(must_keep, Ordering::Relaxed);
+                }
+                begun = true;
+                if timed {
+                    let micros = since.elapsed().as_micros();
+                    latencies.push(u32::try_from(micros).unwrap_or(u32::MAX));
+                }
+                continue;
+            }
+            begun = false;
             match answer {
-                Ok(()) => {
-                    self.state.accepted.fetch_add(spans, Ordering::Relaxed);
-                    if begun {
-                        self.state.must_keep.fetch_add(must_keep, Ordering::Relaxed);
-                    }
-                    begun = true;
-                    if self.state.timing.load(Ordering::Relaxed) {
-                        let micros = since.elapsed().as_micros();
-                        latencies.push(u32::try_from(micros).unwrap_or(u32::MAX));
-                    }
+                Answer::Refused { hinted, reason } => {
+                    self.state.refused.fetch_add(spans, Ordering::Relaxed);
+                    let hinted = if hinted { spans } else { 0 };
+                    self.state.hinted.fetch_add(hinted, Ordering::Relaxed);
+                    self.state.keep(reason);
                 }
-                Err(reason) => {
-                    self.state.refuse(spans, reason);
-                    begun = false;
-                    if self.sender.is_closed() {
-                        break;
-                    }
-                    time::sleep(PAUSE).await;
+                Answer::Failed(reason) => {
+                    self.state.failed.fetch_add(spans, Ordering::Relaxed);
+                    self.state.keep(reason);
                 }
+                Answer::Accepted => {}
+            }
+            if self.client.is_closed() {
+                break;
+            }
+            if due.is_none() {
+                time::sleep(PAUSE).await;
             }
         }
         latencies
     }
 
-    /// Waits for this lane's turn and returns since when the request should have been on its way.
-    async fn turn(&mut self) -> Instant {
-        let Some(schedule) = &mut self.schedule else { return Instant::now() };
-        let turn = schedule.next;
-        schedule.next += schedule.interval;
-        time::sleep_until(turn.into()).await;
-        turn
-    }
-
-    async fn send(&mut self, body: Bytes) -> Result<(), String> {
-        let request = self.head.clone().map(|()| Full::new(body));
-        self.sender.ready().await.map_err(|error| error.to_string())?;
-        let answer = self.sender.send_request(request).await;
-        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
-        // Where there is nothing but a status it stands in the headers.
-        if let Some(status) = status_of(&head.headers) {
-            return status;
-        }
-        match trailers(body).await.map_err(|error| error.to_string())? {
-            Some(trailers) => status_of(&trailers).unwrap_or_else(|| Err("no status".to_owned())),
-            None => Err(format!("no gRPC answer, HTTP status {}", head.status)),
-        }
+    /// Waits for this lane's turn, if it has any, and returns when that was.
+    async fn turn(&mut self) -> Option<Instant> {
+        let due = self.schedule.as_mut()?.turn(Instant::now());
+        time::sleep_until(due.into()).await;
+        Some(due)
     }
 }
 
-async fn connect(to: SocketAddr) -> io::Result<SendRequest<Full<Bytes>>> {
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    // Its end is seen by the lanes, whose requests then fail.
-    tokio::spawn(connection);
-    Ok(sender)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn head(to: SocketAddr) -> io::Result<Request<()>> {
-    Request::builder()
-        .method(Method::POST)
-        .version(Version::HTTP_2)
-        .uri(format!("http://{to}{PATH}"))
-        .header(header::CONTENT_TYPE, "application/grpc")
-        .header(header::TE, "trailers")
-        .body(())
-        .map_err(io::Error::other)
-}
-
-async fn trailers(mut body: Incoming) -> Result<Option<HeaderMap>, hyper::Error> {
-    while let Some(frame) = body.frame().await {
-        if let Ok(trailers) = frame?.into_trailers() {
-            return Ok(Some(trailers));
-        }
+    #[test]
+    fn counts_are_of_the_time_between() {
+        let before = Sent { accepted: 10, refused: 2, ..Sent::default() };
+        let after = Sent { accepted: 30, refused: 5, failed: 1, ..Sent::default() };
+        let sent = after.since(&before);
+        assert_eq!((sent.accepted, sent.ended()), (20, 24));
     }
-    Ok(None)
-}
-
-/// The gRPC status, if it is among `headers`.
-fn status_of(headers: &HeaderMap) -> Option<Result<(), String>> {
-    let status = headers.get("grpc-status")?;
-    if status == "0" {
-        return Some(Ok(()));
-    }
-    let message = headers.get("grpc-message");
-    Some(Err(format!("gRPC status {status:?}, message {message:?}")))
 }

@@ -18,6 +18,12 @@ use fastrand::Rng;
 /// How many templates there are, so that neighbours differ in more than their trace ids.
 pub const VARIANTS: usize = 32;
 
+/// Fewer are enough where each is large.
+const LARGE_VARIANTS: usize = 4;
+
+/// Spans from which on a request is large.
+const LARGE: usize = 2048;
+
 /// The bytes of one encoded span, its tag and length included.
 pub const SPAN_BYTES: usize = 512;
 
@@ -83,9 +89,12 @@ impl Payload {
     pub fn new(spans: usize) -> Self {
         assert!(spans.is_multiple_of(2), "half of a request continues the one before");
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let templates =
-            (0..VARIANTS).map(|variant| Template::encode(variant, spans, started)).collect();
-        Self { spans, templates }
+        let variants = if spans < LARGE { VARIANTS } else { LARGE_VARIANTS };
+        let template = |variant| {
+            let before = (variant + variants - 1) % variants;
+            Template::encode(variant, before, spans, started)
+        };
+        Self { spans, templates: (0..variants).map(template).collect() }
     }
 
     /// The spans in each request.
@@ -98,7 +107,7 @@ impl Payload {
         let mut random = Rng::with_seed(mix(seed));
         // The traces that nobody began: the first request's second parts stand alone.
         let open = (0..slots(self.spans)).map(|_| trace_id(&mut random)).collect();
-        Sequence { payload: self, next: random.usize(..VARIANTS), open, random }
+        Sequence { payload: self, next: random.usize(..self.templates.len()), open, random }
     }
 }
 
@@ -111,7 +120,7 @@ impl Sequence<'_> {
     /// The first request of a sequence ends traces of which it has only the second part.
     pub fn write(&mut self, body: &mut Vec<u8>) -> u64 {
         let template = &self.payload.templates[self.next];
-        self.next = (self.next + 1) % VARIANTS;
+        self.next = (self.next + 1) % self.payload.templates.len();
         body.clear();
         body.extend_from_slice(&template.body);
         for &(offset, slot) in &template.second {
@@ -134,8 +143,8 @@ fn trace_id(random: &mut Rng) -> TraceId {
 // === impl Template ===
 
 impl Template {
-    fn encode(variant: usize, spans: usize, started: Duration) -> Self {
-        let before = (variant + VARIANTS - 1) % VARIANTS;
+    /// Template `variant`, which ends the traces that template `before` began.
+    fn encode(variant: usize, before: usize, spans: usize, started: Duration) -> Self {
         let mut encoded = Vec::with_capacity(spans * SPAN_BYTES);
         let (mut first, mut second) = (Vec::new(), Vec::new());
         let mut must_keep = 0;

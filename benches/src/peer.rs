@@ -1,13 +1,16 @@
 //! The gateways that are measured: how each is built, started and configured.
 
+mod setup;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+pub use self::setup::{Addresses, Bounds, Mode, Setup};
 use crate::report::{target_directory, workspace};
 
 /// A gateway whose program is there.
@@ -27,27 +30,12 @@ pub enum Kind {
     Teleflow,
     /// The OpenTelemetry Collector, with contrib's `tail_sampling`.
     Collector,
+    /// Rotel, which samples nothing.
+    Rotel,
 }
 
-/// What a gateway does between receiver and exporter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Batches.
-    Pass,
-    /// Samples whole traces, then batches.
-    Tail,
-}
-
-/// Where a gateway listens and where it sends to.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    /// Its OTLP/gRPC receiver.
-    pub receiver: SocketAddr,
-    /// The sink.
-    pub sink: SocketAddr,
-    /// Its admin endpoint, if it has one.
-    pub admin: SocketAddr,
-}
+/// What Rotel's package for Python is at.
+const ROTEL: &str = "0.0.1a15";
 
 // === impl Gateway ===
 
@@ -107,93 +95,52 @@ impl Gateway {
         Ok(Self { kind: Kind::Collector, name, program })
     }
 
-    /// How to start it with the configuration in `file`.
+    /// Taken from the package for Python, which brings the program: an old one, but there is no
+    /// other that is built already.
     ///
-    /// Go takes the number of its threads from the affinity that the process inherits, and no
-    /// memory limit is set for its collector: GOMAXPROCS and GOMEMLIMIT are left alone.
-    pub fn command(&self, file: &Path) -> Command {
-        let mut command = Command::new(&self.program);
-        command.env_remove("GOMAXPROCS").env_remove("GOMEMLIMIT").env_remove("GOGC");
-        match self.kind {
-            Kind::Teleflow => command.arg("run"),
-            Kind::Collector => &mut command,
+    /// # Errors
+    ///
+    /// It cannot be had, or does not run here.
+    pub fn rotel() -> io::Result<Self> {
+        let directory = target_directory().join("peers").join(format!("rotel-{ROTEL}"));
+        let program = directory.join("rotel").join("rotel-agent");
+        if !program.is_file() {
+            fs::create_dir_all(&directory)?;
+            let mut download = Command::new("python3");
+            download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]);
+            run(download.arg(&directory).arg(format!("rotel=={ROTEL}")))?;
+            let files = fs::read_dir(&directory)?.collect::<Result<Vec<_>, _>>()?;
+            let is_wheel = |path: &PathBuf| path.extension().is_some_and(|end| end == "whl");
+            let wheel = files.iter().map(fs::DirEntry::path).find(is_wheel);
+            let wheel = wheel.ok_or_else(|| io::Error::other("pip left no wheel"))?;
+            let mut unpack = Command::new("python3");
+            run(unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&directory))?;
+            fs::remove_file(wheel)?;
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         }
-        .arg("--config")
-        .arg(file);
-        command
+        run(Command::new(&program).arg("--version").stdout(Stdio::null()))?;
+        let name = format!("Rotel {ROTEL} (of 2025, old)");
+        Ok(Self { kind: Kind::Rotel, name, program })
     }
 
-    /// Its configuration: one text for both but for what concerns the gateway itself.
-    pub fn config(&self, mode: Mode, at: Addresses) -> String {
-        let Addresses { receiver, sink, admin } = at;
-        let (extensions, service, limit) = match self.kind {
-            Kind::Teleflow => (
-                format!("extensions:\n  admin:\n    endpoint: {admin}\n\n"),
-                "  extensions: [admin]\n  telemetry:\n",
-                // The Collector bounds traces by number alone; this is as little of a bound.
-                "    max_bytes: 8589934592\n",
-            ),
-            // Its own metrics would open a port and cost it time.
-            Kind::Collector => (String::new(), "  telemetry:\n    metrics: {level: none}\n", ""),
-        };
-        let (sampling, processors) = match mode {
-            Mode::Pass => (String::new(), "[batch]"),
-            Mode::Tail => (format!("{TAIL_SAMPLING}{limit}"), "[tail_sampling, batch]"),
-        };
-        format!(
-            "\
-{extensions}receivers:
-  otlp:
-    protocols:
-      grpc:
-        endpoint: {receiver}
-        max_recv_msg_size_mib: 64
-
-processors:
-{sampling}  batch:
-    send_batch_size: 8192
-    timeout: 200ms
-
-exporters:
-  otlp:
-    endpoint: {sink}
-    compression: none
-    tls: {{insecure: true}}
-    sending_queue:
-      enabled: true
-      num_consumers: 10
-      queue_size: 1000
-      block_on_overflow: true
-
-service:
-{service}    logs: {{level: warn}}
-  pipelines:
-    traces:
-      receivers: [otlp]
-      processors: {processors}
-      exporters: [otlp]
-"
-        )
+    /// The short name of [`Kind`].
+    pub const fn word(&self) -> &'static str {
+        self.kind.word()
     }
 }
 
-/// Traces are complete within the wait, and there is room for all that come meanwhile, and for
-/// the decided ones, which the Collector keeps a record of. A tenth of the room, or a decision
-/// cache, which empties it, makes no difference to its figures.
-const TAIL_SAMPLING: &str = "  tail_sampling:
-    decision_wait: 2s
-    num_traces: 2000000
-    policies:
-      - name: errors
-        type: status_code
-        status_code: {status_codes: [ERROR]}
-      - name: slow
-        type: latency
-        latency: {threshold_ms: 1000}
-      - name: share
-        type: probabilistic
-        probabilistic: {sampling_percentage: 10}
-";
+// === impl Kind ===
+
+impl Kind {
+    /// Its name on the command line and in files.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Teleflow => "teleflow",
+            Self::Collector => "otelcol",
+            Self::Rotel => "rotel",
+        }
+    }
+}
 
 fn run(command: &mut Command) -> io::Result<()> {
     let program = Path::new(command.get_program()).display().to_string();
@@ -212,19 +159,6 @@ fn module_version<'a>(text: &'a str, path_end: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sampling_stands_among_the_processors() {
-        let gateway = |kind| Gateway { kind, name: String::new(), program: PathBuf::new() };
-        let address = SocketAddr::from(([127, 0, 0, 1], 4317));
-        let at = Addresses { receiver: address, sink: address, admin: address };
-        for kind in [Kind::Teleflow, Kind::Collector] {
-            let tail = gateway(kind).config(Mode::Tail, at);
-            assert!(tail.contains("\nprocessors:\n  tail_sampling:\n    decision_wait"), "{tail}");
-            assert!(tail.contains("\n  batch:\n"), "{tail}");
-            assert!(!gateway(kind).config(Mode::Pass, at).contains("tail_sampling"));
-        }
-    }
 
     #[test]
     fn the_version_of_a_module_is_read() {

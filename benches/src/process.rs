@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::time;
 
@@ -95,9 +95,16 @@ impl Process {
     ///
     /// It has ended.
     pub fn peak_rss(&self) -> io::Result<u64> {
-        let text = self.status("VmHWM:")?;
-        let kib = text.trim_end_matches("kB").trim().parse::<u64>().map_err(io::Error::other)?;
-        Ok(kib * 1024)
+        self.memory("VmHWM:")
+    }
+
+    /// The memory it has resident, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// It has ended.
+    pub fn rss(&self) -> io::Result<u64> {
+        self.memory("VmRSS:")
     }
 
     /// The cores it may use, as the kernel lists them.
@@ -145,6 +152,12 @@ impl Process {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    fn memory(&self, key: &str) -> io::Result<u64> {
+        let text = self.status(key)?;
+        let kib = text.trim_end_matches("kB").trim().parse::<u64>().map_err(io::Error::other)?;
+        Ok(kib * 1024)
+    }
+
     fn status(&self, key: &str) -> io::Result<String> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let value = text.lines().find_map(|line| line.strip_prefix(key));
@@ -159,6 +172,42 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a benchmark on one thread, which the generator and the sink share as they share a core. It
+/// succeeds where it says so.
+#[allow(clippy::print_stderr, reason = "the last word of a program")]
+pub fn finish(run: impl Future<Output = io::Result<bool>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.and_then(|runtime| runtime.block_on(run)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lets this process and those that it starts open `wanted` files, or as many as the system lets
+/// it, and returns how many that are.
+///
+/// # Errors
+///
+/// The limit cannot be set.
+pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    if most < wanted {
+        // Whoever may raise the hard limit does.
+        let both = Rlimit { current: Some(wanted), maximum: Some(wanted) };
+        if setrlimit(Resource::Nofile, both).is_ok() {
+            return Ok(wanted);
+        }
+    }
+    let raised = limit.current.unwrap_or(u64::MAX).max(most.min(wanted));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum })?;
+    Ok(raised)
 }
 
 /// The CPU time of this process so far, user and system.

@@ -43,7 +43,7 @@ pub enum Asked {
 pub struct Report {
     name: String,
     rows: Vec<Row>,
-    asked: Vec<(&'static str, Asked)>,
+    asked: Vec<(String, Asked)>,
     notes: Vec<String>,
 }
 
@@ -100,8 +100,8 @@ impl Report {
     }
 
     /// Adds a line to the table of goals at the end; the first row of that metric answers it.
-    pub fn ask(&mut self, metric: &'static str, asked: Asked) {
-        self.asked.push((metric, asked));
+    pub fn ask(&mut self, metric: impl Into<String>, asked: Asked) {
+        self.asked.push((metric.into(), asked));
     }
 
     /// Adds a line below the table, such as why there is no rival.
@@ -162,7 +162,7 @@ impl fmt::Display for Report {
                 None => "not measured",
             };
             lines.push([
-                (*metric).to_owned(),
+                metric.clone(),
                 asked.describe(row.map_or("", |row| row.unit)),
                 measured.map_or_else(dash, figure),
                 row.and_then(|row| row.rival.clone()).unwrap_or_else(dash),

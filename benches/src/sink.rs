@@ -1,4 +1,6 @@
 //! What a gateway exports to: takes OTLP/gRPC, counts the spans, says that all is well.
+//!
+//! A slow one says so only when the spans' time has come, as a backend does that has its limit.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,6 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -18,7 +21,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time;
 
+use crate::encoding::Encoding;
+use crate::payload::PREFIX;
 use crate::scan::Scanner;
 
 /// Room for a batch of 8192 spans: the sink is never what a gateway waits for.
@@ -36,7 +42,17 @@ pub struct Sink {
 struct State {
     spans: AtomicU64,
     requests: AtomicU64,
+    compressed: AtomicU64,
+    slow: Option<Slow>,
     first_error: Mutex<Option<String>>,
+}
+
+/// At most so many spans a second.
+#[derive(Debug)]
+struct Slow {
+    rate: f64,
+    /// When all that has been received is worked off.
+    free: Mutex<Instant>,
 }
 
 /// The answer to an export: an empty message and a status, in the order gRPC wants.
@@ -54,9 +70,23 @@ impl Sink {
     ///
     /// There is no port to listen on.
     pub async fn bind() -> io::Result<Self> {
+        Self::with(State::default()).await
+    }
+
+    /// The same, but it takes no more than so many spans a second.
+    ///
+    /// # Errors
+    ///
+    /// There is no port to listen on.
+    pub async fn bind_slow(rate: f64) -> io::Result<Self> {
+        let slow = Some(Slow { rate, free: Mutex::new(Instant::now()) });
+        Self::with(State { slow, ..State::default() }).await
+    }
+
+    async fn with(state: State) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State::default());
+        let state = Arc::new(state);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&state)));
         Ok(Self { address, state, accepting })
     }
@@ -74,6 +104,11 @@ impl Sink {
     /// The requests received whole.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Those of them that came compressed.
+    pub fn compressed(&self) -> u64 {
+        self.state.compressed.load(Ordering::Relaxed)
     }
 
     /// What was wrong with the first request that was: compressed, not OTLP, cut off.
@@ -113,8 +148,13 @@ async fn export(
     request: Request<Incoming>,
     state: Arc<State>,
 ) -> Result<Response<Answer>, Infallible> {
-    let status = match receive(request.into_body()).await {
-        Ok(spans) => {
+    let encoding = request.headers().get("grpc-encoding").cloned();
+    let status = match receive(encoding.as_ref(), request.into_body()).await {
+        Ok((spans, compressed)) => {
+            state.compressed.fetch_add(compressed.into(), Ordering::Relaxed);
+            if let Some(slow) = &state.slow {
+                time::sleep_until(slow.until(spans, Instant::now()).into()).await;
+            }
             state.spans.fetch_add(spans, Ordering::Relaxed);
             state.requests.fetch_add(1, Ordering::Relaxed);
             HeaderValue::from_static("0")
@@ -134,14 +174,61 @@ async fn export(
     Ok(response)
 }
 
-async fn receive(mut body: Incoming) -> Result<u64, String> {
+/// The spans of a request, and whether it is compressed.
+async fn receive(
+    encoding: Option<&HeaderValue>,
+    mut body: Incoming,
+) -> Result<(u64, bool), String> {
+    let encoding = match encoding.map(HeaderValue::to_str) {
+        None | Some(Ok("identity")) => Some(Encoding::None),
+        Some(Ok(name)) => Encoding::named(name),
+        Some(Err(_)) => None,
+    };
+    let encoding = encoding.ok_or("an encoding that nobody was told to use")?;
     let mut scanner = Scanner::new();
+    let mut compressed = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
-            scanner.feed(&data).map_err(|error| error.to_string())?;
+            match encoding {
+                Encoding::None => scanner.feed(&data).map_err(|error| error.to_string())?,
+                Encoding::Gzip | Encoding::Zstd => compressed.extend_from_slice(&data),
+            }
         }
     }
-    scanner.finish().map_err(|error| error.to_string())
+    let is_compressed = compressed.first() == Some(&1);
+    if encoding != Encoding::None {
+        let plain = inflate(encoding, compressed)?;
+        scanner.feed(&plain).map_err(|error| error.to_string())?;
+    }
+    let spans = scanner.finish().map_err(|error| error.to_string())?;
+    Ok((spans, is_compressed))
+}
+
+/// A message with its prefix as it is without compression.
+fn inflate(encoding: Encoding, mut framed: Vec<u8>) -> Result<Vec<u8>, String> {
+    if framed.len() < PREFIX {
+        return Err("a message without its prefix".to_owned());
+    }
+    let message = framed.split_off(PREFIX);
+    // A message may be sent as it is where compressing it does not pay.
+    let encoding = if framed[0] == 0 { Encoding::None } else { encoding };
+    let mut plain = encoding.inflate(message).map_err(|error| error.to_string())?;
+    let length = u32::try_from(plain.len()).map_err(|error| error.to_string())?;
+    let mut prefix = [0; PREFIX];
+    prefix[1..].copy_from_slice(&length.to_be_bytes());
+    plain.splice(..0, prefix);
+    Ok(plain)
+}
+
+// === impl Slow ===
+
+impl Slow {
+    /// When `spans` that come now are worked off, after all that came before.
+    fn until(&self, spans: u64, now: Instant) -> Instant {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        *free = (*free).max(now) + Duration::from_secs_f64(spans as f64 / self.rate);
+        *free
+    }
 }
 
 // === impl Answer ===
@@ -158,5 +245,34 @@ impl Body for Answer {
             return Poll::Ready(Some(Ok(Frame::data(message))));
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Encoder;
+    use crate::payload::Payload;
+
+    #[test]
+    fn a_compressed_message_is_scanned_like_a_plain_one() {
+        let mut framed = Vec::new();
+        Payload::new(100).sequence(1).write(&mut framed);
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            let sent = Encoder::new(encoding).unwrap().encode(&framed).unwrap();
+            assert!(inflate(encoding, sent).unwrap() == framed);
+            assert!(inflate(encoding, framed.clone()).unwrap() == framed, "sent as it is");
+            assert!(inflate(encoding, vec![1, 0]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_slow_sink_takes_one_after_the_other() {
+        let now = Instant::now();
+        let slow = Slow { rate: 100.0, free: Mutex::new(now) };
+        let after = |millis| now + Duration::from_millis(millis);
+        assert_eq!(slow.until(10, now), after(100));
+        assert_eq!(slow.until(5, after(20)), after(150));
+        assert_eq!(slow.until(10, after(500)), after(600), "idle time is lost");
     }
 }

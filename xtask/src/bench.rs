@@ -21,6 +21,9 @@ use crate::workspace::{self, Workspace};
 
 const PACKAGE: &str = "teleflow-benches";
 
+/// Those that a larger one measures as well: they run where they are asked for.
+const PARTS_OF_OTHERS: [&str; 2] = ["gateway", "spool"];
+
 /// How many percent worse is a failure, unless asked otherwise. Wall time on a shared machine
 /// varies by about ten.
 const THRESHOLD: f64 = 15.0;
@@ -100,7 +103,7 @@ fn names(workspace: &Workspace) -> Result<Vec<&str>> {
 
 fn choose<'a>(known: &[&'a str], name: Option<&str>) -> Result<Vec<&'a str>> {
     let Some(name) = name else {
-        return Ok(known.to_vec());
+        return Ok(known.iter().copied().filter(|name| !PARTS_OF_OTHERS.contains(name)).collect());
     };
     match known.iter().find(|known| **known == name) {
         Some(name) => Ok(vec![name]),
@@ -157,6 +160,8 @@ mod tests {
     fn an_unknown_benchmark_is_answered_with_the_known_ones() {
         let known = ["pool", "wire"];
         assert_eq!(choose(&known, None).unwrap(), known);
+        assert_eq!(choose(&["delivery", "gateway"], None).unwrap(), ["delivery"]);
+        assert_eq!(choose(&["delivery", "gateway"], Some("gateway")).unwrap(), ["gateway"]);
         assert_eq!(choose(&known, Some("wire")).unwrap(), ["wire"]);
         let error = choose(&known, Some("wired")).unwrap_err();
         assert_eq!(error.to_string(), "no benchmark `wired`; there are: pool, wire");

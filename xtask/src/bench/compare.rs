@@ -53,8 +53,13 @@ fn compare(before: &[Row], now: &[Row], threshold: f64) -> (String, Vec<String>)
 fn loss(before: &Row, now: &Row) -> Option<f64> {
     let (old, new) = (before.ours?, now.ours?);
     let grown = if old == new { 0.0 } else { 100.0 * (new - old) / old };
-    // A rate is better when it is higher, all else when it is lower.
-    Some(if now.unit.ends_with("/s") { -grown } else { grown })
+    Some(if higher_is_better(&now.unit) { -grown } else { grown })
+}
+
+/// A rate, and what is to be there at once, are better when they are higher, all else when it is
+/// lower.
+fn higher_is_better(unit: &str) -> bool {
+    unit.ends_with("/s") || unit.ends_with("/CPU-s") || unit == "connections"
 }
 
 fn title(row: &Row) -> String {
@@ -105,6 +110,10 @@ mod tests {
         check("spans/s", 100.0, 84.0, true);
         check("spans/s", 100.0, 86.0, false);
         check("spans/s", 100.0, 200.0, false);
+        check("spans/CPU-s", 100.0, 84.0, true);
+        check("spans/CPU-s", 100.0, 200.0, false);
+        check("CPU-s", 100.0, 116.0, true);
+        check("connections", 100.0, 84.0, true);
     }
 
     #[test]
