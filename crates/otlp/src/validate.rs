@@ -9,6 +9,8 @@
 //! that is not there, which protobuf cannot tell apart; an id of zeros is invalid to those who read
 //! it, but of the right length. Ids that a later one replaces have to be right, too.
 
+mod plain;
+
 use thiserror::Error;
 
 use crate::schema::{self, Kind, Message};
@@ -77,6 +79,9 @@ pub fn validate(signal: Signal, request: &[u8]) -> Result<u64, Invalid> {
     Ok(pass.items)
 }
 
+/// What a message that takes a short cut may nest: a span its event's attribute's value.
+const SHORT_CUT_DEPTH: u32 = 4;
+
 struct Pass<'a> {
     data: &'a [u8],
     items: u64,
@@ -114,8 +119,7 @@ impl Pass<'_> {
                         arm = (number, self.items);
                     }
                     self.items += u64::from(field.item);
-                    let is_attribute = std::ptr::eq(inner, &raw const schema::KEY_VALUE);
-                    if !(is_attribute && depth > 1 && is_plain_attribute(&self.data[from..to])) {
+                    if !(depth >= SHORT_CUT_DEPTH && is_plain(inner, &self.data[from..to])) {
                         self.message(inner, from, to, depth - 1)?;
                     }
                     to
@@ -265,35 +269,12 @@ impl Pass<'_> {
     }
 }
 
-/// Whether a `KeyValue` is of the form that nearly all are: a key and a single value that is no
-/// list, each field there once, in order, with lengths of one byte. Such a one is valid; any other
-/// goes the general way, which knows all forms and names what is wrong.
-///
-/// Attributes are most of a request, and this takes a third of the time.
+/// Whether there is a short cut for this message, and it is of the form for that.
 #[inline]
-fn is_plain_attribute(pair: &[u8]) -> bool {
-    let Some((key, rest)) = short(pair, 0x0a) else { return false };
-    let Some((value, [])) = short(rest, 0x12) else { return false };
-    utf8::is_valid(key)
-        && match value {
-            [0x0a, ..] => match short(value, 0x0a) {
-                Some((text, [])) => utf8::is_valid(text),
-                _ => false,
-            },
-            [0x10, byte] => *byte < 0x80,
-            [0x18, ..] => matches!(wire::varint(value, 1), Some((_, end)) if end == value.len()),
-            [0x21, ..] => value.len() == 9,
-            _ => false,
-        }
-}
-
-/// Takes a length-delimited field of this key off the front, if its length takes one byte.
-#[inline]
-fn short(data: &[u8], key: u8) -> Option<(&[u8], &[u8])> {
-    match data {
-        [first, len @ 0..0x80, rest @ ..] if *first == key => {
-            rest.split_at_checked(usize::from(*len))
-        }
-        _ => None,
+fn is_plain(message: &'static Message, data: &[u8]) -> bool {
+    match message {
+        _ if std::ptr::eq(message, &raw const schema::KEY_VALUE) => plain::attribute(data),
+        _ if std::ptr::eq(message, &raw const schema::SPAN) => plain::span(data),
+        _ => false,
     }
 }
