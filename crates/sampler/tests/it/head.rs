@@ -3,6 +3,7 @@
 mod adaptive;
 mod bias;
 mod gateway;
+mod marks;
 
 mod rate_limit;
 #[cfg(feature = "opentelemetry")]
