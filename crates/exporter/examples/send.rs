@@ -41,6 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = RetryConfig {
         initial_interval: Duration::from_secs(1),
         max_interval: Duration::from_secs(5),
+        multiplier: 2.0,
         max_elapsed_time: batch.export_timeout,
         ..RetryConfig::default()
     };
