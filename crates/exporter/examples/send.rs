@@ -3,6 +3,8 @@
 //!
 //! One item a request, each tried again as an SDK would, for no longer than `OTEL_BSP_EXPORT_TIMEOUT`.
 
+#![allow(clippy::print_stderr, reason = "a person reads the warnings")]
+
 use std::env;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
