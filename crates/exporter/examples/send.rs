@@ -3,6 +3,8 @@
 //!
 //! One item a request, each tried again as an SDK would, for no longer than `OTEL_BSP_EXPORT_TIMEOUT`.
 
+#![allow(clippy::print_stderr, reason = "a person reads the warnings")]
+
 use std::env;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -41,6 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let retry = RetryConfig {
         initial_interval: Duration::from_secs(1),
         max_interval: Duration::from_secs(5),
+        multiplier: 2.0,
         max_elapsed_time: batch.export_timeout,
         ..RetryConfig::default()
     };
