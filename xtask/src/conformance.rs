@@ -78,10 +78,10 @@ fn example(
     Ok(workspace.target.join("release").join("examples").join(name))
 }
 
-/// Builds the Collector with the OTLP receiver and both OTLP exporters.
+/// Builds the Collector that the benchmarks measure too.
 fn collector(sh: &Shell, workspace: &Workspace) -> Result<PathBuf> {
     let program = workspace.target.join("conformance").join("otelcol");
-    let sources = workspace.root.join(PEERS).join("otelcol");
+    let sources = workspace.root.join("benches").join("peers").join("otelcol");
     let _inside = sh.push_dir(sources);
     // Go builds what has changed, and nothing else.
     cmd!(sh, "go build -trimpath -ldflags=-s -o {program} .").env("CGO_ENABLED", "0").run()?;

@@ -1,5 +1,5 @@
-// Command otelcol is the OpenTelemetry Collector that the gateway benchmark measures teleflow
-// against: the distribution's own main with only the components that the benchmark configures.
+// Command otelcol is the OpenTelemetry Collector that teleflow is measured against and that the
+// conformance suite checks: the distribution's own main with only the components that they configure.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
+	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	"go.opentelemetry.io/collector/otelcol"
 	"go.opentelemetry.io/collector/processor"
 	"go.opentelemetry.io/collector/processor/batchprocessor"
@@ -34,7 +35,10 @@ func components() (otelcol.Factories, error) {
 	if err != nil {
 		return otelcol.Factories{}, err
 	}
-	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](otlpexporter.NewFactory())
+	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
+		otlpexporter.NewFactory(),
+		otlphttpexporter.NewFactory(),
+	)
 	if err != nil {
 		return otelcol.Factories{}, err
 	}
@@ -45,7 +49,7 @@ func main() {
 	settings := otelcol.CollectorSettings{
 		BuildInfo: component.BuildInfo{
 			Command:     "otelcol",
-			Description: "the rival of the gateway benchmark",
+			Description: "OpenTelemetry Collector",
 			Version:     "0.161.0",
 		},
 		Factories: components,

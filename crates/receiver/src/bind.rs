@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use teleflow_concurrency::Budget;
 use teleflow_otlp::Signal;
@@ -138,6 +138,7 @@ impl Receiver {
             counters: Arc::new(Counters::default()),
             peers: Peers::new(limits.max_connections_per_peer),
             budget: budget.unwrap_or_else(|| Budget::new("receiver", bytes)),
+            requests: AtomicUsize::new(0),
             promised: AtomicU64::new(0),
             max_promised: bytes / 2,
             overload: Overload::new(bounds, Instant::now()),

@@ -108,6 +108,9 @@ pub struct Limits {
     pub max_connections_per_peer: Option<NonZeroUsize>,
     /// The most requests at a time on one HTTP/2 connection. Default: 200. More wait at the client.
     pub max_concurrent_streams: u32,
+    /// The most requests at a time, over all connections. Default: 50 000. One more is refused
+    /// before it is read. An open request takes some 5 kB of which the client sends next to nothing.
+    pub max_requests: usize,
     /// The shortest wait that a client is told when there is no room. Default: 1 s. Zero leaves the
     /// wait to the client's own back-off.
     ///
@@ -219,6 +222,7 @@ impl Default for Limits {
             max_connections: 10_000,
             max_connections_per_peer: None,
             max_concurrent_streams: 200,
+            max_requests: 50_000,
             retry_after: Duration::from_secs(1),
             max_retry_after: Duration::from_secs(30),
         }

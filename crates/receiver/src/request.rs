@@ -24,6 +24,8 @@ pub(crate) struct InFlight<'a> {
     activity: &'a Activity,
     transport: Transport,
     signal: Signal,
+    /// There were as many requests as there may be.
+    is_one_too_many: bool,
     permit: Option<Permit>,
     /// What is drawn on the client's word and has not come yet.
     promised: u64,
@@ -40,11 +42,13 @@ impl<'a> InFlight<'a> {
         transport: Transport,
         signal: Signal,
     ) -> Self {
+        let before = core.requests.fetch_add(1, Relaxed);
         Self {
             core,
             activity,
             transport,
             signal,
+            is_one_too_many: before >= core.limits.max_requests,
             permit: None,
             promised: 0,
             received: 0,
@@ -65,12 +69,16 @@ impl<'a> InFlight<'a> {
         self.core.max_request_bytes(self.transport)
     }
 
-    /// Says who sends this, where anybody has to; before anything of the body is read.
+    /// Says who sends this, where anybody has to; before anything of the body is read. Nobody is
+    /// asked where there are too many requests.
     pub(crate) async fn identify(
         &self,
         headers: &HeaderMap,
         peer: &Peer,
     ) -> Result<Option<Identity>, Rejection> {
+        if self.is_one_too_many {
+            return Err(self.refuse(0));
+        }
         let Some(auth) = self.core.auth(self.transport) else { return Ok(None) };
         match auth.identify(headers, peer).await {
             Ok(identity) => Ok(Some(identity)),
@@ -170,6 +178,7 @@ impl<'a> InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
+        self.core.requests.fetch_sub(1, Relaxed);
         self.keep_promise(self.promised);
         self.counters().bytes.fetch_add(self.received, Relaxed);
         if !self.ended {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use teleflow_concurrency::Budget;
@@ -50,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) counters: Arc<Counters>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) budget: Budget,
+    /// Requests that have begun and are not over.
+    pub(crate) requests: AtomicUsize,
     /// What is drawn from the budget on clients' words alone, and how much that may be.
     pub(crate) promised: AtomicU64,
     pub(crate) max_promised: u64,

@@ -59,6 +59,7 @@ fn limits(otlp: &config::OtlpReceiver) -> receiver::Limits {
         max_connections: otlp.limits.max_connections.get(),
         max_connections_per_peer: otlp.limits.max_connections_per_peer,
         max_concurrent_streams: streams.unwrap_or(default.max_concurrent_streams),
+        max_requests: otlp.limits.max_requests.get(),
         retry_after: otlp.limits.retry_after,
         max_retry_after: otlp.limits.max_retry_after,
     }

@@ -372,3 +372,32 @@ impl http_body::Body for Stalling {
         std::pin::Pin::new(&mut self.ends).poll(cx).map(|_| None)
     }
 }
+
+#[tokio::test]
+async fn one_request_too_many_over_all_connections_is_refused_before_it_is_read() {
+    let mut config = config();
+    config.limits.max_requests = 2;
+    let server = Server::start_gated(config).await;
+    // Of one nothing but the head comes, the other waits for the consumer.
+    let head = "POST /v1/logs HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-protobuf\r\n\
+                expect: 100-continue\r\ncontent-length: 10\r\n\r\n";
+    let mut open = say(server.http, head).await;
+    let mut told = [0; 12];
+    open.read_exact(&mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100");
+    let mut first = Client::http2(server.grpc).await;
+    let waiting = tokio::spawn(async move { first.send(call(Signal::Traces, &padding(9))).await });
+    server.fake.has_entered(1).await;
+
+    let mut other = Client::http2(server.grpc).await;
+    let answer = other.send(call(Signal::Traces, &padding(9))).await;
+    assert_eq!(answer.grpc_status(), 14);
+    let mut refused = say(server.http, head).await;
+    refused.read_exact(&mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 503");
+
+    server.fake.gate.add_permits(2);
+    assert_eq!(waiting.await.unwrap().grpc_status(), 0);
+    let answer = other.send(call(Signal::Traces, &padding(9))).await;
+    assert_eq!(answer.grpc_status(), 0);
+}

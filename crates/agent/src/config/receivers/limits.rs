@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) max_connections: NonZeroUsize,
     /// How many of them from one address. Default `None` (0 in the file): not limited.
     pub(crate) max_connections_per_peer: Option<NonZeroUsize>,
+    /// How many requests are open, over all connections. Default 50 000. At least 1.
+    pub(crate) max_requests: NonZeroUsize,
     /// The shortest wait that a client is told when there is no room. Default 1 s. Zero leaves it to
     /// the client.
     pub(crate) retry_after: Duration,
@@ -34,6 +36,7 @@ impl Default for Limits {
             max_in_flight_bytes: None,
             max_connections: NonZeroUsize::new(10_000).expect("is not zero"),
             max_connections_per_peer: None,
+            max_requests: NonZeroUsize::new(50_000).expect("is not zero"),
             retry_after: Duration::from_secs(1),
             max_retry_after: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
@@ -58,6 +61,7 @@ pub(super) fn read(keys: &mut Keys<'_>, largest: u64) -> Limits {
         });
         let connections = keys.value("max_connections").and_then(|at| at.count(1));
         let of_peer = keys.value("max_connections_per_peer").and_then(|at| at.count(0));
+        let requests = keys.value("max_requests").and_then(|at| at.count(1));
         let retry_after = keys.value("retry_after").and_then(|at| at.duration());
         let retry_after = retry_after.unwrap_or(default.retry_after);
         let longest = keys.value("max_retry_after").and_then(|at| {
@@ -73,6 +77,7 @@ pub(super) fn read(keys: &mut Keys<'_>, largest: u64) -> Limits {
                 .and_then(NonZeroUsize::new)
                 .unwrap_or(default.max_connections),
             max_connections_per_peer: of_peer.and_then(NonZeroUsize::new),
+            max_requests: requests.and_then(NonZeroUsize::new).unwrap_or(default.max_requests),
             retry_after,
             max_retry_after: longest.unwrap_or_else(|| default.max_retry_after.max(retry_after)),
             handshake_timeout: super::positive(keys, "handshake_timeout")

@@ -103,7 +103,7 @@ fn a_receiver_has_room_for_its_largest_request_and_patience() {
             "7:33: receivers.otlp.limits.max_connections_per_peer must be a whole number from 0 to 4294967295, got `none`",
             "9:24: receivers.otlp.limits.max_retry_after must be at least retry_after (10s), got `9s`",
             "10:26: receivers.otlp.limits.handshake_timeout must be more than 0, got the number 0",
-            "11:7: unknown key `idle` in receivers.otlp.limits; known: handshake_timeout, max_connections, max_connections_per_peer, max_in_flight_bytes, max_retry_after, retry_after",
+            "11:7: unknown key `idle` in receivers.otlp.limits; known: handshake_timeout, max_connections, max_connections_per_peer, max_in_flight_bytes, max_requests, max_retry_after, retry_after",
         ],
     );
 }
