@@ -67,6 +67,7 @@ const FENCES: &[Fence] = &[
             Allowed::with_feature("exporter", "reads the details of a gRPC status"),
             Allowed::always("receiver", "reads the credentials of a request"),
             Allowed::always("conformance", "reads and writes the details of a gRPC status"),
+            Allowed::always("benches", "reads the details of a gRPC status"),
         ],
     },
     Fence {
