@@ -183,6 +183,7 @@ async fn measure(rig: &Rig, count: usize) -> io::Result<Measured> {
     let used = rig.process.rss()?.saturating_sub(before) as f64 / open as f64;
     if let Some(books) = rig.books().await? {
         problems.extend(books.problems(total.accepted, rig.sink.spans()));
+        println!("  sent again after a late answer: {} spans", books.sent_again(rig.sink.spans()));
     }
     let errors = (total.refused + total.failed) as f64 / SPANS as f64;
     if let Some(refusal) = refusal {

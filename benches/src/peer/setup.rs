@@ -205,6 +205,7 @@ exporters:
   otlp:
     endpoint: {sink}
     compression: {compression}
+    timeout: 30s
     tls: {{insecure: true}}
     sending_queue:
       enabled: true

@@ -68,6 +68,7 @@ const FENCES: &[Fence] = &[
             Allowed::always("receiver", "reads the credentials of a request"),
             Allowed::always("conformance", "reads and writes the details of a gRPC status"),
             Allowed::always("agent", "writes the credentials that exporters send"),
+            Allowed::always("benches", "reads the details of a gRPC status"),
         ],
     },
     Fence {
