@@ -233,7 +233,10 @@ impl<E: Exporter> Exporter for AdaptiveConcurrency<E> {
         self.inner.flush().await
     }
 
+    /// Also ends the rest of places.
     fn interrupt(&self) {
+        self.state().resting.clear();
+        self.freed.notify_waiters();
         self.inner.interrupt();
     }
 

@@ -38,9 +38,9 @@ pub struct Refused {
     /// What stands in the way.
     pub reason: RefusedReason,
     /// The client must not come back sooner; it is told up to half as much again, at random, so that
-    /// those who were refused together do not come back together. `None` leaves it to the client's
-    /// back-off, but for [`RefusedReason::Overloaded`]: the receiver then says what it says when it
-    /// has no room itself.
+    /// those who were refused together do not come back together. With `None` the receiver says what
+    /// it says when it has no room itself; but for [`RefusedReason::ShuttingDown`], which leaves it
+    /// to the client's back-off: another process may be there at once.
     pub retry_after: Option<Duration>,
     /// For people, in English.
     pub message: Cow<'static, str>,

@@ -215,8 +215,8 @@ pub(crate) async fn deliver<C: Consumer>(
     let response = consumed.map_err(|mut refused| {
         refused.retry_after = match refused.retry_after {
             Some(wait) => Some(spread(wait, fastrand::u32(..))),
-            None if refused.reason == RefusedReason::Overloaded => core.come_back(bytes as u64),
-            None => None,
+            None if refused.reason == RefusedReason::ShuttingDown => None,
+            None => core.come_back(bytes as u64),
         };
         Rejection { items, ..Rejection::refused(refused) }
     })?;

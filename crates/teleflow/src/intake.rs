@@ -1,6 +1,7 @@
 //! Where receivers put payloads: the entrance of the lanes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use teleflow_otlp::{Ack, Answer, ExportResponse, Payload};
 use teleflow_receiver::{Consumer, Refused, RefusedReason};
@@ -20,6 +21,8 @@ pub(crate) struct Entrance {
     pub(crate) sender: mpsc::Sender<Taken>,
     pub(crate) bytes: Arc<Semaphore>,
     pub(crate) ledger: Ledger,
+    /// Whether what is behind the lane is full, and nobody is to be held up for that.
+    pub(crate) is_full: Arc<AtomicBool>,
 }
 
 /// What one receiver feeds: the entrances of its lanes, by signal.
@@ -39,12 +42,19 @@ type Place<'a> = (&'a Entrance, OwnedSemaphorePermit, mpsc::Permit<'a, Taken>);
 // === impl Entrance ===
 
 impl Entrance {
-    pub(crate) fn new(sender: mpsc::Sender<Taken>, ledger: Ledger) -> Self {
-        Self { sender, bytes: Arc::new(Semaphore::new(MAX_BYTES)), ledger }
+    pub(crate) fn new(
+        sender: mpsc::Sender<Taken>,
+        ledger: Ledger,
+        is_full: Arc<AtomicBool>,
+    ) -> Self {
+        Self { sender, bytes: Arc::new(Semaphore::new(MAX_BYTES)), ledger, is_full }
     }
 
-    /// Waits for room for a payload.
+    /// Waits for room for a payload, unless there is none behind the lane either.
     async fn reserve(&self, payload: &Payload) -> Result<Place<'_>, Refused> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(Refused::overloaded(None));
+        }
         // One payload may be larger than all the room there is; it then takes all of it.
         let bytes = payload.bytes().min(MAX_BYTES) as u32;
         let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;

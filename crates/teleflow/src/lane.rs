@@ -7,8 +7,9 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, poll};
 use teleflow_batcher::Batcher;
 use teleflow_exporter::Refused;
 use teleflow_otlp::Payload;
@@ -44,6 +45,8 @@ pub(crate) struct Lane {
     pub(crate) stages: Arc<Stages>,
     pub(crate) ledger: Ledger,
     pub(crate) outlets: Vec<Arc<Outlet>>,
+    /// Set while the one outlet has no room, where senders are to be refused for that.
+    pub(crate) is_full: Option<Arc<AtomicBool>>,
     /// Cancelled when nothing new is taken in any more. Where senders wait for results the lane then
     /// holds nothing back: they are to be answered before they are cut off.
     pub(crate) hurry: Option<CancellationToken>,
@@ -156,11 +159,20 @@ impl Lane {
         self.route(work, is_last);
         for (destination, batch) in work.ready.drain(..) {
             let items = batch.items();
-            // Room at once is the usual case.
-            let pushed = tokio::select! {
-                biased;
-                pushed = self.outlets[destination].push(batch) => Some(pushed),
-                () = self.give_up.cancelled() => None,
+            let mut push = pin!(self.outlets[destination].push(batch));
+            let pushed = match poll!(push.as_mut()) {
+                // Room at once is the usual case.
+                Poll::Ready(pushed) => Some(pushed),
+                Poll::Pending => {
+                    self.fills_up(true);
+                    let pushed = tokio::select! {
+                        biased;
+                        pushed = push => Some(pushed),
+                        () = self.give_up.cancelled() => None,
+                    };
+                    self.fills_up(false);
+                    pushed
+                }
             };
             let reason = match pushed {
                 Some(Ok(())) => continue,
@@ -171,6 +183,13 @@ impl Lane {
             self.ledger.drop_queued(destination, items, reason);
         }
         !self.give_up.is_cancelled()
+    }
+
+    /// Has senders refused as long as there is no room for what is here already.
+    fn fills_up(&self, is_full: bool) {
+        if let Some(flag) = &self.is_full {
+            flag.store(is_full, Ordering::Relaxed);
+        }
     }
 
     /// Gives every destination its part, and takes what is ready for its queue.
@@ -301,6 +320,7 @@ mod tests {
             stages: Arc::new(Stages::new(None, batcher, vec![None])),
             ledger: Ledger::new("lane", Signal::Traces, &destinations),
             outlets: Vec::new(),
+            is_full: None,
             hurry: None,
             give_up: CancellationToken::new(),
             has_failed: Arc::default(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use teleflow_batcher::Batcher;
-use teleflow_exporter::{AnyExporter, Exporter, Queue, QueueConfig};
+use teleflow_exporter::{AnyExporter, Exporter, OnFull, Queue, QueueConfig};
 use teleflow_otlp::Signal;
 use teleflow_receiver::{BindError, Receiver};
 use teleflow_sampler::TailSampler;
@@ -36,6 +36,12 @@ pub struct Builder {
 #[derive(Clone, Debug, Default)]
 pub struct Sending {
     /// How much may wait for the exporter, and what happens to more.
+    ///
+    /// [`OnFull::Reject`]: where a lane leads to this exporter alone, nothing that was taken in is
+    /// dropped for want of room: it waits, and meanwhile receivers refuse what comes. Where a lane
+    /// leads to several exporters, a full one does not hold up the others: what has no room is
+    /// dropped for it, with the reason `queue_full`. [`OnFull::Wait`] holds up the lane and the
+    /// senders, and with them the other exporters.
     pub queue: QueueConfig,
     /// Makes larger requests of smaller ones, for this exporter alone. `None`: requests go as the
     /// lane hands them on.
@@ -329,7 +335,9 @@ impl Builder {
             let stages = Arc::new(Stages::of(&config, &self.exporters)?);
             let outlets = open(&config, &self.exporters, &ledger).await?;
             let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
-            let entrance = Entrance::new(sender, ledger.clone());
+            let is_full = Arc::new(AtomicBool::new(false));
+            let entrance = Entrance::new(sender, ledger.clone(), Arc::clone(&is_full));
+            let refuses = refuses(&config, &self.exporters);
             let is_waited_for = config.receivers.iter().any(|name| self.waiting.contains(name));
             for receiver in config.receivers {
                 let by_signal = entrances.entry(receiver).or_default();
@@ -340,6 +348,7 @@ impl Builder {
                 stages: Arc::clone(&stages),
                 ledger: ledger.clone(),
                 outlets: outlets.iter().map(|(_, outlet)| Arc::clone(outlet)).collect(),
+                is_full: refuses.then_some(is_full),
                 hurry: is_waited_for.then(|| stop_intake.clone()),
                 give_up: give_up.clone(),
                 has_failed: Arc::clone(&has_failed),
@@ -404,12 +413,17 @@ async fn open(
         let known = exporters.iter().find(|(name, ..)| name == wanted);
         let Some((name, exporter, sending)) = known else { continue };
         let entries = Arc::new(Entries { ledger: ledger.clone(), destination });
-        let (exporter, queue) = (exporter.clone(), &sending.queue);
+        let exporter = exporter.clone();
+        let mut queue = sending.queue.clone();
+        if lane.exporters.len() == 1 {
+            // What is in the lane waits; whether those outside do is for the door to say.
+            queue.on_full = OnFull::Wait;
+        }
         let outlet = match &sending.storage {
-            None => Outlet::Memory(Queue::spawn(exporter, queue.clone(), entries)),
+            None => Outlet::Memory(Queue::spawn(exporter, queue, entries)),
             Some(storage) => {
                 let names = (&**name, &*lane.name);
-                let opened = PersistentQueue::open(exporter, names, storage, queue, entries).await;
+                let opened = PersistentQueue::open(exporter, names, storage, &queue, entries).await;
                 Outlet::Persistent(opened.map_err(|source| {
                     let (exporter, lane) = (name.clone(), lane.name.clone());
                     StartError::Storage { exporter, lane, source }
@@ -419,6 +433,14 @@ async fn open(
         outlets.push((name.clone(), Arc::new(outlet)));
     }
     Ok(outlets)
+}
+
+/// Whether senders are refused while what is behind the lane is full.
+fn refuses(lane: &LaneConfig, exporters: &[(String, AnyExporter, Sending)]) -> bool {
+    let [only] = &lane.exporters[..] else { return false };
+    exporters
+        .iter()
+        .any(|(name, _, sending)| name == only && sending.queue.on_full == OnFull::Reject)
 }
 
 /// How long requests that had begun may go on once nothing new is taken in.
