@@ -266,7 +266,7 @@ mod tests {
         let mut twice = [&full[..], &full].concat();
         assert!(span(&twice) && is_valid(&schema::SPAN, &twice), "a later one replaces it");
         twice.reverse();
-        let mut unknown = full.clone();
+        let mut unknown = full;
         put_key(&mut unknown, 17, LEN);
         unknown.push(0);
         for bytes in [bad_key, bad_text, group, short_id, unknown, twice] {
