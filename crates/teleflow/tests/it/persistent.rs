@@ -212,22 +212,58 @@ async fn what_is_refused_for_good_is_in_the_books_and_not_sent_again() {
     assert_eq!(the_only(&pipeline.shutdown(soon()).await).recovered, 0);
 }
 
+/// Where others go on meanwhile, what has no room is dropped; alone, the senders are refused.
 #[tokio::test]
-async fn a_full_disk_refuses_and_says_so() {
+async fn a_full_disk_beside_another_destination_drops_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut storage = small(folder.path());
     storage.shell.max_records = NonZeroU64::new(7);
+    let (sink, other) = (Sink::closed(), Sink::new());
+    let sending = Sending { queue: in_order(), storage: Some(storage), batch: None };
+    let lane = LaneConfig::new("logs", Signal::Logs).from("app").to("disk").to("other");
+    let builder = Pipeline::builder().inlet("app").exporter("disk", sink.clone(), sending);
+    let builder = builder.exporter("other", other.clone(), QueueConfig::default()).lane(lane);
+    let pipeline = builder.start().await.unwrap();
+    let sent = send(&pipeline, 12, 5).await;
+    let dropped = || pipeline.books().accounts[0].dropped.get("queue_full").copied();
+    while dropped() != Some(items(&sent[7..])) || other.items(Signal::Logs) < items(&sent) {
+        yield_now().await;
+    }
+    sink.open();
+    while pipeline.books().accounts[0].held > 0 {
+        yield_now().await;
+    }
+    let books = pipeline.shutdown(soon()).await;
+    assert!(books.balance(), "{books}");
+    assert_eq!(books.accounts[0].delivered, items(&sent[..7]));
+    assert_eq!(books.accounts[1].delivered, items(&sent));
+}
+
+#[tokio::test]
+async fn a_full_disk_has_senders_refused_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut storage = small(folder.path());
+    storage.shell.max_records = NonZeroU64::new(3);
+    storage.shell.queue_bytes = 1000;
     let sink = Sink::closed();
     let pipeline = start(sink.clone(), in_order(), storage).await;
-    let sent = send(&pipeline, 12, 5).await;
-    let is_known = |account: &Account| {
-        account.dropped.get("queue_full").copied().unwrap_or(0) == items(&sent[7..])
-    };
-    until(&pipeline, is_known).await;
+    let (inlet, mut telemetry) = (pipeline.inlet("app").unwrap(), Telemetry::new(9));
+    let (mut taken, mut is_refused) = (0, false);
+    while !is_refused {
+        let payload = Payload::parse(Signal::Logs, telemetry.request(Signal::Logs, 5).into());
+        let payload = payload.unwrap();
+        let items = payload.items();
+        match inlet.send(payload).await {
+            Ok(_) => taken += items,
+            Err(_) => is_refused = true,
+        }
+        yield_now().await;
+    }
     sink.open();
     until(&pipeline, |account| account.held == 0).await;
     let books = pipeline.shutdown(soon()).await;
-    assert_eq!(the_only(&books).delivered, items(&sent[..7]));
+    let account = the_only(&books);
+    assert_eq!((account.accepted, account.delivered), (taken, taken), "{books}");
 }
 
 #[tokio::test]

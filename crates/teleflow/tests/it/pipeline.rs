@@ -164,42 +164,78 @@ async fn every_way_to_fail_has_its_entry() {
     assert_eq!(logs.held, 0);
 }
 
+fn of_two(on_full: OnFull) -> QueueConfig {
+    QueueConfig {
+        max_requests: NonZeroUsize::new(2).unwrap(),
+        num_consumers: NonZeroUsize::MIN,
+        on_full,
+        ..QueueConfig::default()
+    }
+}
+
 #[tokio::test]
-async fn a_full_queue_drops_and_says_so_or_holds_the_senders_up() {
+async fn a_full_queue_has_senders_refused_or_holds_them_up_and_loses_nothing() {
     for on_full in [OnFull::Reject, OnFull::Wait] {
         let sink = Sink::closed();
-        let queue = QueueConfig {
-            max_requests: NonZeroUsize::new(2).unwrap(),
-            num_consumers: NonZeroUsize::MIN,
-            on_full,
-            ..QueueConfig::default()
-        };
-        let pipeline = start(&sink, queue, |lane| lane).await;
+        let pipeline = start(&sink, of_two(on_full), |lane| lane).await;
         let client = grpc_client(&pipeline);
         let mut telemetry = Telemetry::new(4);
-        let mut sent = 0;
-        for _ in 0..20 {
+        let (mut taken, mut refusal) = (0, None);
+        for _ in 0..200 {
             let payload = payload(Signal::Traces, &mut telemetry);
-            sent += payload.items();
-            client.export(payload).await.unwrap();
-        }
-        // The lane works behind our back: wait until it has nothing more to do.
-        if on_full == OnFull::Reject {
-            while pipeline.books().of(Signal::Traces).next().unwrap().dropped.is_empty() {
-                tokio::task::yield_now().await;
+            let items = payload.items();
+            match client.export(payload).await {
+                Ok(_) => taken += items,
+                Err(error) => refusal = Some(error),
             }
+        }
+        match on_full {
+            OnFull::Reject => {
+                let refusal = refusal.unwrap();
+                assert!(refusal.is_overload() && refusal.is_retryable(), "{refusal}");
+                assert!(refusal.retry_after().is_some_and(|wait| !wait.is_zero()), "{refusal}");
+            }
+            OnFull::Wait => assert!(refusal.is_none(), "{refusal:?}"),
         }
         assert!(pipeline.books().balance());
         sink.open();
         let books = pipeline.shutdown(in_a_while()).await;
         let traces = account(&books, Signal::Traces);
-        assert_eq!((traces.accepted, traces.held), (sent, 0));
-        assert_eq!(traces.delivered, sink.items(Signal::Traces));
-        match on_full {
-            OnFull::Reject => assert_eq!(traces.dropped["queue_full"], sent - traces.delivered),
-            OnFull::Wait => assert_eq!(traces.delivered, sent),
-        }
+        assert_eq!((traces.accepted, traces.held), (taken, 0));
+        assert_eq!((traces.delivered, sink.items(Signal::Traces)), (taken, taken));
+        assert!(traces.dropped.is_empty(), "{books}");
     }
+}
+
+#[tokio::test]
+async fn of_two_destinations_a_full_one_drops_and_the_other_goes_on() {
+    let (full, other) = (Sink::closed(), Sink::new());
+    let lane = LaneConfig::new("traces", Signal::Traces).from("otlp").to("full").to("other");
+    let pipeline = Pipeline::builder()
+        .receiver("otlp", on_free_ports())
+        .exporter("full", full.clone(), of_two(OnFull::Reject))
+        .exporter("other", other.clone(), QueueConfig::default())
+        .lane(lane)
+        .start()
+        .await
+        .unwrap();
+    let client = grpc_client(&pipeline);
+    let mut telemetry = Telemetry::new(4);
+    let mut sent = 0;
+    for _ in 0..50 {
+        let payload = payload(Signal::Traces, &mut telemetry);
+        sent += payload.items();
+        client.export(payload).await.unwrap();
+    }
+    while other.items(Signal::Traces) < sent {
+        tokio::task::yield_now().await;
+    }
+    full.open();
+    let books = pipeline.shutdown(in_a_while()).await;
+    assert!(books.balance(), "{books}");
+    let [full, other] = &books.accounts[..] else { panic!("there are two destinations") };
+    assert_eq!((full.accepted, other.accepted, other.delivered), (sent, sent, sent));
+    assert_eq!(full.dropped["queue_full"], sent - full.delivered);
 }
 
 #[tokio::test(start_paused = true)]
