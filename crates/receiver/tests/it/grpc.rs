@@ -54,7 +54,7 @@ async fn a_refusal_is_unavailable_with_retry_info() {
     let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc)).unwrap();
     let mut client = Grpc::new(endpoint.connect().await.unwrap());
     let reasons =
-        [RefusedReason::Overloaded, RefusedReason::Overloaded, RefusedReason::Unavailable];
+        [RefusedReason::Overloaded, RefusedReason::Unavailable, RefusedReason::ShuttingDown];
     let waits = [Some(Duration::from_millis(1250)), None, None];
     for (reason, retry_after) in reasons.into_iter().zip(waits) {
         *server.fake.refuses.lock().unwrap() = Some(Refused {
@@ -69,7 +69,7 @@ async fn a_refusal_is_unavailable_with_retry_info() {
         assert_eq!(status.code(), tonic::Code::Unavailable);
         assert_eq!(status.message(), "90 % of the memory, and more, is taken");
         match (reason, retry_after) {
-            (RefusedReason::Unavailable, _) => assert!(status.details().is_empty()),
+            (RefusedReason::ShuttingDown, _) => assert!(status.details().is_empty()),
             (_, told) => {
                 let details = RpcStatus::decode(status.details()).unwrap();
                 assert_eq!((details.code, &details.message[..]), (14, status.message()));

@@ -156,7 +156,7 @@ fn rule_76_a_record_without_a_trace_gets_randomness_of_its_own() {
 
 #[test]
 fn rule_68_a_span_without_a_usable_id_gets_randomness_of_its_own() {
-    for trace_id in [Vec::new(), vec![0; 16], vec![1; 8]] {
+    for trace_id in [Vec::new(), vec![0; 16]] {
         let spans = (0..200).map(|n| Span {
             trace_id: trace_id.clone(),
             start_time_unix_nano: n,
