@@ -87,8 +87,8 @@ impl Mode {
 // === impl Setup ===
 
 impl Setup {
-    /// The most memory that telemetry may take in our program: what is being received, what is
-    /// undecided, what waits, and what each of the `connections` may send before it is looked at.
+    /// The most memory that telemetry may take in our program: what is being received, what waits
+    /// for its lane, what is undecided, what waits to be sent, and what each of the `connections` may send before it is looked at.
     /// `None` where the traces and the queue are not bounded.
     pub fn bound(&self, protocol: Protocol, connections: usize) -> Option<u64> {
         let bounds = self.bounds?;
@@ -97,12 +97,15 @@ impl Setup {
             Protocol::Grpc => CONNECTION_WINDOW,
             Protocol::Http => HTTP1_BUFFER,
         };
-        Some(IN_FLIGHT + traces + bounds.queue + ahead * connections as u64)
+        Some(IN_FLIGHT + IN_LANE + traces + bounds.queue + ahead * connections as u64)
     }
 }
 
 /// What our receiver holds at most of requests that are not handed on yet: its default.
 const IN_FLIGHT: u64 = 256 << 20;
+
+/// What waits at most in the lane of a signal for the sampler or the queue.
+const IN_LANE: u64 = 64 << 20;
 
 /// What our receiver lets a connection send before it reads on: HTTP/2's window, and the buffer of
 /// HTTP/1.1.
@@ -277,10 +280,13 @@ mod tests {
             assert!(text.contains(line), "{line} in {text}");
         }
         let grpc = |setup: Setup| setup.bound(Protocol::Grpc, 2);
-        assert_eq!(grpc(setup), Some(IN_FLIGHT + 1200 + 2 * CONNECTION_WINDOW));
+        assert_eq!(grpc(setup), Some(IN_FLIGHT + IN_LANE + 1200 + 2 * CONNECTION_WINDOW));
         let pass = Setup { mode: Mode::Pass, ..setup };
-        assert_eq!(grpc(pass), Some(IN_FLIGHT + 200 + 2 * CONNECTION_WINDOW));
-        assert_eq!(pass.bound(Protocol::Http, 3), Some(IN_FLIGHT + 200 + 3 * HTTP1_BUFFER));
+        assert_eq!(grpc(pass), Some(IN_FLIGHT + IN_LANE + 200 + 2 * CONNECTION_WINDOW));
+        assert_eq!(
+            pass.bound(Protocol::Http, 3),
+            Some(IN_FLIGHT + IN_LANE + 200 + 3 * HTTP1_BUFFER)
+        );
         assert_eq!(grpc(Setup { bounds: None, ..setup }), None);
     }
 }

@@ -10,8 +10,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
-/// How much is gathered at most. The server begins to read when the first write is there.
+/// How much is gathered at most; the frame that comes on top leaves in the same write. The server
+/// begins to read when the first write is there.
 const GATHERED: usize = 64 * 1024;
+
+/// Buffers of a write, at most; h2 has two.
+const AT_ONCE: usize = 8;
 
 /// Less than this between two flushes is the end of what there is to say, and leaves at once.
 const MORE_FOLLOWS: usize = 4 * 1024;
@@ -29,7 +33,8 @@ pub(super) struct Gather {
 // === impl Gather ===
 
 impl Gather {
-    /// Takes all of `bufs`, or as much as `io` takes where they are too much to hold.
+    /// Takes all of `bufs`; where they are too much to hold, sends what is held and as much of them
+    /// as `io` takes in the same write.
     pub(super) fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
@@ -37,10 +42,25 @@ impl Gather {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let len = bufs.iter().map(|buf| buf.len()).sum::<usize>();
-        if self.held.len() + len > GATHERED {
-            ready!(self.poll_send(io, cx))?;
-            if len > GATHERED {
-                return Pin::new(io).poll_write_vectored(cx, bufs);
+        while self.held.len() + len > GATHERED {
+            let held = self.held.len() - self.sent;
+            let mut all = [IoSlice::new(&[]); AT_ONCE];
+            let count = AT_ONCE.min(bufs.len() + 1);
+            all[0] = IoSlice::new(&self.held[self.sent..]);
+            all[1..count].copy_from_slice(&bufs[..count - 1]);
+            let sent = ready!(Pin::new(&mut *io).poll_write_vectored(cx, &all[..count]))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if sent < held {
+                self.sent += sent;
+                continue;
+            }
+            self.held.clear();
+            self.sent = 0;
+            if sent > held {
+                self.since_flush += sent - held;
+                return Poll::Ready(Ok(sent - held));
             }
         }
         if self.held.capacity() == 0 {
@@ -127,6 +147,15 @@ mod tests {
             Poll::Ready(Ok(take))
         }
 
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all = bufs.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<_>>();
+            self.poll_write(cx, &all)
+        }
+
         fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             self.flushes += 1;
             Poll::Ready(Ok(()))
@@ -158,11 +187,11 @@ mod tests {
             assert_eq!(taken, frame.len());
             assert!(gather.poll_flush(&mut wire, &mut cx).is_ready());
         }
-        assert_eq!((wire.writes.len(), wire.flushes), (3, 0));
+        assert_eq!((wire.writes.len(), wire.flushes), (2, 0));
         // Whatever becomes of the flush that ought to follow, the task is polled again.
         assert_eq!(woken.0.load(Ordering::Relaxed), 10);
         assert!(gather.poll_flush(&mut wire, &mut cx).is_ready());
-        assert_eq!((wire.writes.len(), wire.flushes), (4, 1));
+        assert_eq!((wire.writes.len(), wire.flushes), (3, 1));
         assert_eq!(wire.writes.concat(), frames.concat());
     }
 
