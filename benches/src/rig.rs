@@ -36,7 +36,7 @@ pub struct Rig {
 // === impl Rig ===
 
 impl Rig {
-    /// Starts a gateway and waits until it listens, with `more` OTLP/HTTP receivers than one.
+    /// Starts a gateway and waits until it listens.
     ///
     /// Its configuration and its output stay in `target/bench`, under `name`.
     ///
@@ -47,7 +47,6 @@ impl Rig {
         gateway: &Gateway,
         name: &str,
         setup: &Setup,
-        more: usize,
         sink: Sink,
         cores: Cores,
     ) -> io::Result<Self> {
@@ -56,15 +55,12 @@ impl Rig {
         let stem = format!("gateway-{}-{}", gateway.word(), name.replace('/', "-"));
         let (file, log) =
             (directory.join(format!("{stem}.yaml")), directory.join(format!("{stem}.log")));
-        let mut free = free_addresses(3 + more)?;
-        let more = free.split_off(3);
-        let at =
-            Addresses { grpc: free[0], http: free[1], more, sink: sink.address(), admin: free[2] };
+        let free = free_addresses(3)?;
+        let at = Addresses { grpc: free[0], http: free[1], sink: sink.address(), admin: free[2] };
         let command = gateway.prepare(setup, &at, &file)?;
         let process = Process::spawn(command, cores.theirs, &log)?;
         let mut rig = Self { process, sink, at, kind: gateway.kind, mode: setup.mode };
-        let all = [rig.at.grpc, rig.at.http].into_iter().chain(rig.at.more.clone());
-        for address in all {
+        for address in [rig.at.grpc, rig.at.http] {
             let listening = rig.wait_for(address).await;
             listening.map_err(|error| rig.explain(&error))?;
         }

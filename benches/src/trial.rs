@@ -86,7 +86,7 @@ pub async fn run(gateway: &Gateway, case: &Case, cores: Cores) -> io::Result<Mea
     // A tail sampler must see new traces all the time, to others it makes no difference.
     let fresh = case.setup.mode == Mode::Tail;
     let bodies = Arc::new(Bodies::new(case.spans, case.load.encoding, fresh)?);
-    let rig = Rig::start(gateway, &case.name, &case.setup, 0, sink, cores).await?;
+    let rig = Rig::start(gateway, &case.name, &case.setup, sink, cores).await?;
     let measured = measure(&rig, case, &bodies).await;
     let mut measured = measured.map_err(|error| rig.explain(&error))?;
     measured.problems.extend(rig.stop().await?);

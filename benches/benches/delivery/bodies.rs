@@ -99,7 +99,7 @@ async fn large(suite: &mut Suite) {
 async fn sizes(gateway: &Gateway, cores: Cores) -> io::Result<(Vec<Size>, Vec<String>)> {
     println!("\n{}: 1 MiB and 8 MiB", gateway.name);
     let sink = Sink::bind().await?;
-    let rig = Rig::start(gateway, "bodies", &SETUP, 0, sink, cores).await?;
+    let rig = Rig::start(gateway, "bodies", &SETUP, sink, cores).await?;
     let measured = measure(&rig).await;
     let (sizes, mut problems) = measured.map_err(|error| rig.explain(&error))?;
     problems.extend(rig.stop().await?);

@@ -28,9 +28,6 @@ const OTHERS: usize = 200;
 /// The open files that it takes.
 pub(crate) const FILES: u64 = (WANTED + OTHERS) as u64;
 
-/// Our receiver closes more than so many connections, so there are several receivers.
-const OF_A_RECEIVER: usize = 9_000;
-
 /// Connections from one source address: fewer than it has ports.
 const OF_AN_ADDRESS: usize = 5_000;
 
@@ -130,8 +127,7 @@ pub(crate) async fn run(suite: &mut Suite, files: u64) {
 async fn crowd(gateway: &Gateway, count: usize, cores: Cores) -> io::Result<Measured> {
     println!("\n{}: {count} connections, {RATE} requests/s", gateway.name);
     let sink = Sink::bind().await?;
-    let more = count.div_ceil(OF_A_RECEIVER) - 1;
-    let rig = Rig::start(gateway, "connections", &SETUP, more, sink, cores).await?;
+    let rig = Rig::start(gateway, "connections", &SETUP, sink, cores).await?;
     let measured = measure(&rig, count).await;
     let mut measured = measured.map_err(|error| rig.explain(&error))?;
     measured.problems.extend(rig.stop().await?);
@@ -148,11 +144,7 @@ async fn measure(rig: &Rig, count: usize) -> io::Result<Measured> {
     let mut clients = Vec::with_capacity(count);
     for number in 0..count {
         let from = Ipv4Addr::new(127, 0, 1, 1 + (number / OF_AN_ADDRESS) as u8);
-        let to = match number / OF_A_RECEIVER {
-            0 => rig.at.http,
-            receiver => rig.at.more[receiver - 1],
-        };
-        let client = Client::connect(to, Some(from), protocol, encoding).await;
+        let client = Client::connect(rig.at.http, Some(from), protocol, encoding).await;
         clients.push(client.map_err(|error| {
             io::Error::other(format!("connection {number} of {count}: {error}"))
         })?);

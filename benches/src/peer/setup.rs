@@ -46,8 +46,6 @@ pub struct Addresses {
     pub grpc: SocketAddr,
     /// Its OTLP/HTTP receiver.
     pub http: SocketAddr,
-    /// More OTLP/HTTP receivers, if it is to have several.
-    pub more: Vec<SocketAddr>,
     /// The sink.
     pub sink: SocketAddr,
     /// Its admin endpoint, if it has one.
@@ -158,18 +156,20 @@ impl Gateway {
     }
 
     fn config(&self, setup: &Setup, at: &Addresses) -> String {
-        let Addresses { grpc, http, more, sink, admin } = at;
+        let Addresses { grpc, http, sink, admin } = at;
         let compression = setup.encoding.name();
         // The Collector bounds traces by number alone; this is as little of a bound.
         let traces = setup.bounds.map_or(8 << 30, |bounds| bounds.traces);
-        let (extensions, service, limit) = match self.kind {
+        let (extensions, service, limit, limits) = match self.kind {
             Kind::Teleflow => (
                 format!("extensions:\n  admin:\n    endpoint: {admin}\n\n"),
                 "  extensions: [admin]\n  telemetry:\n",
                 format!("    max_bytes: {traces}\n"),
+                // The others have none.
+                "    limits: {max_connections: 100000}\n",
             ),
             // Its own metrics would open a port and cost it time.
-            _ => (String::new(), "  telemetry:\n    metrics: {level: none}\n", String::new()),
+            _ => (String::new(), "  telemetry:\n    metrics: {level: none}\n", String::new(), ""),
         };
         let (sampling, processors) = match setup.mode {
             Mode::Pass => (String::new(), "[batch]"),
@@ -179,15 +179,6 @@ impl Gateway {
             Some(bounds) => format!("sizer: bytes\n      queue_size: {}", bounds.queue),
             None => "queue_size: 1000".to_owned(),
         };
-        let (mut receivers, mut names) = (String::new(), "otlp".to_owned());
-        for (number, address) in more.iter().enumerate() {
-            let name = format!("otlp/{number}");
-            receivers.push_str(&format!(
-                "  {name}:\n    protocols:\n      http:\n        endpoint: {address}\n"
-            ));
-            names.push_str(", ");
-            names.push_str(&name);
-        }
         format!(
             "\
 {extensions}receivers:
@@ -198,7 +189,7 @@ impl Gateway {
         max_recv_msg_size_mib: 64
       http:
         endpoint: {http}
-{receivers}
+{limits}
 processors:
 {sampling}  batch:
     send_batch_size: 8192
@@ -220,7 +211,7 @@ service:
 {service}    logs: {{level: warn}}
   pipelines:
     traces:
-      receivers: [{names}]
+      receivers: [otlp]
       processors: {processors}
       exporters: [otlp]
 "
@@ -253,8 +244,7 @@ mod tests {
     fn config(kind: Kind, setup: Setup) -> String {
         let gateway = Gateway { kind, name: String::new(), program: PathBuf::new() };
         let address = SocketAddr::from(([127, 0, 0, 1], 4317));
-        let more = vec![SocketAddr::from(([127, 0, 0, 1], 4319))];
-        let at = Addresses { grpc: address, http: address, more, sink: address, admin: address };
+        let at = Addresses { grpc: address, http: address, sink: address, admin: address };
         gateway.config(&setup, &at)
     }
 
@@ -265,7 +255,6 @@ mod tests {
             let tail = config(kind, setup);
             assert!(tail.contains("\nprocessors:\n  tail_sampling:\n    decision_wait"), "{tail}");
             assert!(tail.contains("\n  batch:\n"), "{tail}");
-            assert!(tail.contains("receivers: [otlp, otlp/0]"), "{tail}");
             let setup = Setup { mode: Mode::Pass, ..setup };
             assert!(!config(kind, setup).contains("tail_sampling"));
         }

@@ -14,6 +14,7 @@ use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 
+use teleflow::exporter::acts_on_terminal;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -106,18 +107,10 @@ fn line(event: &[u8]) -> Vec<u8> {
             _ = write!(line, "... and {} bytes more", event.len() - at);
             break;
         }
-        if acts(c) { line.extend(c.escape_default()) } else { line.push(c) }
+        if acts_on_terminal(c) { line.extend(c.escape_default()) } else { line.push(c) }
     }
     line.push('\n');
     line.into_bytes()
-}
-
-/// Whether a terminal does more with it than to show it: line breaks and escape sequences are made
-/// of control characters, and some others reorder the text around them.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -171,7 +164,7 @@ mod tests {
         });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2, "{text:?}");
-        assert!(!text.replace('\n', "").contains(acts), "{text:?}");
+        assert!(!text.replace('\n', "").contains(acts_on_terminal), "{text:?}");
         for shown in [
             // In the message, in a value, and in one that was not quoted.
             "no GET \\x1b[2J\\x1b]0;owned\\x07 \\u{202e}",

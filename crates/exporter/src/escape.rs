@@ -12,7 +12,7 @@ pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
-        while let Some(at) = rest.find(acts) {
+        while let Some(at) = rest.find(acts_on_terminal) {
             f.write_str(&rest[..at])?;
             let mut chars = rest[at..].chars();
             for escaped in chars.next().into_iter().flat_map(char::escape_default) {
@@ -24,7 +24,9 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-fn acts(c: char) -> bool {
+/// Whether a terminal does more with it than to show it: line breaks and escape sequences are made
+/// of control characters, and some others reorder the text around them.
+pub fn acts_on_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

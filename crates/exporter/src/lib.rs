@@ -117,6 +117,7 @@ pub use env::{
     BatchEnv, ClientFiles, EnvError, EnvWarning, MAX_ENV_BYTES, OtlpConfig, OtlpEnv, OtlpProtocol,
 };
 pub use error::ExportError;
+pub use escape::acts_on_terminal;
 pub use exporter::{AnyExporter, Delivered, Exporter};
 pub use failover::Failover;
 pub use fan_out::FanOut;

@@ -20,6 +20,12 @@ use teleflow_otlp::Signal;
 /// The reason of what was still held when the time to shut down had passed.
 pub(crate) const SHUTDOWN: &str = "shutdown";
 
+/// The reason of what no queue has room for.
+pub(crate) const QUEUE_FULL: &str = "queue_full";
+
+/// The reason of what is larger than anything that a queue holds.
+pub(crate) const TOO_LARGE: &str = "too_large";
+
 /// The reason of what a lane held when a bug ended it.
 pub(crate) const FAILED: &str = "lane_failed";
 

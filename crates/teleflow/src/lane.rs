@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::books::{FAILED, Ledger, SHUTDOWN, Step};
+use crate::books::{FAILED, Ledger, QUEUE_FULL, SHUTDOWN, Step, TOO_LARGE};
 use crate::outlet::Outlet;
 
 /// A payload in the intake, and the bytes it takes there.
@@ -176,8 +176,8 @@ impl Lane {
             };
             let reason = match pushed {
                 Some(Ok(())) => continue,
-                Some(Err(Refused::Full(_))) => "queue_full",
-                Some(Err(Refused::TooLarge(_))) => "too_large",
+                Some(Err(Refused::Full(_))) => QUEUE_FULL,
+                Some(Err(Refused::TooLarge(_))) => TOO_LARGE,
                 Some(Err(Refused::Closed(_))) | None => SHUTDOWN,
             };
             self.ledger.drop_queued(destination, items, reason);

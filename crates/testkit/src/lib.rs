@@ -7,6 +7,8 @@
 pub mod differential;
 pub mod ids;
 pub mod mangle;
+pub mod numbered;
+pub mod raw;
 pub mod reference;
 pub mod sink;
 pub mod telemetry;

@@ -9,7 +9,6 @@ mod floods;
 mod labels;
 mod odd;
 mod overload;
-mod raw;
 mod secrets;
 
 use prost::Message;

@@ -5,10 +5,9 @@ use std::fs;
 use http::Request;
 use teleflow::Signal;
 
-use crate::books::Books;
 use crate::malformed::client::{Client, frame, post};
 use crate::program::Program;
-use crate::secured::{send_all, service};
+use crate::secured::{all_arrives, service};
 
 /// One way to authenticate.
 struct Way {
@@ -134,15 +133,7 @@ exporters:
             ),
             &[],
         );
-        let sent = send_all(&sender).await;
-        let (sender, receiver) = (sender.terminate(), receiver.terminate());
-        let (from, to) = (Books::parse(&sender.stdout), Books::parse(&receiver.stdout));
-        for signal in Signal::ALL {
-            let (from, to) = (from.of(signal.name()), to.of(signal.name()));
-            let items = sent[signal.index()];
-            assert_eq!((from.accepted, from.delivered), (items, items), "{id} {from:?}");
-            assert_eq!((to.accepted, to.delivered), (items, items), "{id} {to:?}");
-        }
+        let [sender, receiver] = all_arrives(sender, receiver).await;
         for said in [sender.stderr, receiver.stderr] {
             assert!(!said.contains("hunter2") && !said.contains("U*U"), "{said}");
         }

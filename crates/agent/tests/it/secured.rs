@@ -156,6 +156,21 @@ service:
     )
 }
 
+/// Sends some of each signal to one program, which sends it to the other, and ends both: all of it
+/// has come through both.
+pub(crate) async fn all_arrives(sender: Program, receiver: Program) -> [Ended; 2] {
+    let sent = send_all(&sender).await;
+    let (sender, receiver) = (sender.terminate(), receiver.terminate());
+    let (from, to) = (Books::parse(&sender.stdout), Books::parse(&receiver.stdout));
+    for signal in Signal::ALL {
+        let (from, to) = (from.of(signal.name()), to.of(signal.name()));
+        let items = sent[signal.index()];
+        assert_eq!((from.accepted, from.delivered), (items, items), "{from:?}");
+        assert_eq!((to.accepted, to.delivered), (items, items), "{to:?}");
+    }
+    [sender, receiver]
+}
+
 /// Sends some of each signal, and counts the items.
 pub(crate) async fn send_all(program: &Program) -> [u64; 3] {
     let mut sent = [0; 3];

@@ -14,12 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PREFACE,
-    RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, call_head, frame, literal, say,
-};
 use crate::support::{
     Client, GZIP, PROTOBUF, Server, call, config, gzip, gzip_call, padding, post,
+};
+use teleflow_testkit::raw::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PREFACE,
+    RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, call_head, frame, literal, say,
 };
 
 /// Whether somebody else is served as if nothing were.

@@ -133,7 +133,7 @@ async fn it_is_decided_before_the_body_is_read() {
 
 #[tokio::test]
 async fn a_call_is_decided_before_its_message_is_read() {
-    use crate::raw::{END_HEADERS, HEADERS, Raw, call_head, frame, literal};
+    use teleflow_testkit::raw::{END_HEADERS, HEADERS, Raw, call_head, frame, literal};
 
     let (_, auth) = fake(AuthConfig::new(Scheme::Bearer));
     let server = Server::start(guarded(auth)).await;

@@ -6,11 +6,11 @@ use teleflow_otlp::Signal;
 use teleflow_receiver::{HttpConfig, Paths, Receiver, Refused, RefusedReason, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::raw::say;
 use crate::support::{
     Client, GZIP, JSON, PROTOBUF, Server, bomb, config, gzip, limit_requests, padding, post,
     request, telemetry,
 };
+use teleflow_testkit::raw::say;
 
 #[tokio::test]
 async fn every_signal_is_taken_in_each_encoding_over_each_version() {

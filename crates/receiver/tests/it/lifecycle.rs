@@ -8,8 +8,8 @@ use teleflow_otlp::Signal;
 use teleflow_receiver::{Config, GrpcConfig, Receiver};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::raw::{self, GOAWAY, PING, Raw};
 use crate::support::{Client, PROTOBUF, Server, call, config, frame, padding, post};
+use teleflow_testkit::raw::{self, GOAWAY, PING, Raw};
 
 #[tokio::test]
 async fn a_taken_port_is_named_with_its_protocol() {

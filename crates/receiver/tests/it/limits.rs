@@ -10,11 +10,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::raw::say;
 use crate::support::{
     Client, GZIP, JSON, PROTOBUF, Server, bomb, call, config, frame, gzip, gzip_call,
     limit_requests, padding, post, raw_call, telemetry,
 };
+use teleflow_testkit::raw::say;
 
 #[tokio::test]
 async fn what_goes_over_the_budget_is_refused_and_taken_when_there_is_room_again() {

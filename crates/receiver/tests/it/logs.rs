@@ -79,8 +79,8 @@ async fn a_thousand_requests_that_cannot_be_verified_are_one_line_without_their_
 async fn a_hundred_handshakes_that_fail_are_one_line_without_what_was_sent() {
     use tokio::io::AsyncReadExt as _;
 
-    use crate::raw::say;
     use crate::tls::{Authority, with_tls};
+    use teleflow_testkit::raw::say;
 
     let (lines, _guard) = listen();
     let authority = Authority::new();

@@ -9,7 +9,6 @@ mod lifecycle;
 mod limits;
 mod logs;
 mod malformed;
-mod raw;
 mod slow;
 mod support;
 mod text;

@@ -6,8 +6,10 @@ use teleflow_otlp::Signal;
 use teleflow_receiver::{Limits, Timeouts};
 use tokio::task::JoinHandle;
 
-use crate::raw::{END_HEADERS, HEADERS, PREFACE, Raw, SETTINGS, call_head, frame, literal, say};
 use crate::support::{Client, PROTOBUF, Server, call, config, padding, post};
+use teleflow_testkit::raw::{
+    END_HEADERS, HEADERS, PREFACE, Raw, SETTINGS, call_head, frame, literal, say,
+};
 
 /// What the other tests shorten is this long where nobody says otherwise.
 #[test]
@@ -140,12 +142,12 @@ async fn lines_of_baggage_are_counted_together() {
             (0..lines).for_each(|_| literal(&mut head, "baggage", &"b".repeat(len)));
             let mut client = Raw::connect(address).await;
             // A frame takes 256 KiB, and it may hang up before it has that.
-            let open = frame(HEADERS, END_HEADERS | crate::raw::END_STREAM, 1, &head);
+            let open = frame(HEADERS, END_HEADERS | teleflow_testkit::raw::END_STREAM, 1, &head);
             _ = client.send(&open).await;
             // The answer, or the end of the stream or of the connection: what it is not is a request.
             let is_over = async {
                 while let Some(frame) = client.next().await {
-                    if frame.stream == 1 || frame.kind == crate::raw::GOAWAY {
+                    if frame.stream == 1 || frame.kind == teleflow_testkit::raw::GOAWAY {
                         break;
                     }
                 }

@@ -28,8 +28,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::raw::say;
 use crate::support::{Client, PROTOBUF, Server, call, config, padding, post};
+use teleflow_testkit::raw::say;
 
 /// Who signs, with its files in a folder.
 pub(crate) struct Authority {

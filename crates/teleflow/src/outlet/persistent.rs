@@ -26,16 +26,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Storage, StorageError};
-use crate::books::{Entries, SHUTDOWN};
+use crate::books::{Entries, QUEUE_FULL, SHUTDOWN, TOO_LARGE};
 
 /// The one reader of each spool.
 const READER: &str = "exporter";
-
-/// The reason of what no bound has room for.
-const FULL: &str = "queue_full";
-
-/// The reason of what is larger than anything kept on disk.
-const TOO_LARGE: &str = "too_large";
 
 /// The reason of what the disk could not take.
 const STORAGE: &str = "storage_failed";
@@ -298,7 +292,7 @@ impl Entering {
                 std::mem::take(&mut self.ack).settle(Answer::delivered(self.items));
                 return;
             }
-            Err(ShellError::Append(AppendError::Full { .. })) => FULL,
+            Err(ShellError::Append(AppendError::Full { .. })) => QUEUE_FULL,
             Err(ShellError::Append(
                 AppendError::TooLarge { .. } | AppendError::TooManyItems { .. },
             )) => TOO_LARGE,

@@ -10,8 +10,8 @@ use teleflow::exporter::{Delivered, ExportError, Exporter};
 use teleflow::otlp::{Code, Status};
 
 use crate::link::Link;
-use crate::spans::numbers;
 use crate::world::pass;
+use teleflow_testkit::numbered::numbers;
 
 /// A backend at the end of a link. Clones are the same.
 #[derive(Clone, Debug)]

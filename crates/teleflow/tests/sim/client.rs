@@ -6,8 +6,9 @@ use fastrand::Rng;
 use teleflow_testkit::telemetry::Telemetry;
 
 use crate::gateway::Door;
-use crate::spans::{numbered, numbers};
+use crate::spans::numbered;
 use crate::world::pass;
+use teleflow_testkit::numbered::numbers;
 
 /// What it knows of its spans, by their numbers.
 #[derive(Debug, Default)]

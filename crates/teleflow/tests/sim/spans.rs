@@ -55,16 +55,3 @@ pub(crate) fn traces(payload: &Payload) -> Vec<u128> {
     }
     traces
 }
-
-/// The numbers of a payload's spans, in order.
-pub(crate) fn numbers(payload: &Payload) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for segment in payload.segments() {
-        let scopes = tree::resources(segment).flat_map(|group| group.scopes());
-        for span in scopes.flat_map(|scope| scope.items()) {
-            numbers.push(Span::read(span.message).name.parse().unwrap());
-        }
-    }
-    assert_eq!(numbers.len() as u64, payload.items());
-    numbers
-}

@@ -9,7 +9,7 @@ use teleflow::exporter::{Delivered, ExportError, Exporter};
 use tokio::sync::Mutex;
 
 use crate::clock::pass;
-use crate::spans::numbers;
+use teleflow_testkit::numbered::numbers;
 
 /// Works on one request at a time. Clones are the same.
 #[derive(Clone, Debug)]

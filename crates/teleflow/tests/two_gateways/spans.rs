@@ -1,8 +1,6 @@
 //! Requests of one size, whose spans can be told apart.
 
 use bytes::Bytes;
-use teleflow::otlp::span::Span;
-use teleflow::otlp::tree;
 use teleflow::{Payload, Signal};
 
 /// Spans of a request.
@@ -38,17 +36,4 @@ fn put(to: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     to.push(number << 3 | 2);
     to.extend([length as u8 | 0x80, (length >> 7) as u8]);
     to.extend_from_slice(bytes);
-}
-
-/// The numbers of a payload's spans, in order.
-pub(crate) fn numbers(payload: &Payload) -> Vec<u64> {
-    let mut numbers = Vec::new();
-    for segment in payload.segments() {
-        let scopes = tree::resources(segment).flat_map(|group| group.scopes());
-        for span in scopes.flat_map(|scope| scope.items()) {
-            numbers.push(Span::read(span.message).name.parse().unwrap());
-        }
-    }
-    assert_eq!(numbers.len() as u64, payload.items());
-    numbers
 }

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use super::raw::{
+use teleflow::Signal;
+use teleflow_testkit::raw::{
     CONTINUATION, DATA, END_HEADERS, HEADERS, PING, RST_STREAM, Raw, SETTINGS, call_head, frame,
     literal,
 };
+
 use super::{Bystander, CONFIG, MIB, Usage};
 use crate::admin::get;
 use crate::program::Program;
@@ -22,7 +24,7 @@ fn stream_id(number: usize) -> u32 {
 }
 
 fn open(number: usize) -> Vec<u8> {
-    frame(HEADERS, END_HEADERS, stream_id(number), &call_head())
+    frame(HEADERS, END_HEADERS, stream_id(number), &call_head(Signal::Traces.grpc_path()))
 }
 
 /// Sends `times` pieces, over as many connections as it takes. Returns how many that were.
@@ -63,14 +65,14 @@ async fn floods_of_frames_cost_no_memory_and_others_are_served_meanwhile() {
         }),
         ("continuation", 20_000, |number| {
             if number == 0 {
-                return frame(HEADERS, 0, 1, &call_head());
+                return frame(HEADERS, 0, 1, &call_head(Signal::Traces.grpc_path()));
             }
             let mut head = Vec::new();
             (0..10).for_each(|_| literal(&mut head, "baggage", &"b".repeat(100)));
             frame(CONTINUATION, 0, 1, &head)
         }),
         ("empty continuation", 1_000_000, |number| match number {
-            0 => frame(HEADERS, 0, 1, &call_head()),
+            0 => frame(HEADERS, 0, 1, &call_head(Signal::Traces.grpc_path())),
             _ => frame(CONTINUATION, 0, 1, &[]),
         }),
         ("empty data", 1_000_000, |number| match number {
