@@ -14,6 +14,7 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 fuzz_target!(|bytes: &[u8]| {
     let rules =
         vec![Rule::new("errors", Policy::errors()), Rule::new("half", Policy::percent(50.0, ""))];
+    let rules = rules.into();
     let config = Config { rules, max_bytes: 64 * 1024, payload_bytes: 1000, ..Config::default() };
     let mut sampler = TailSampler::new(config).expect("it is a good one");
     let (mut now, mut out) = (Instant::now(), Output::default());
@@ -43,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
         hand_on(&mut out, &mut kept);
         assert_eq!(offered, kept + out.sampled_out + sampler.held().spans);
     }
-    while !sampler.drain(&mut out) {
+    while !sampler.drain(now, &mut out) {
         hand_on(&mut out, &mut kept);
     }
     hand_on(&mut out, &mut kept);

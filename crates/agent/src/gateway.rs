@@ -137,14 +137,14 @@ fn sampling(tail: &config::TailSampling) -> sampler::Config {
     });
     let cache = &tail.decision_cache;
     sampler::Config {
-        rules: rules.collect(),
+        rules: rules.collect::<Vec<_>>().into(),
         decision_wait: tail.decision_wait,
         max_bytes: tail.max_bytes as usize,
         max_traces: tail.num_traces.get(),
-        remembered_decisions: tail
-            .num_traces
-            .get()
-            .max(cache.sampled_cache_size + cache.non_sampled_cache_size),
+        remembered: sampler::Remembered {
+            kept: tail.num_traces.get().max(cache.sampled_cache_size),
+            dropped: tail.num_traces.get().max(cache.non_sampled_cache_size),
+        },
         hash_seed: fastrand::u64(..),
         ..sampler::Config::default()
     }

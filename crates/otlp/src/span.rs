@@ -16,6 +16,10 @@ pub struct TailFields<'a> {
     pub end: u64,
     /// Its status.
     pub status: StatusCode,
+    /// W3C `tracestate`, as bytes.
+    pub trace_state: &'a [u8],
+    /// W3C flags and whether the parent is remote.
+    pub flags: u32,
 }
 
 /// A span's status.
@@ -98,6 +102,7 @@ impl<'a> TailFields<'a> {
                 let Some(value) = span.get(pos + 2..end) else { break };
                 match key {
                     0x0a => fields.trace_id = value,
+                    0x1a => fields.trace_state = value,
                     0x22 => fields.set_parent(value),
                     0x7a => fields.status = StatusCode::read(value, fields.status),
                     _ => {}
@@ -118,6 +123,8 @@ impl<'a> TailFields<'a> {
             (7, Value::Fixed64(time)) => self.start = time,
             (8, Value::Fixed64(time)) => self.end = time,
             (1, Value::Len(id)) => self.trace_id = id,
+            (3, Value::Len(state)) => self.trace_state = state,
+            (16, Value::Fixed32(flags)) => self.flags = flags,
             (4, Value::Len(id)) => self.set_parent(id),
             (15, Value::Len(status)) => self.status = StatusCode::read(status, self.status),
             _ => {}
@@ -195,12 +202,12 @@ impl<'a> Span<'a> {
     }
 
     /// Its events, in the sender's order.
-    pub fn events(&self) -> impl Iterator<Item = Event<'a>> {
+    pub fn events(&self) -> impl Iterator<Item = Event<'a>> + use<'a> {
         messages(self.message, 11).map(Event::read)
     }
 
     /// Its links, in the sender's order.
-    pub fn links(&self) -> impl Iterator<Item = Link<'a>> {
+    pub fn links(&self) -> impl Iterator<Item = Link<'a>> + use<'a> {
         messages(self.message, 13).map(Link::read)
     }
 }

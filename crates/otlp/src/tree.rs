@@ -125,7 +125,9 @@ impl<'a> ScopeGroup<'a> {
     }
 }
 
-fn headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The resource of a resource group, or the scope of a scope group, of which nothing but the
+/// envelope is at hand: usually one message; where a sender repeats it, they count as merged.
+pub fn headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     wire::fields(data).filter(|field| field.number == 1).filter_map(|field| match field.value {
         Value::Len(message) => Some(message),
         _ => None,
@@ -137,6 +139,15 @@ fn body<'a>(field: &Field<'a>, parent_at: usize) -> Option<(&'a [u8], usize)> {
     match field.value {
         Value::Len(data) => Some((data, parent_at + field.end - data.len())),
         _ => None,
+    }
+}
+
+/// The message of an item's whole field; empty where it is no field.
+#[inline]
+pub fn message(field: &[u8]) -> &[u8] {
+    match wire::read(field, 0).map(|field| field.value) {
+        Some(Value::Len(message)) => message,
+        _ => &[],
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! let config = Config {
 //!     decision_wait: Duration::from_secs(2),
-//!     rules: vec![Rule::new("slow", Policy::slower_than(Duration::from_secs(1)))],
+//!     rules: vec![Rule::new("slow", Policy::slower_than(Duration::from_secs(1)))].into(),
 //!     ..Config::default()
 //! };
 //! let mut sampler = TailSampler::new(config)?;
@@ -39,22 +39,26 @@
 #![forbid(unsafe_code)]
 
 mod compose;
-mod config;
-mod decided;
+mod engine;
 pub mod head;
-mod kept;
+mod memory;
 mod policy;
 mod randomness;
-mod table;
+mod rules;
 mod tail;
 mod threshold;
+mod trace;
 mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use config::{Config, ConfigError, MIN_BYTES};
-pub use policy::{Policy, Ratio, Rule, StatusSet, TraceSummary};
+pub use engine::{Explained, RuleStats, Vote};
+pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
-pub use tail::{Held, Output, RuleStats, Stats, TailSampler, Trigger};
+pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
+pub use tail::{
+    Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
+};
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
+pub use trace::{SpanView, Spans, StatusSet, Trace, TraceSummary};
 pub use trace_state::{TooLong, TraceState};

@@ -17,11 +17,18 @@ use foldhash::fast::FixedState;
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::{Ack, Payload, Signal, tree};
 
-use crate::config::{Config, ConfigError, MAX_WAIT, MIN_BYTES};
-use crate::decided::Decided;
-use crate::kept::Kept;
-use crate::policy::TraceSummary;
-use crate::table::{self, SpanRef, Table, Taken};
+use self::config::MAX_WAIT;
+use self::kept::Kept;
+use self::table::{SpanRef, Table, Taken};
+use crate::engine::{Engine, RuleStats};
+use crate::memory::Decided;
+use crate::{Trace, TraceSummary};
+
+mod config;
+mod kept;
+mod table;
+
+pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
@@ -87,21 +94,11 @@ pub struct Stats {
     pub rules: Vec<RuleStats>,
 }
 
-/// What one rule did.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct RuleStats {
-    /// The rule's name.
-    pub name: String,
-    /// Of those, what it was the first to keep.
-    pub traces_kept: u64,
-    /// Traces that it was asked about, and spans that were decided by themselves.
-    pub traces_seen: u64,
-}
-
 /// Collects traces and decides about them as wholes.
 #[derive(Debug)]
 pub struct TailSampler {
     config: Config,
+    engine: Engine,
     hasher: FixedState,
     table: Table,
     decided: Decided,
@@ -125,18 +122,14 @@ impl TailSampler {
         if config.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(config.max_bytes));
         }
-        let rules = config
-            .rules
-            .iter()
-            .map(|rule| RuleStats { name: rule.name.clone(), ..RuleStats::default() })
-            .collect();
         Ok(Self {
+            engine: Engine::new(&config.rules)?,
             hasher: FixedState::with_seed(config.hash_seed),
             table: Table::new(),
-            decided: Decided::new(config.remembered_decisions),
+            decided: Decided::new(config.remembered.dropped),
             kept: Kept::default(),
             last_poll: None,
-            stats: Stats { rules, ..Stats::default() },
+            stats: Stats::default(),
             config: Config { decision_wait: config.decision_wait.min(MAX_WAIT), ..config },
         })
     }
@@ -153,7 +146,6 @@ impl TailSampler {
             out.kept.push(payload);
             return;
         }
-        let deadline = now + self.config.decision_wait;
         let mut ack = payload.take_ack();
         let mut segments = payload.into_segments().into_iter().peekable();
         while let Some(segment) = segments.next() {
@@ -162,8 +154,8 @@ impl TailSampler {
                 Some(_) if !ack.is_none() => ack.take(span_count(&segment)),
                 _ => std::mem::take(&mut ack),
             };
-            self.offer_segment(deadline, segment, of_segment, out);
-            self.make_room(out);
+            self.offer_segment(now, segment, of_segment, out);
+            self.make_room(now, out);
         }
         self.write_kept(out);
     }
@@ -175,7 +167,7 @@ impl TailSampler {
     pub fn poll(&mut self, now: Instant, out: &mut Output) {
         self.last_poll = Some(now);
         let is_due = |table: &Table| table.next_deadline().is_some_and(|due| due <= now);
-        if !self.decide_while(is_due, Trigger::Wait, out) {
+        if !self.decide_while(now, is_due, Trigger::Wait, out) {
             self.last_poll = None;
         }
     }
@@ -191,8 +183,8 @@ impl TailSampler {
     /// Decides about what is held, on what is there, and tells whether that was all.
     ///
     /// Where much is kept it stops after some payloads: hand them on, and drain again.
-    pub fn drain(&mut self, out: &mut Output) -> bool {
-        self.decide_while(|_| true, Trigger::Drain, out)
+    pub fn drain(&mut self, now: Instant, out: &mut Output) -> bool {
+        self.decide_while(now, |_| true, Trigger::Drain, out)
     }
 
     /// What is held now.
@@ -206,10 +198,11 @@ impl TailSampler {
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        self.stats.clone()
+        Stats { rules: self.engine.stats(), ..self.stats.clone() }
     }
 
-    fn offer_segment(&mut self, deadline: Instant, segment: Bytes, ack: Ack, out: &mut Output) {
+    fn offer_segment(&mut self, now: Instant, segment: Bytes, ack: Ack, out: &mut Output) {
+        let deadline = now + self.config.decision_wait;
         assert!(u32::try_from(segment.len()).is_ok(), "a request of 4 GiB has to be cut first");
         let chunk = self.table.add_chunk(segment.clone(), ack);
         let mut until_check = CHECK_EVERY;
@@ -226,7 +219,7 @@ impl TailSampler {
                 for item in scope.items() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
-                        self.make_room(out);
+                        self.make_room(now, out);
                         if self.table.forget_scopes(chunk) {
                             (resource, known) = (None, None);
                         }
@@ -248,14 +241,16 @@ impl TailSampler {
                         len: item.field.len() as u32,
                     };
                     let place = match (<[u8; 16]>::try_from(fields.trace_id), last) {
-                        (Ok(id), _) if is_large && id != [0; 16] => self.below_large(id, &fields),
+                        (Ok(id), _) if is_large && id != [0; 16] => {
+                            self.below_large(now, id, &fields, span)
+                        }
                         (Ok(id), Some((last_id, place))) if id == last_id => self.late(place),
                         (Ok(id), _) if id != [0; 16] => {
                             let place = self.place(id, deadline);
                             last = Some((id, place));
                             self.late(place)
                         }
-                        _ => self.alone(&fields, item.message),
+                        _ => self.alone(now, &fields, item.message, span),
                     };
                     match place {
                         Place::Trace(trace) => self.table.add_span(trace, span, &fields),
@@ -297,33 +292,55 @@ impl TailSampler {
     }
 
     /// Decides about a span that belongs to no trace. What stands in for its id is a hash of it.
-    fn alone(&mut self, fields: &TailFields<'_>, message: &[u8]) -> Place {
+    fn alone(
+        &mut self,
+        now: Instant,
+        fields: &TailFields<'_>,
+        message: &[u8],
+        span: SpanRef,
+    ) -> Place {
         use std::hash::BuildHasher as _;
         self.stats.without_trace += 1;
         let hash = self.hasher.hash_one(message);
         let id = (u128::from(hash) << 64 | u128::from(hash)).to_be_bytes();
-        self.decide_alone(&id, fields)
+        self.decide_alone(now, &id, fields, span)
     }
 
     /// Decides about a span whose resource or scope is too long to be held with its trace.
-    fn below_large(&mut self, id: [u8; 16], fields: &TailFields<'_>) -> Place {
+    fn below_large(
+        &mut self,
+        now: Instant,
+        id: [u8; 16],
+        fields: &TailFields<'_>,
+        span: SpanRef,
+    ) -> Place {
         self.stats.below_large_envelope += 1;
         match self.decided.find(table::hash(&self.hasher, &id)) {
             Some(true) => self.late(Place::Kept),
             Some(false) => self.late(Place::Dropped),
-            None => self.decide_alone(&id, fields),
+            None => self.decide_alone(now, &id, fields, span),
         }
     }
 
-    fn decide_alone(&mut self, id: &[u8; 16], fields: &TailFields<'_>) -> Place {
+    fn decide_alone(
+        &mut self,
+        now: Instant,
+        id: &[u8; 16],
+        fields: &TailFields<'_>,
+        span: SpanRef,
+    ) -> Place {
         let mut summary = TraceSummary::default();
-        summary.add(fields);
-        if self.decide(id, &summary) { Place::Kept } else { Place::Dropped }
+        summary.add(fields, u64::from(span.len));
+        let chunk = self.table.chunk(span.chunk);
+        let view = [chunk.view(span)];
+        let trace = Trace { id: *id, summary, spans: &&view[..] };
+        let verdict = self.engine.decide(now, &trace);
+        if verdict.is_kept { Place::Kept } else { Place::Dropped }
     }
 
     /// Decides early, oldest first, until the table is within its bounds, with some room to spare:
     /// else a full table would decide, and write, for each request that comes.
-    fn make_room(&mut self, out: &mut Output) {
+    fn make_room(&mut self, now: Instant, out: &mut Output) {
         let Config { max_bytes, max_traces, .. } = self.config;
         let spare = |bound: usize| bound - bound / 16;
         let (trigger, bytes, traces) = if self.table.bytes() > max_bytes {
@@ -334,7 +351,7 @@ impl TailSampler {
             return self.write_if_worth(out);
         };
         while self.table.bytes() > bytes || self.table.traces() > traces {
-            if !self.decide_oldest(trigger, out) {
+            if !self.decide_oldest(now, trigger, out) {
                 break;
             }
             self.write_if_worth(out);
@@ -346,13 +363,14 @@ impl TailSampler {
     /// on what was kept.
     fn decide_while(
         &mut self,
+        now: Instant,
         more: impl Fn(&Table) -> bool,
         trigger: Trigger,
         out: &mut Output,
     ) -> bool {
         let mut done = true;
         let start = out.kept.len();
-        while more(&self.table) && self.decide_oldest(trigger, out) {
+        while more(&self.table) && self.decide_oldest(now, trigger, out) {
             self.write_if_worth(out);
             if out.kept.len() - start >= PAYLOADS_AT_ONCE {
                 done = !more(&self.table) || self.table.traces() == 0;
@@ -363,10 +381,12 @@ impl TailSampler {
         done
     }
 
-    fn decide_oldest(&mut self, trigger: Trigger, out: &mut Output) -> bool {
+    fn decide_oldest(&mut self, now: Instant, trigger: Trigger, out: &mut Output) -> bool {
         let Some(trace) = self.table.take_oldest() else { return false };
         self.stats.decisions[trigger as usize] += 1;
-        let keep = self.decide(&trace.id, &trace.summary);
+        let spans = self.table.spans_of(trace.first);
+        let view = Trace { id: trace.id, summary: trace.summary, spans: &spans };
+        let keep = self.engine.decide(now, &view).is_kept;
         self.decided.insert(trace.hash, keep);
         if keep {
             self.stats.traces_kept += 1;
@@ -399,17 +419,6 @@ impl TailSampler {
 
     fn write_kept(&mut self, out: &mut Output) {
         self.kept.write(&mut self.table, self.config.payload_bytes, &mut out.kept);
-    }
-
-    fn decide(&mut self, id: &[u8; 16], summary: &TraceSummary) -> bool {
-        for (rule, stats) in self.config.rules.iter().zip(&mut self.stats.rules) {
-            stats.traces_seen += 1;
-            if rule.policy.keeps(id, summary) {
-                stats.traces_kept += 1;
-                return true;
-            }
-        }
-        false
     }
 }
 

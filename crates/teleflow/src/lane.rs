@@ -283,7 +283,7 @@ impl State {
     /// at once.
     fn close(&mut self, now: std::time::Instant, work: &mut Work) -> (Step, bool) {
         let mut step = Step::default();
-        let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(&mut work.out));
+        let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(now, &mut work.out));
         self.collect(now, work, &mut step);
         if is_all && let Some(batcher) = &mut self.batcher {
             work.batches.extend(batcher.close());

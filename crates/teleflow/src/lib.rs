@@ -16,7 +16,7 @@
 //!
 //! # async fn run() -> Result<(), teleflow::StartError> {
 //! let sampling = sampler::Config {
-//!     rules: vec![Rule::new("errors", Policy::errors()), Rule::new("some", Policy::percent(10.0, ""))],
+//!     rules: vec![Rule::new("errors", Policy::errors()), Rule::new("some", Policy::percent(10.0, ""))].into(),
 //!     ..sampler::Config::default()
 //! };
 //! let pipeline = Pipeline::builder()

@@ -130,6 +130,7 @@ fn full() -> Reading {
             name: "errors".to_owned(),
             traces_kept: 311,
             traces_seen: 611,
+            ..sampler::RuleStats::default()
         }],
     };
     let queue = QueueStats {

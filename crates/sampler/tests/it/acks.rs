@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use teleflow_otlp::{Ack, Answer, Payload, Signal};
-use teleflow_sampler::{Config, Output};
+use teleflow_sampler::{Config, Output, Remembered};
 
 use crate::{payload, rules, sampler, traffic};
 
@@ -37,13 +37,14 @@ fn every_span_is_answered_for_once() {
     for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut sampler = sampler(Config {
-            rules: rules(),
+            rules: rules().into(),
             decision_wait: Duration::from_millis(rng.u64(1..2000)),
             max_bytes: rng.usize(64 * 1024..300 * 1024),
             max_traces: rng.usize(10..400),
-            remembered_decisions: rng.usize(..200),
+            remembered: Remembered { kept: rng.usize(..200), dropped: rng.usize(..200) },
             payload_bytes: rng.usize(1..100_000),
             hash_seed: seed,
+            ..Config::default()
         });
         let mut now = Instant::now();
         let (mut out, mut handed_on, mut told) = (Output::default(), 0, Answer::default());
@@ -75,7 +76,7 @@ fn every_span_is_answered_for_once() {
             add(&mut told, hand_on(&mut out, &mut handed_on));
         }
         sampler.offer(now, merged, &mut out);
-        while !sampler.drain(&mut out) {}
+        while !sampler.drain(Instant::now(), &mut out) {}
         add(&mut told, hand_on(&mut out, &mut handed_on));
         told.sampled_out = out.sampled_out;
         let (answers, answer) = *heard.lock().unwrap();
@@ -89,7 +90,7 @@ fn every_span_is_answered_for_once() {
 
 #[test]
 fn a_sampler_that_is_dropped_has_lost_what_it_held() {
-    let mut sampler = sampler(Config { rules: rules(), ..Config::default() });
+    let mut sampler = sampler(Config { rules: rules().into(), ..Config::default() });
     let heard = Arc::new(Mutex::new(Vec::new()));
     let payload = traffic(1, 5, 5).iter().map(payload).find(|payload| !payload.is_empty()).unwrap();
     let items = payload.items();

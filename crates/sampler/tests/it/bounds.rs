@@ -11,7 +11,7 @@ const MIB: usize = 1024 * 1024;
 /// Keeps spans with an error.
 fn sampler(max_bytes: usize) -> TailSampler {
     crate::sampler(Config {
-        rules: vec![Rule::new("errors", Policy::errors())],
+        rules: vec![Rule::new("errors", Policy::errors())].into(),
         max_bytes,
         decision_wait: Duration::MAX,
         ..Config::default()
@@ -49,7 +49,7 @@ fn through(sampler: &mut TailSampler, request: Vec<u8>) -> usize {
     let payload = Payload::parse(Signal::Traces, Bytes::from(request)).unwrap();
     let (spans, mut out) = (payload.items(), Output::default());
     sampler.offer(Instant::now(), payload, &mut out);
-    while !sampler.drain(&mut out) {}
+    while !sampler.drain(Instant::now(), &mut out) {}
     let kept: u64 = out.kept.iter().map(Payload::items).sum();
     assert_eq!(kept + out.sampled_out, spans);
     assert_eq!(sampler.held().spans, 0);
@@ -77,7 +77,7 @@ fn many_resources_are_not_written_for_every_trace_that_touches_them() {
     let request = below(90_000, &spans).repeat(8);
     let len = request.len();
     let mut sampler = crate::sampler(Config {
-        rules: vec![Rule::new("errors", Policy::errors())],
+        rules: vec![Rule::new("errors", Policy::errors())].into(),
         payload_bytes: 100_000,
         ..Config::default()
     });
@@ -94,7 +94,7 @@ fn a_span_below_a_large_resource_follows_its_trace_when_that_is_decided() {
         std::mem::take(&mut out).kept.iter().map(Payload::items).sum::<u64>()
     };
     assert_eq!(offer(&mut sampler, below(0, &[span(1, true), span(2, false)].concat())), 0);
-    while !sampler.drain(&mut Output::default()) {}
+    while !sampler.drain(Instant::now(), &mut Output::default()) {}
     let late = [span(1, false), span(2, true), span(3, true), span(4, false)].concat();
     assert_eq!(offer(&mut sampler, below(2 * MIB, &late)), 2, "1 was kept before, 3 has an error");
     assert_eq!((sampler.stats().late_kept, sampler.stats().late_sampled_out), (1, 1));
@@ -141,7 +141,7 @@ fn the_bound_is_held_within_a_request_too() {
     // pushed everything out.
     let traces = sampler.held().traces;
     assert!((10_000..=50_000).contains(&traces), "{traces} traces are held");
-    while !sampler.drain(&mut out) {}
+    while !sampler.drain(Instant::now(), &mut out) {}
     assert_eq!(out.sampled_out, 800_000);
     assert!(sampler.held().bytes < 4 * MIB as u64, "only decisions are held");
 }
@@ -149,7 +149,7 @@ fn the_bound_is_held_within_a_request_too() {
 #[test]
 fn a_poll_stops_when_it_kept_much_and_goes_on_where_it_stopped() {
     let mut sampler = crate::sampler(Config {
-        rules: vec![Rule::new("errors", Policy::errors())],
+        rules: vec![Rule::new("errors", Policy::errors())].into(),
         decision_wait: Duration::from_secs(1),
         payload_bytes: 10_000,
         ..Config::default()

@@ -11,7 +11,9 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use prost::Message;
 use teleflow_otlp::span::StatusCode;
 use teleflow_otlp::{Payload, Signal, validate};
-use teleflow_sampler::{Config, ConfigError, Output, Policy, Rule, TailSampler, Trigger};
+use teleflow_sampler::{
+    Config, ConfigError, Output, Policy, Remembered, Rule, TailSampler, Trigger,
+};
 use teleflow_testkit::telemetry::{START, Telemetry};
 
 mod acks;
@@ -111,7 +113,7 @@ fn every_kept_trace_comes_out_whole_and_no_other() {
     for seed in 0..30 {
         let start = Instant::now();
         let requests = traffic(seed, 40, 100);
-        let mut sampler = sampler(Config { rules: rules(), ..Config::default() });
+        let mut sampler = sampler(Config { rules: rules().into(), ..Config::default() });
         let (mut out, mut received) = (Output::default(), Received::default());
         let mut traces: HashMap<Vec<u8>, Vec<Span>> = HashMap::new();
         let mut offered = 0;
@@ -156,13 +158,14 @@ fn the_books_balance_at_every_step_and_the_byte_bound_holds() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let max_bytes = rng.usize(64 * 1024..300 * 1024);
         let mut sampler = sampler(Config {
-            rules: rules(),
+            rules: rules().into(),
             decision_wait: Duration::from_millis(rng.u64(1..2000)),
             max_bytes,
             max_traces: rng.usize(10..400),
-            remembered_decisions: rng.usize(..200),
+            remembered: Remembered { kept: rng.usize(..200), dropped: rng.usize(..200) },
             payload_bytes: rng.usize(1..100_000),
             hash_seed: rng.u64(..),
+            ..Config::default()
         });
         let mut now = Instant::now();
         let (mut out, mut received) = (Output::default(), Received::default());
@@ -184,7 +187,7 @@ fn the_books_balance_at_every_step_and_the_byte_bound_holds() {
                 assert_eq!(offered, received.1 + out.sampled_out + sampler.held().spans);
             }
         }
-        while !sampler.drain(&mut out) {
+        while !sampler.drain(Instant::now(), &mut out) {
             received.take(&mut out);
         }
         received.take(&mut out);
@@ -215,7 +218,7 @@ fn request(spans: Vec<Span>) -> Payload {
 
 fn errors_only() -> TailSampler {
     sampler(Config {
-        rules: vec![Rule::new("errors", Policy::errors())],
+        rules: vec![Rule::new("errors", Policy::errors())].into(),
         decision_wait: Duration::from_secs(1),
         ..Config::default()
     })
@@ -269,7 +272,7 @@ fn spans_without_a_trace_id_are_decided_by_themselves() {
 #[test]
 fn an_early_decision_asks_the_same_rules_and_takes_the_oldest_first() {
     let mut sampler = sampler(Config {
-        rules: vec![Rule::new("errors", Policy::errors())],
+        rules: vec![Rule::new("errors", Policy::errors())].into(),
         max_traces: 2,
         ..Config::default()
     });
@@ -318,7 +321,7 @@ fn bounds_that_hold_nothing_are_refused() {
 #[test]
 fn any_bytes_are_taken_without_a_panic() {
     let mut rng = fastrand::Rng::with_seed(9);
-    let mut sampler = sampler(Config { rules: rules(), ..Config::default() });
+    let mut sampler = sampler(Config { rules: rules().into(), ..Config::default() });
     let mut out = Output::default();
     for request in traffic(1, 300, 50) {
         let (bytes, _) = teleflow_testkit::mangle::mangle(&mut rng, &request.encode_to_vec());
@@ -326,6 +329,6 @@ fn any_bytes_are_taken_without_a_panic() {
             sampler.offer(Instant::now(), payload, &mut out);
         }
     }
-    while !sampler.drain(&mut out) {}
+    while !sampler.drain(Instant::now(), &mut out) {}
     assert_eq!(sampler.held().spans, 0);
 }

@@ -120,7 +120,7 @@ async fn everything_that_was_sent_arrives_over_both_protocols() {
 async fn what_is_sampled_out_is_in_the_books_and_the_rest_arrives() {
     let sink = Sink::new();
     let sampling = sampler::Config {
-        rules: vec![Rule::new("half", Policy::percent(50.0, ""))],
+        rules: vec![Rule::new("half", Policy::percent(50.0, ""))].into(),
         ..sampler::Config::default()
     };
     let pipeline = start(&sink, QueueConfig::default(), |lane| {
@@ -247,7 +247,7 @@ async fn what_is_left_at_the_deadline_is_given_up_and_counted() {
         ..QueueConfig::default()
     };
     let sampling = sampler::Config {
-        rules: vec![Rule::new("all", Policy::Always)],
+        rules: vec![Rule::new("all", Policy::Always)].into(),
         ..sampler::Config::default()
     };
     let pipeline = start(&sink, queue, |lane| {

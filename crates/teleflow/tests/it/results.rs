@@ -156,7 +156,7 @@ async fn batches_answer_each_sender_for_its_own_items() {
 async fn with_a_sampler_the_answer_comes_with_the_decision() {
     let sink = Sink::new();
     let sampling = sampler::Config {
-        rules: vec![Rule::new("half", Policy::percent(50.0, ""))],
+        rules: vec![Rule::new("half", Policy::percent(50.0, ""))].into(),
         decision_wait: Duration::from_millis(30),
         ..sampler::Config::default()
     };
@@ -180,7 +180,7 @@ async fn with_a_sampler_the_answer_comes_with_the_decision() {
 async fn at_the_end_nobody_is_kept_waiting_for_a_decision() {
     let sink = Sink::new();
     let sampling = sampler::Config {
-        rules: vec![Rule::new("all", Policy::Always)],
+        rules: vec![Rule::new("all", Policy::Always)].into(),
         decision_wait: Duration::from_secs(3600),
         ..sampler::Config::default()
     };

@@ -76,7 +76,7 @@ impl Gateway {
         let config = Config {
             waits_for_result,
             sampling: samples.then(|| sampler::Config {
-                rules: vec![Rule::new("some", Policy::percent(60.0, ""))],
+                rules: vec![Rule::new("some", Policy::percent(60.0, ""))].into(),
                 decision_wait: Duration::from_millis(rng.u64(1..3000)),
                 hash_seed: rng.u64(..),
                 ..sampler::Config::default()

@@ -6,14 +6,15 @@
 //! per span once the slabs have grown.
 
 use std::hash::BuildHasher;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Ack, Answer};
+use teleflow_otlp::{Ack, Answer, tree};
 
-use crate::policy::TraceSummary;
+use crate::{SpanView, Spans, TraceSummary};
 
 /// The end of a list.
 const NIL: u32 = u32::MAX;
@@ -246,7 +247,7 @@ impl Table {
         let node = self.spans.insert(SpanNode { span, next: NIL });
         self.chunks.get_mut(span.chunk).live += 1;
         let trace = self.traces.get_mut(trace);
-        trace.summary.add(fields);
+        trace.summary.add(fields, u64::from(span.len));
         match trace.last {
             NIL => trace.first = node,
             last => self.spans.get_mut(last).next = node,
@@ -280,6 +281,11 @@ impl Table {
         Some(Taken { id: trace.id, hash: trace.hash, summary: trace.summary, first: trace.first })
     }
 
+    /// The spans from one on, to look at.
+    pub(crate) const fn spans_of(&self, first: u32) -> SpansOf<'_> {
+        SpansOf { table: self, first }
+    }
+
     /// Takes out a span of a taken trace, and says which comes next. Its chunk is still counted as
     /// used: the span has to be released.
     #[inline]
@@ -309,12 +315,41 @@ impl Table {
     }
 }
 
+/// The spans of a trace.
+pub(crate) struct SpansOf<'a> {
+    table: &'a Table,
+    first: u32,
+}
+
+impl Spans for SpansOf<'_> {
+    fn visit(&self, visit: &mut dyn FnMut(SpanView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut next = self.first;
+        while next != NIL {
+            let node = self.table.spans.get(next);
+            visit(self.table.chunk(node.span.chunk).view(node.span))?;
+            next = node.next;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 // === impl Chunk ===
 
 impl Chunk {
     /// What its lists take, in bytes.
     const fn lists(&self) -> usize {
         self.envelopes.capacity() + self.scopes.capacity() * size_of::<Scope>()
+    }
+
+    /// A span of it.
+    pub(crate) fn view(&self, span: SpanRef) -> SpanView<'_> {
+        let Scope { resource, scope } = self.scopes[span.scope as usize];
+        let field = &self.bytes[span.at as usize..][..span.len as usize];
+        SpanView {
+            resource: self.envelope(resource),
+            scope: self.envelope(scope),
+            message: tree::message(field),
+        }
     }
 
     /// A part of the envelopes.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use teleflow_otlp::{Ack, Assembler, Payload, Signal};
 
-use crate::table::{SpanRef, Table};
+use super::table::{SpanRef, Table};
 
 /// Kept spans that are not written yet; their chunks are still counted as used.
 #[derive(Debug, Default)]

@@ -1,0 +1,112 @@
+//! How a tail sampler is to work.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::rules::Rules;
+
+/// How a [`TailSampler`](crate::TailSampler) works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What is kept. Without a rule nothing is.
+    pub rules: Rules,
+    /// How long to wait for a trace's spans, from the first on. Zero decides at the next poll, and
+    /// more than a year is a year.
+    pub decision_wait: Duration,
+    /// How long to wait at most once the root span is there. `None`: as long as without.
+    pub decision_wait_after_root: Option<Duration>,
+    /// The most bytes that undecided traces may take, requests and bookkeeping together. Beyond it
+    /// traces are decided early, until a sixteenth is free: those first that take the most bytes for
+    /// the time they still have to wait. While one request is read, what is held may go over the
+    /// bound by that request and its bookkeeping, at most some times its bytes.
+    pub max_bytes: usize,
+    /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
+    pub max_traces: usize,
+    /// A trace that has so many spans is decided at once; those that come later follow.
+    pub max_trace_spans: Option<u64>,
+    /// A trace whose spans take more bytes is left out at once.
+    pub max_trace_bytes: Option<u64>,
+    /// How many decisions are remembered for late spans.
+    pub remembered: Remembered,
+    /// Kept spans are handed out in payloads of about this many bytes.
+    pub payload_bytes: usize,
+    /// Writes how likely it was to be kept into the trace state of what is: `ot=th`.
+    pub writes_threshold: bool,
+    /// Writes which policy kept a trace into the attributes of its scopes: `tailsampling.policy`,
+    /// `tailsampling.composite_policy`, `tailsampling.cached_decision`.
+    pub records_policy: bool,
+    /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
+    pub drops_at_end: bool,
+    /// A secret that senders do not know, so that they cannot choose trace ids that slow the table
+    /// down.
+    pub hash_seed: u64,
+}
+
+/// How many decisions are remembered, at least; at most twice as many are. Zero forgets at once: a
+/// late span then starts a trace of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Remembered {
+    /// Of kept traces, each with threshold and policy. Takes 18 to 37 bytes each.
+    pub kept: usize,
+    /// Of traces that were left out. Takes 9 bytes each.
+    pub dropped: usize,
+}
+
+/// Why a configuration does not work.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `max_traces` is zero: there is no place for any trace.
+    #[error("the number of traces must not be zero")]
+    NoTraces,
+    /// `max_bytes` is too small to hold a request.
+    #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
+    TooFewBytes(usize),
+    /// A rule makes no sense.
+    #[error("{rule}: {problem}")]
+    Rule {
+        /// Its name; of a part, after those it is part of: `outer/inner`.
+        rule: String,
+        /// What is wrong with it, and where.
+        problem: String,
+    },
+}
+
+/// The least that [`Config::max_bytes`] may be.
+pub const MIN_BYTES: usize = 64 * 1024;
+
+/// The longest wait: further ahead the clock may have no time to name.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+// === impl Config ===
+
+impl Default for Config {
+    /// The Collector's waiting time (30 s) and number of traces (50 000), 256 MiB, no rule.
+    fn default() -> Self {
+        Self {
+            rules: Rules::default(),
+            decision_wait: Duration::from_secs(30),
+            decision_wait_after_root: None,
+            max_bytes: 256 * 1024 * 1024,
+            max_traces: 50_000,
+            max_trace_spans: None,
+            max_trace_bytes: None,
+            remembered: Remembered::default(),
+            payload_bytes: 1024 * 1024,
+            writes_threshold: true,
+            records_policy: false,
+            drops_at_end: false,
+            hash_seed: 0,
+        }
+    }
+}
+
+// === impl Remembered ===
+
+impl Default for Remembered {
+    /// 100 000 each.
+    fn default() -> Self {
+        Self { kept: 100_000, dropped: 100_000 }
+    }
+}
