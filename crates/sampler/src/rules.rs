@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::policy::Rule;
+use crate::engine::By;
+use crate::policy::{Policy, Rule};
 
 /// What a tail sampler keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,6 +162,24 @@ impl Default for Rules {
 impl From<Vec<Rule>> for Rules {
     fn from(policies: Vec<Rule>) -> Self {
         Self::Policies(Policies { policies, ..Policies::default() })
+    }
+}
+
+impl Rules {
+    /// The name of a policy or rule, and that of its part.
+    pub(crate) fn told(&self, by: By) -> Option<(&str, Option<&str>)> {
+        let (rule, part) = (usize::from(by.rule), by.part.map(usize::from));
+        match self {
+            Self::FirstMatch(rules) => rules.get(rule).map(|rule| (&*rule.name, None)),
+            Self::Policies(policies) => {
+                let rule = policies.policies.get(rule)?;
+                let part = match (&rule.policy, part) {
+                    (Policy::Composite(composite), Some(part)) => composite.parts.get(part),
+                    _ => None,
+                };
+                Some((&rule.name, part.map(|part| &*part.rule.name)))
+            }
+        }
     }
 }
 

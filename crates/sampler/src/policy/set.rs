@@ -33,10 +33,10 @@ impl PolicySet {
                 stats.traces_kept += 1;
                 stats.spans_kept += trace.summary.spans;
                 let by = Some(By { rule: index as u16, part: None });
-                return Verdict { is_kept: true, threshold: Some(threshold), by };
+                return Verdict { is_kept: true, threshold: Some(threshold), by, randomness: None };
             }
         }
-        Verdict { is_kept: false, threshold: None, by: None }
+        Verdict { is_kept: false, threshold: None, by: None, randomness: None }
     }
 
     pub(crate) fn stats(&self) -> Vec<RuleStats> {

@@ -38,6 +38,9 @@ pub struct Config {
     pub records_policy: bool,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
+    /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
+    /// the sampler [is full](crate::TailSampler::is_full).
+    pub blocks_when_full: bool,
     /// A secret that senders do not know, so that they cannot choose trace ids that slow the table
     /// down.
     pub hash_seed: u64,
@@ -81,6 +84,18 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 // === impl Config ===
 
+impl Config {
+    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+        if self.max_traces == 0 {
+            return Err(ConfigError::NoTraces);
+        }
+        if self.max_bytes < MIN_BYTES {
+            return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     /// The Collector's waiting time (30 s) and number of traces (50 000), 256 MiB, no rule.
     fn default() -> Self {
@@ -97,6 +112,7 @@ impl Default for Config {
             writes_threshold: true,
             records_policy: false,
             drops_at_end: false,
+            blocks_when_full: false,
             hash_seed: 0,
         }
     }
