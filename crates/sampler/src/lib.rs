@@ -41,6 +41,7 @@
 mod compose;
 mod engine;
 pub mod head;
+mod keyed;
 mod memory;
 mod policy;
 mod randomness;
@@ -53,6 +54,7 @@ mod wire;
 
 pub use compose::{Composition, Decision, Intent};
 pub use engine::{Explained, RuleStats, Vote};
+pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
