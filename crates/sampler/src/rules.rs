@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::engine::By;
-use crate::policy::{Policy, Rule};
+use crate::policy::{Part, Policy, Rule};
 
 /// What a tail sampler keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,17 +168,35 @@ impl From<Vec<Rule>> for Rules {
 impl Rules {
     /// The name of a policy or rule, and that of its part.
     pub(crate) fn told(&self, by: By) -> Option<(&str, Option<&str>)> {
-        let (rule, part) = (usize::from(by.rule), by.part.map(usize::from));
-        match self {
-            Self::FirstMatch(rules) => rules.get(rule).map(|rule| (&*rule.name, None)),
-            Self::Policies(policies) => {
-                let rule = policies.policies.get(rule)?;
-                let part = match (&rule.policy, part) {
-                    (Policy::Composite(composite), Some(part)) => composite.parts.get(part),
-                    _ => None,
-                };
-                Some((&rule.name, part.map(|part| &*part.rule.name)))
+        let rule = usize::from(by.rule);
+        let part = by.part.and_then(|part| self.parts(rule).get(usize::from(part)));
+        Some((self.names().nth(rule)?, part.map(|part| &*part.rule.name)))
+    }
+
+    /// The place here of what had a place in other rules: that of the same name.
+    pub(crate) fn renamed(&self, before: &Self, by: By) -> Option<By> {
+        let (name, part) = before.told(by)?;
+        let rule = self.names().position(|known| known == name)?;
+        let part = match part {
+            Some(name) => {
+                let place = self.parts(rule).iter().position(|part| part.rule.name == name)?;
+                Some(u16::try_from(place).ok()?)
             }
+            None => None,
+        };
+        Some(By { rule: u16::try_from(rule).ok()?, part })
+    }
+
+    /// The parts of a composite policy.
+    fn parts(&self, rule: usize) -> &[Part] {
+        match self {
+            Self::Policies(policies) => {
+                match policies.policies.get(rule).map(|rule| &rule.policy) {
+                    Some(Policy::Composite(composite)) => &composite.parts,
+                    _ => &[],
+                }
+            }
+            Self::FirstMatch(_) => &[],
         }
     }
 }

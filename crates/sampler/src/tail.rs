@@ -12,13 +12,11 @@
 //! is repeated wherever a span below it goes, and must not be, trace by trace.
 
 use std::fmt;
-use std::hash::BuildHasher as _;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::{Ack, Payload, Signal, tree};
 
@@ -28,6 +26,7 @@ use self::kept::{Kept, MarkRef};
 use self::mark::{Labels, Mark};
 use self::table::{SpanRef, Table};
 use crate::engine::{Engine, Verdict};
+use crate::keyed::{Keyed, Purpose};
 use crate::memory::{Memory, Past};
 use crate::{Randomness, Threshold, Trace, TraceSummary};
 
@@ -67,7 +66,7 @@ pub struct Output {
 pub struct TailSampler {
     config: Config,
     engine: Engine,
-    hasher: FixedState,
+    keyed: Keyed,
     table: Table,
     memory: Memory,
     kept: Kept,
@@ -75,8 +74,6 @@ pub struct TailSampler {
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
-    /// Whether a request is being read.
-    is_reading: bool,
     /// How many bytes of requests stayed without need after spans were last copied out.
     idle_before: usize,
     stats: Stats,
@@ -94,14 +91,13 @@ impl TailSampler {
         config.check()?;
         Ok(Self {
             engine: Engine::new(&config.rules)?,
-            hasher: FixedState::with_seed(config.hash_seed),
+            keyed: Keyed::new(config.hash_seed, Purpose::Table),
             table: Table::new(),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             labels: Labels::default(),
             began: None,
             last_poll: None,
-            is_reading: false,
             idle_before: 0,
             stats: Stats::default(),
             config,
@@ -124,6 +120,8 @@ impl TailSampler {
         let before = std::mem::replace(&mut self.engine, engine);
         self.engine.adopt(before);
         self.memory.resize(config.remembered);
+        self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
+        self.labels = Labels::default();
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         Ok(())
     }
@@ -148,12 +146,11 @@ impl TailSampler {
                 Some(_) if !ack.is_none() => ack.take(span_count(&segment)),
                 _ => std::mem::take(&mut ack),
             };
-            self.is_reading = true;
             self.offer_segment(now, segment, of_segment, out);
-            self.is_reading = false;
             self.make_room(now, out);
         }
         self.write_kept(out);
+        self.close_up();
     }
 
     /// Decides about the traces that have waited long enough.
@@ -202,7 +199,7 @@ impl TailSampler {
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        Stats { rules: self.engine.stats(), ..self.stats.clone() }
+        Stats { rules: self.engine.stats(), memory: self.memory.stats(), ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.
@@ -325,7 +322,7 @@ impl TailSampler {
     /// Where the spans of a trace go.
     #[inline]
     fn place(&mut self, id: [u8; 16], time: u64) -> Place {
-        let hash = table::hash(&self.hasher, &id);
+        let hash = self.keyed.id(&id);
         if let Some(trace) = self.table.find(&id, hash) {
             return Place::Trace(trace);
         }
@@ -341,8 +338,11 @@ impl TailSampler {
 
     /// What becomes of a span whose trace was decided before.
     fn past(&mut self, id: &[u8; 16], past: Past) -> Place {
-        let Past::Kept { threshold, label } = past else { return Place::Dropped };
-        let label = if self.config.records_policy { label | Labels::LATE } else { Labels::NONE };
+        let Past::Kept { threshold, by } = past else { return Place::Dropped };
+        let label = match self.config.records_policy {
+            true => self.labels.of(&self.config.rules, by) | Labels::LATE,
+            false => Labels::NONE,
+        };
         // Whether it has a trace state is seen when it is written.
         let chance = (Randomness::from_trace_id(*id), false);
         Place::Kept(self.mark(threshold, chance, true, label), threshold)
@@ -368,7 +368,7 @@ impl TailSampler {
         span: SpanRef,
     ) -> Place {
         self.stats.without_trace += 1;
-        let hash = self.hasher.hash_one(message);
+        let hash = self.keyed.bytes(message);
         let id = (u128::from(hash) << 64 | u128::from(hash)).to_be_bytes();
         self.decide_alone(now, &id, fields, span)
     }
@@ -382,7 +382,7 @@ impl TailSampler {
         span: SpanRef,
     ) -> Place {
         self.stats.below_large_envelope += 1;
-        match self.memory.find(table::hash(&self.hasher, &id)) {
+        match self.memory.find(self.keyed.id(&id)) {
             Some(past) => {
                 let place = self.past(&id, past);
                 self.late(place)
@@ -458,7 +458,7 @@ impl TailSampler {
         self.stats.waited_millis += u64::from(waited);
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
-            self.memory.remember_kept(taken.hash, verdict.threshold, label);
+            self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
             self.stats.traces_kept += 1;
             self.count(verdict.threshold, spans);
             let chance = chance(&verdict, &taken.summary, taken.id);

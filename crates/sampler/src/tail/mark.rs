@@ -23,7 +23,7 @@ pub(super) struct Mark {
 
 /// What the scopes of kept spans tell: which policy kept them.
 ///
-/// It is remembered with decisions, and so by number; a number keeps its meaning when the rules change.
+/// Until the rules change, a number keeps its meaning.
 #[derive(Debug, Default)]
 pub(super) struct Labels(Vec<Told>);
 
@@ -139,7 +139,7 @@ impl Labels {
         if let Some(index) = self.0.iter().position(is) {
             return index as u16 + 1;
         }
-        // So many names only come of changing the rules thousands of times.
+        // So many policies and parts nobody has.
         if self.0.len() + 1 >= usize::from(Self::LATE) {
             return Self::NONE;
         }

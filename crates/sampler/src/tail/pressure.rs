@@ -13,9 +13,6 @@ impl TailSampler {
         let Config { max_bytes, max_traces, blocks_when_full, .. } = self.config;
         if self.table.bytes() > max_bytes {
             self.free_bytes(now, max_bytes - max_bytes / 16, out);
-            if self.table.bytes() > max_bytes {
-                self.close_up(out);
-            }
         }
         if self.table.traces() > max_traces && !blocks_when_full {
             self.free_traces(now, max_traces - max_traces / 16, out);
@@ -70,11 +67,12 @@ impl TailSampler {
         }
     }
 
-    /// Gives room to spare back. Not while something is read or on its way out: it moves.
-    fn close_up(&mut self, out: &mut Output) {
-        self.write_if_light(out);
-        let spare = self.table.bytes() - self.table.used_bytes();
-        if !self.is_reading && self.kept.is_empty() && spare > self.config.max_bytes / 32 {
+    /// Gives room to spare back where that goes over the bound. Nothing may be being read, or on its
+    /// way out: it moves.
+    pub(super) fn close_up(&mut self) {
+        let Config { max_bytes, .. } = self.config;
+        let bytes = self.table.bytes();
+        if bytes > max_bytes && bytes - self.table.used_bytes() > max_bytes / 32 {
             self.table.close_up();
         }
     }

@@ -101,9 +101,9 @@ impl<T> Slab<T> {
     pub(super) fn close_up(&mut self) -> Vec<u32> {
         let mut moved = vec![NIL; self.places.len()];
         let mut to = 0;
-        for from in 0..self.places.len() {
+        for (from, moved) in moved.iter_mut().enumerate() {
             if let Place::Used(_) = self.places[from] {
-                moved[from] = to as u32;
+                *moved = to as u32;
                 self.places.swap(to, from);
                 to += 1;
             }

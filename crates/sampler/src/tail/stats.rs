@@ -1,6 +1,7 @@
 //! What a tail sampler holds, and what it did.
 
 use crate::engine::RuleStats;
+use crate::memory::MemoryStats;
 
 /// What the sampler holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -76,6 +77,8 @@ pub struct Stats {
     pub copied_out: u64,
     /// Bytes that copying out freed.
     pub copied_out_bytes: u64,
+    /// What is remembered of decisions.
+    pub memory: MemoryStats,
     /// By policy or rule, in the order of the configuration.
     pub rules: Vec<RuleStats>,
 }

@@ -5,7 +5,6 @@
 //! traces and requests each live in a slab and refer to each other by index; nothing is allocated
 //! per span once the slabs have grown.
 
-use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
@@ -448,9 +447,4 @@ impl Spans for SpansOf<'_> {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// The keyed hash of a trace id: a sender cannot choose ids that meet in one bucket.
-pub(super) fn hash(state: &foldhash::fast::FixedState, id: &[u8; 16]) -> u64 {
-    state.hash_one(u128::from_le_bytes(*id))
 }
