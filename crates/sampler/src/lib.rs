@@ -42,6 +42,7 @@ mod compose;
 mod engine;
 pub mod head;
 mod memory;
+mod ottl;
 mod policy;
 mod randomness;
 mod rules;
@@ -52,7 +53,7 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use engine::{Explained, RuleStats, Vote};
+pub use engine::{Explained, Explanation, RuleStats, Vote, explain};
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
@@ -60,5 +61,5 @@ pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
-pub use trace::{SpanView, Spans, StatusSet, Trace, TraceSummary};
+pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};
 pub use trace_state::{TooLong, TraceState};

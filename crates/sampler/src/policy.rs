@@ -6,7 +6,19 @@ use teleflow_otlp::span::StatusCode;
 
 use crate::StatusSet;
 
+mod chance;
+mod conditions;
+pub(crate) mod explain;
+mod fact;
+mod limit;
+mod node;
+mod region;
 pub(crate) mod set;
+mod spans;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 /// A named policy. The first one that keeps a trace is the one it was kept by.
 #[derive(Clone, Debug, PartialEq)]
