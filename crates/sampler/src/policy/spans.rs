@@ -139,8 +139,10 @@ impl SpanTests {
                 last = Some(span.resource);
                 self.epoch += 1;
                 for resource in tree::headers(span.resource) {
-                    for field in wire::fields(resource).filter(|field| field.number == 1) {
-                        open -= self.attribute_found(field.content, false);
+                    for (number, content) in wire::contents(resource) {
+                        if number == 1 {
+                            open -= self.attribute_found(content, false);
+                        }
                     }
                 }
             }
@@ -157,10 +159,10 @@ impl SpanTests {
         const ATTRIBUTE: u32 = 9;
         self.epoch += 1;
         let (mut found, mut state) = (0, &[][..]);
-        for field in wire::fields(span) {
-            match field.number {
-                ATTRIBUTE => found += self.attribute_found(field.content, true),
-                TRACE_STATE => state = field.content,
+        for (number, content) in wire::contents(span) {
+            match number {
+                ATTRIBUTE => found += self.attribute_found(content, true),
+                TRACE_STATE => state = content,
                 _ => {}
             }
         }
@@ -181,10 +183,10 @@ impl SpanTests {
     #[inline]
     fn attribute_found(&mut self, pair: &[u8], is_span: bool) -> usize {
         let (mut name, mut value) = (&[][..], &[][..]);
-        for field in wire::fields(pair) {
-            match field.number {
-                1 => name = field.content,
-                2 => value = field.content,
+        for (number, content) in wire::contents(pair) {
+            match number {
+                1 => name = content,
+                2 => value = content,
                 _ => {}
             }
         }
