@@ -44,6 +44,7 @@ mod engine;
 pub mod head;
 mod keyed;
 mod memory;
+mod ottl;
 mod policy;
 mod randomness;
 mod route;
@@ -55,7 +56,7 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use engine::{Explained, RuleStats, Vote};
+pub use engine::{Explained, Explanation, RuleStats, Vote, explain};
 pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
@@ -65,5 +66,5 @@ pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
-pub use trace::{SpanView, Spans, StatusSet, Trace, TraceSummary};
+pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};
 pub use trace_state::{TooLong, TraceState};

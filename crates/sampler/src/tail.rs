@@ -446,7 +446,7 @@ impl TailSampler {
         let is_left_out =
             trigger == Trigger::TooLarge || (trigger == Trigger::Drain && self.config.drops_at_end);
         let verdict = if is_left_out {
-            Verdict { is_kept: false, threshold: None, by: None, randomness: None }
+            Verdict::LEFT_OUT
         } else {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
