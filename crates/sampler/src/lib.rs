@@ -42,13 +42,14 @@ mod compose;
 mod edit;
 mod engine;
 pub mod head;
-mod keyed;
+
 mod memory;
 mod ottl;
 mod policy;
 mod randomness;
 mod route;
 mod rules;
+mod secret;
 mod tail;
 mod threshold;
 mod trace;

@@ -26,8 +26,8 @@ use self::kept::{Kept, MarkRef};
 use self::mark::{Labels, Mark};
 use self::table::{SpanRef, Table};
 use crate::engine::{Engine, Verdict};
-use crate::keyed::{Keyed, Purpose};
 use crate::memory::{Memory, Past};
+use crate::secret::{Keyed, Purpose};
 use crate::{Randomness, Threshold, Trace, TraceSummary};
 
 mod chunk;
