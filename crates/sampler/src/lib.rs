@@ -43,6 +43,7 @@ mod engine;
 pub mod head;
 mod keyed;
 mod memory;
+mod ottl;
 mod policy;
 mod randomness;
 mod rules;

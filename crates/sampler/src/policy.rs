@@ -6,6 +6,7 @@ use teleflow_otlp::span::StatusCode;
 
 use crate::StatusSet;
 
+pub(crate) mod limit;
 pub(crate) mod set;
 
 /// A named policy. The first one that keeps a trace is the one it was kept by.
