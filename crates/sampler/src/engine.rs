@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::policy::set::PolicySet;
-use crate::rules::Rules;
+use crate::rules::{Rules, SamplerStats};
 use crate::tail::ConfigError;
 use crate::{Threshold, Trace};
 
@@ -77,6 +77,8 @@ pub struct RuleStats {
     pub traces_kept: u64,
     /// The spans of those.
     pub spans_kept: u64,
+    /// What its sampler learned, where it has one that learns.
+    pub sampler: SamplerStats,
 }
 
 // === impl Engine ===
