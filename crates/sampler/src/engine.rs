@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use crate::policy::set::PolicySet;
+use crate::rules::set::RuleSet;
 use crate::rules::{Rules, SamplerStats};
 use crate::tail::ConfigError;
 use crate::{Threshold, Trace};
 
 /// What decides about traces. It has a state: rate limits and what dynamic samplers learned.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    policies: PolicySet,
+pub(crate) enum Engine {
+    Policies(PolicySet),
+    FirstMatch(RuleSet),
 }
 
 /// What becomes of a trace.
@@ -86,21 +88,24 @@ pub struct RuleStats {
 impl Engine {
     /// Reads regular expressions, conditions and numbers.
     pub(crate) fn new(rules: &Rules) -> Result<Self, ConfigError> {
-        match rules {
-            Rules::Policies(policies) => Ok(Self { policies: PolicySet::new(policies)? }),
-            Rules::FirstMatch(_) => Err(ConfigError::Rule {
-                rule: "rules".into(),
-                problem: "rules of which the first match decides are not there yet".into(),
-            }),
-        }
+        Ok(match rules {
+            Rules::Policies(policies) => Self::Policies(PolicySet::new(policies)?),
+            Rules::FirstMatch(rules) => Self::FirstMatch(RuleSet::new(rules)?),
+        })
     }
 
     pub(crate) fn decide(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
-        self.policies.decide(now, trace)
+        match self {
+            Self::Policies(policies) => policies.decide(now, trace),
+            Self::FirstMatch(rules) => rules.decide(now, trace),
+        }
     }
 
     /// What each did, in their order.
     pub(crate) fn stats(&self) -> Vec<RuleStats> {
-        self.policies.stats()
+        match self {
+            Self::Policies(policies) => policies.stats(),
+            Self::FirstMatch(rules) => rules.stats(),
+        }
     }
 }
