@@ -20,6 +20,7 @@ mod acks;
 mod bounds;
 mod head;
 mod rules;
+mod rules_first_match;
 mod trace_state;
 
 fn rules() -> Vec<Rule> {
