@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::policy::set::PolicySet;
-use crate::rules::Rules;
+use crate::rules::set::RuleSet;
+use crate::rules::{Rules, SamplerStats};
 use crate::tail::ConfigError;
 use crate::{Randomness, Threshold, Trace};
 
@@ -11,6 +12,7 @@ use crate::{Randomness, Threshold, Trace};
 #[derive(Debug)]
 pub(crate) enum Engine {
     Policies(PolicySet),
+    FirstMatch(RuleSet),
 }
 
 /// What becomes of a trace.
@@ -80,6 +82,8 @@ pub struct RuleStats {
     pub traces_kept: u64,
     /// The spans of those.
     pub spans_kept: u64,
+    /// What its sampler learned, where it has one that learns.
+    pub sampler: SamplerStats,
 }
 
 /// What becomes of a trace, and why.
@@ -104,6 +108,7 @@ pub struct Explanation {
 pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explanation, ConfigError> {
     match Engine::new(rules)? {
         Engine::Policies(policies) => Ok(policies.explain(now, trace)),
+        Engine::FirstMatch(rules) => Ok(rules.explain_all(now, trace)),
     }
 }
 
@@ -120,18 +125,16 @@ impl Verdict {
 impl Engine {
     /// Reads regular expressions, conditions and numbers.
     pub(crate) fn new(rules: &Rules) -> Result<Self, ConfigError> {
-        match rules {
-            Rules::Policies(policies) => PolicySet::new(policies).map(Self::Policies),
-            Rules::FirstMatch(_) => Err(ConfigError::Rule {
-                rule: "rules".into(),
-                problem: "rules of which the first match decides are not there yet".into(),
-            }),
-        }
+        Ok(match rules {
+            Rules::Policies(policies) => Self::Policies(PolicySet::new(policies)?),
+            Rules::FirstMatch(rules) => Self::FirstMatch(RuleSet::new(rules)?),
+        })
     }
 
     pub(crate) fn decide(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
         match self {
             Self::Policies(policies) => policies.decide(now, trace),
+            Self::FirstMatch(rules) => rules.decide(now, trace),
         }
     }
 
@@ -139,14 +142,18 @@ impl Engine {
     pub(crate) fn stats(&self) -> Vec<RuleStats> {
         match self {
             Self::Policies(policies) => policies.stats(),
+            Self::FirstMatch(rules) => rules.stats(),
         }
     }
 
     /// Goes on where another stopped: takes over what those policies or rules counted and learned
-    /// that are in both, by name and definition.
+    /// that are in both, by name and definition. Of rules of the other kind nothing can be.
     pub(crate) fn adopt(&mut self, old: Self) {
         match (self, old) {
             (Self::Policies(new), Self::Policies(old)) => new.adopt(old),
+            (Self::FirstMatch(new), Self::FirstMatch(old)) => new.adopt(old),
+            (Self::Policies(_), Self::FirstMatch(_)) | (Self::FirstMatch(_), Self::Policies(_)) => {
+            }
         }
     }
 }

@@ -42,7 +42,7 @@ mod compose;
 mod edit;
 mod engine;
 pub mod head;
-
+mod keyed;
 mod memory;
 mod ottl;
 mod policy;
@@ -62,7 +62,9 @@ pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
-pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
+pub use rules::{
+    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
+};
 pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
 };

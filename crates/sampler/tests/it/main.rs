@@ -22,6 +22,7 @@ mod head;
 mod policy;
 mod route;
 mod rules;
+mod rules_first_match;
 mod trace_state;
 
 fn rules() -> Vec<Rule> {
