@@ -138,6 +138,15 @@ impl Engine {
         }
     }
 
+    /// What the thresholds of a trace's spans are about that come when it is gone, where that is not
+    /// its own randomness.
+    pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {
+        match self {
+            Self::Policies(policies) => policies.salted(id),
+            Self::FirstMatch(_) => None,
+        }
+    }
+
     /// What each did, in their order.
     pub(crate) fn stats(&self) -> Vec<RuleStats> {
         match self {

@@ -344,7 +344,12 @@ impl TailSampler {
             false => Labels::NONE,
         };
         // Whether it has a trace state is seen when it is written.
-        let chance = (Randomness::from_trace_id(*id), false);
+        let salted = match threshold {
+            Some(Threshold::ALL) | None => None,
+            Some(_) => self.engine.salted(id),
+        };
+        let own = Randomness::from_trace_id(*id);
+        let chance = (salted.unwrap_or(own), salted.is_some());
         Place::Kept(self.mark(threshold, chance, true, label), threshold)
     }
 

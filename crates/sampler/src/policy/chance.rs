@@ -98,8 +98,17 @@ impl Salt {
         if self.is_own(trace) {
             return trace.randomness();
         }
+        self.of_id(&trace.id)
+    }
+
+    /// What it makes of an id; `None` where it leaves randomness as it is.
+    pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {
+        (!self.text.is_empty()).then(|| self.of_id(id))
+    }
+
+    fn of_id(&self, id: &[u8; 16]) -> Randomness {
         // FNV-1a, then mixed: its high bits alone are poor for inputs that differ at the end.
-        let hash = fnv(self.hash, &trace.id);
+        let hash = fnv(self.hash, id);
         let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         Randomness::from_hash(hash ^ (hash >> 32))
     }

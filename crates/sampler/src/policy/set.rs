@@ -142,6 +142,11 @@ impl PolicySet {
         Verdict { is_kept: true, threshold, randomness, by: Some(by) }
     }
 
+    /// What the thresholds of a trace are about of which nothing but the id is known.
+    pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {
+        self.salt.salted(id)
+    }
+
     pub(crate) fn stats(&self) -> Vec<RuleStats> {
         self.stats.clone()
     }
