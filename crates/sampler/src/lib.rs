@@ -45,6 +45,7 @@ mod memory;
 mod policy;
 mod randomness;
 mod rules;
+mod shards;
 mod tail;
 mod threshold;
 mod trace;
