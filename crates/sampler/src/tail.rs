@@ -26,6 +26,7 @@ use crate::{Trace, TraceSummary};
 
 mod config;
 mod kept;
+mod live;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
@@ -341,7 +342,10 @@ impl TailSampler {
     /// Decides early, oldest first, until the table is within its bounds, with some room to spare:
     /// else a full table would decide, and write, for each request that comes.
     fn make_room(&mut self, now: Instant, out: &mut Output) {
-        let Config { max_bytes, max_traces, .. } = self.config;
+        let Config { max_bytes, mut max_traces, .. } = self.config;
+        if self.config.blocks_when_full {
+            max_traces = usize::MAX;
+        }
         let spare = |bound: usize| bound - bound / 16;
         let (trigger, bytes, traces) = if self.table.bytes() > max_bytes {
             (Trigger::Bytes, spare(max_bytes), max_traces)
