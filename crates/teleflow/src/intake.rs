@@ -10,7 +10,7 @@ use teleflow_receiver::{Consumer, Refused, RefusedReason};
 use tokio::sync::oneshot;
 
 use self::entrance::Place;
-pub(crate) use self::entrance::{Door, Entrance, MAX_PAYLOADS, Shards};
+pub(crate) use self::entrance::{Door, Entrance, MAX_PAYLOADS};
 
 /// What one receiver feeds: the entrances of its lanes, by signal.
 #[derive(Clone, Debug)]

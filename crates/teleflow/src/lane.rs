@@ -22,12 +22,14 @@ use futures_util::{FutureExt as _, poll};
 use teleflow_exporter::Refused;
 use teleflow_otlp::Payload;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::stages::Work;
 pub(crate) use self::stages::{Stages, State};
 use crate::books::{FAILED, Ledger, QUEUE_FULL, SHUTDOWN, Step, TOO_LARGE};
+use crate::intake::MAX_PAYLOADS;
 use crate::outlet::Outlet;
 
 /// A payload on its way into a task, and the bytes it takes there.
@@ -82,12 +84,46 @@ pub(crate) struct Handover {
 // === impl Lane ===
 
 impl Lane {
+    /// Starts the tasks of a lane that is whole so far: one, or one for each shard and one for the
+    /// rest. Returns where what comes in goes, in the order of the shards.
+    pub(crate) fn spawn(
+        self,
+        shards: &[Arc<Stages>],
+        tasks: &mut JoinSet<()>,
+    ) -> Vec<mpsc::Sender<Taken>> {
+        if shards.is_empty() {
+            let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
+            tasks.spawn(self.run(intake));
+            return vec![sender];
+        }
+        let (rest, handed) = Handover::channel();
+        let senders = shards.iter().map(|stages| {
+            let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
+            let shard = Self {
+                part: Part::Shard(rest.clone()),
+                stages: Arc::clone(stages),
+                ledger: self.ledger.clone(),
+                outlets: Vec::new(),
+                is_full: None,
+                stop_intake: self.stop_intake.clone(),
+                is_waited_for: self.is_waited_for,
+                give_up: self.give_up.clone(),
+                has_failed: Arc::clone(&self.has_failed),
+            };
+            tasks.spawn(shard.run(intake));
+            sender
+        });
+        let senders = senders.collect();
+        tasks.spawn(Self { part: Part::Rest, ..self }.run(handed));
+        senders
+    }
+
     /// Works until the intake is closed and everything is handed on, or until it has to give up.
     ///
     /// A panic ends it too, and the other tasks of the lane with it. That is a bug of ours, and still
     /// nothing is lost unseen: what they held is entered as dropped, and receivers refuse what would
     /// come after.
-    pub(crate) async fn run(self, mut intake: mpsc::Receiver<Taken>) {
+    async fn run(self, mut intake: mpsc::Receiver<Taken>) {
         let carried = AssertUnwindSafe(self.carry(&mut intake)).catch_unwind().await;
         if carried.is_err() {
             self.has_failed.store(true, Ordering::Release);
@@ -281,7 +317,7 @@ impl Lane {
 
 impl Handover {
     /// The way from shards to the rest of their lane.
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Taken>) {
+    fn channel() -> (Self, mpsc::Receiver<Taken>) {
         let (sender, receiver) = mpsc::channel(HANDED_PAYLOADS);
         (Self { sender, bytes: Arc::new(Semaphore::new(HANDED_BYTES)) }, receiver)
     }

@@ -103,10 +103,26 @@ impl Entrance {
     }
 }
 
+// === impl Door ===
+
+impl Door {
+    /// Leads to one task or to shards. The samplers of shards have the same secret, and their tables
+    /// are to be filled evenly: what chooses the shard must not choose the place in its table too.
+    pub(crate) fn new(mut senders: Vec<mpsc::Sender<Taken>>, hash_seed: u64) -> Self {
+        match senders.pop() {
+            Some(only) if senders.is_empty() => Self::One(only),
+            last => {
+                senders.extend(last);
+                Self::Shards(Arc::new(Shards::new(senders, !hash_seed)))
+            }
+        }
+    }
+}
+
 // === impl Shards ===
 
 impl Shards {
-    pub(crate) fn new(senders: Vec<mpsc::Sender<Taken>>, seed: u64) -> Self {
+    fn new(senders: Vec<mpsc::Sender<Taken>>, seed: u64) -> Self {
         let router = Mutex::new(Router::new(senders.len(), seed));
         Self { senders, seed, router }
     }

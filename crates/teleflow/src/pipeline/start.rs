@@ -9,7 +9,6 @@ use teleflow_batcher::Batcher;
 use teleflow_exporter::{AnyExporter, OnFull, Queue};
 use teleflow_otlp::Signal;
 use teleflow_receiver::Receiver;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +17,8 @@ use super::{Builder, LaneConfig, Phase, Pipeline, Sending, StartError};
 use super::{RunningLane, RunningReceiver, Tasks};
 use crate::books::{Entries, Ledger};
 use crate::inlet::Inlet;
-use crate::intake::{Door, Entrance, Intake, MAX_PAYLOADS, Shards};
-use crate::lane::{Handover, Lane, Part, Stages, State};
+use crate::intake::{Door, Entrance, Intake};
+use crate::lane::{Lane, Part, Stages, State};
 use crate::outlet::{Outlet, PersistentQueue};
 
 /// The stages of a lane, and of its shards where it has several: they have the samplers then.
@@ -80,7 +79,8 @@ impl Builder {
             let (stages, has_failed) = (Arc::clone(&lane.stages), Arc::clone(&lane.has_failed));
             let shards: Vec<_> = staged.shards.into_iter().map(Arc::new).collect();
             let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
-            let door = spawn(lane, &shards, hash_seed.unwrap_or_default(), &mut tasks.lanes);
+            let senders = lane.spawn(&shards, &mut tasks.lanes);
+            let door = Door::new(senders, hash_seed.unwrap_or_default());
             let entrance = Entrance::new(door, ledger.clone(), is_full);
             for receiver in config.receivers {
                 let by_signal = entrances.entry(receiver).or_default();
@@ -140,37 +140,6 @@ impl Builder {
             tasks: Mutex::new(Some(tasks)),
         })
     }
-}
-
-/// Starts the tasks of a lane, which is whole so far, downstream first.
-fn spawn(lane: Lane, shards: &[Arc<Stages>], hash_seed: u64, tasks: &mut JoinSet<()>) -> Door {
-    if shards.is_empty() {
-        let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
-        tasks.spawn(lane.run(intake));
-        return Door::One(sender);
-    }
-    let (rest, handed) = Handover::channel();
-    let mut senders = Vec::new();
-    for stages in shards {
-        let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
-        let shard = Lane {
-            part: Part::Shard(rest.clone()),
-            stages: Arc::clone(stages),
-            ledger: lane.ledger.clone(),
-            outlets: Vec::new(),
-            is_full: None,
-            stop_intake: lane.stop_intake.clone(),
-            is_waited_for: lane.is_waited_for,
-            give_up: lane.give_up.clone(),
-            has_failed: Arc::clone(&lane.has_failed),
-        };
-        tasks.spawn(shard.run(intake));
-        senders.push(sender);
-    }
-    tasks.spawn(Lane { part: Part::Rest, ..lane }.run(handed));
-    // The samplers' tables have the same secret, and are to be filled evenly by what comes: the bits
-    // that choose the shard must not be those that choose a place in its table.
-    Door::Shards(Arc::new(Shards::new(senders, !hash_seed)))
 }
 
 /// What works on a lane's payloads.
