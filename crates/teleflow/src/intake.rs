@@ -2,6 +2,8 @@
 
 mod entrance;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

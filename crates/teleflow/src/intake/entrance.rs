@@ -15,7 +15,7 @@ use crate::lane::Taken;
 /// take in the whole lane. A lane that is behind holds its receivers up, and they refuse what they
 /// cannot hold.
 pub(crate) const MAX_PAYLOADS: usize = 1024;
-pub(crate) const MAX_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The entrance of one lane.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub(crate) struct Shards {
     senders: Vec<mpsc::Sender<Taken>>,
     seed: u64,
     /// Its memory serves again. Nobody waits for it: who finds it in use takes one of his own.
-    router: Mutex<Router>,
+    pub(super) router: Mutex<Router>,
 }
 
 /// Room in a lane, and what goes there.

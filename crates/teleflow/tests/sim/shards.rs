@@ -271,9 +271,8 @@ impl World {
     fn end(&self) -> Seen {
         let (traces, rules) = (self.traces.borrow(), self.rules.borrow());
         let state = self.shelf.0.lock().unwrap();
-        let mut seen = Seen::default();
-        seen.refused = *self.refused.borrow();
-        seen.changes = rules.len() as u64 - 1;
+        let changes = rules.len() as u64 - 1;
+        let mut seen = Seen { refused: *self.refused.borrow(), changes, ..Seen::default() };
         for (id, trace) in traces.iter() {
             let arrived = state.spans.get(id).copied().unwrap_or_default();
             let whole = arrived == 0 || arrived == trace.spans;

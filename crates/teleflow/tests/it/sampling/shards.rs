@@ -262,3 +262,41 @@ async fn shards_that_cannot_be_are_refused_by_the_lanes_name() {
         assert_eq!(message(lane).await, wanted);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn shards_on_several_threads_lose_nothing_whenever_it_ends() {
+    for patience in [Duration::ZERO, Duration::from_secs(30)] {
+        let sink = Sink::new();
+        let soon = Config { decision_wait: Duration::ZERO, ..config(Policy::percent(50.0, "")) };
+        let lane = lane(Config { payload_bytes: 2000, ..soon }, 5);
+        let (pipeline, inlet) = start(&sink, queue(2, OnFull::Wait), lane, false).await;
+        let mut senders = JoinSet::new();
+        for seed in 0..8 {
+            let inlet = inlet.clone();
+            senders.spawn(async move {
+                let mut telemetry = Telemetry::new(seed);
+                let mut taken = 0;
+                for _ in 0..100 {
+                    let ids: Vec<u128> = (0..8).map(|_| telemetry.rng().u128(1..)).collect();
+                    taken += match inlet.send(spans(&mut telemetry, &ids, false)).await {
+                        Ok(_) => 8,
+                        Err(_) => return taken,
+                    };
+                }
+                taken
+            });
+        }
+        while account(&pipeline).accepted < 3000 {
+            settle().await;
+        }
+        let books = pipeline.shutdown(Instant::now() + patience).await;
+        let taken: u64 = senders.join_all().await.into_iter().sum();
+        assert!(books.balance(), "{books}");
+        let account = &books.accounts[0];
+        assert_eq!((account.accepted, account.held), (taken, 0), "{books}");
+        assert_eq!(account.delivered, sink.items(Signal::Traces));
+        if !patience.is_zero() {
+            assert_eq!(account.delivered + account.sampled_out, taken, "{books}");
+        }
+    }
+}
