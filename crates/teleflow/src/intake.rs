@@ -1,7 +1,6 @@
 //! Where receivers put payloads: the entrance of the lanes.
 
 mod entrance;
-mod route;
 #[cfg(test)]
 mod tests;
 

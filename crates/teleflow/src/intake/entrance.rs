@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use teleflow_otlp::Payload;
 use teleflow_receiver::Refused;
+use teleflow_sampler::{InvalidShards, Router};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::route::Router;
 use crate::books::Ledger;
 use crate::lane::Taken;
 
@@ -40,9 +40,9 @@ pub(crate) enum Door {
 #[derive(Debug)]
 pub(crate) struct Shards {
     senders: Vec<mpsc::Sender<Taken>>,
-    seed: u64,
-    /// Its memory serves again. Nobody waits for it: who finds it in use takes one of his own.
+    /// Its memory serves again. Nobody waits for it: who finds it in use makes one like it.
     pub(super) router: Mutex<Router>,
+    unused: Router,
 }
 
 /// Room in a lane, and what goes there.
@@ -106,35 +106,34 @@ impl Entrance {
 // === impl Door ===
 
 impl Door {
-    /// Leads to one task or to shards. The samplers of shards have the same secret, and their tables
-    /// are to be filled evenly: what chooses the shard must not choose the place in its table too.
-    pub(crate) fn new(mut senders: Vec<mpsc::Sender<Taken>>, hash_seed: u64) -> Self {
-        match senders.pop() {
-            Some(only) if senders.is_empty() => Self::One(only),
-            last => {
-                senders.extend(last);
-                Self::Shards(Arc::new(Shards::new(senders, !hash_seed)))
-            }
+    /// Leads to one task or to shards.
+    ///
+    /// # Errors
+    ///
+    /// If there is no task, or more than can be shards.
+    pub(crate) fn new(
+        mut senders: Vec<mpsc::Sender<Taken>>,
+        hash_seed: u64,
+    ) -> Result<Self, InvalidShards> {
+        let router = Router::new(senders.len(), hash_seed)?;
+        if senders.len() > 1 {
+            let (unused, router) = (router.clone(), Mutex::new(router));
+            return Ok(Self::Shards(Arc::new(Shards { senders, router, unused })));
         }
+        senders.pop().map(Self::One).ok_or(InvalidShards(0))
     }
 }
 
 // === impl Shards ===
 
 impl Shards {
-    fn new(senders: Vec<mpsc::Sender<Taken>>, seed: u64) -> Self {
-        let router = Mutex::new(Router::new(senders.len(), seed));
-        Self { senders, seed, router }
-    }
-
     /// What each shard gets of a payload, in the order of the shards.
     fn part(&self, payload: Payload) -> Vec<(usize, Payload)> {
         let mut parts = Vec::new();
         match self.router.try_lock() {
             Ok(mut router) => router.route(payload, &mut parts),
-            Err(_) => Router::new(self.senders.len(), self.seed).route(payload, &mut parts),
+            Err(_) => self.unused.clone().route(payload, &mut parts),
         }
-        parts.sort_unstable_by_key(|(shard, _)| *shard);
         parts
     }
 }

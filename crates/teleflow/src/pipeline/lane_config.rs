@@ -30,7 +30,7 @@ pub struct LaneConfig {
 
 impl LaneConfig {
     /// The most shards, as many as the Collector allows.
-    pub const MAX_SHARDS: usize = 256;
+    pub const MAX_SHARDS: usize = teleflow_sampler::MAX_SHARDS;
 
     /// A lane from nowhere to nowhere.
     pub fn new(name: impl Into<String>, signal: Signal) -> Self {

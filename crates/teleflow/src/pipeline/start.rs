@@ -80,7 +80,10 @@ impl Builder {
             let shards: Vec<_> = staged.shards.into_iter().map(Arc::new).collect();
             let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
             let senders = lane.spawn(&shards, &mut tasks.lanes);
-            let door = Door::new(senders, hash_seed.unwrap_or_default());
+            let door = Door::new(senders, hash_seed.unwrap_or_default()).map_err(|unfit| {
+                let (lane, shards) = (config.name.clone(), config.shards);
+                StartError::Shards { lane, shards, problem: unfit.to_string() }
+            })?;
             let entrance = Entrance::new(door, ledger.clone(), is_full);
             for receiver in config.receivers {
                 let by_signal = entrances.entry(receiver).or_default();

@@ -55,7 +55,9 @@ async fn a_full_sampler_decides_early_or_has_senders_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn at_the_end_a_full_sampler_takes_what_waits_and_decides() {
-    for shards in SHARDS {
+    for shards in [1, 2] {
+        // More than there is room for at the door.
+        let senders_in_all = shards * 1024 + 300;
         let sink = Sink::new();
         let wait = Duration::from_secs(3600);
         let few = Config { decision_wait: wait, ..blocking(shards * 2) };
@@ -64,8 +66,8 @@ async fn at_the_end_a_full_sampler_takes_what_waits_and_decides() {
         let mut telemetry = Telemetry::new(2);
         let mut senders = JoinSet::new();
         let mut items = 0;
-        for round in 0..7000 {
-            let payload = spans(&mut telemetry, &[round + 1], false);
+        for round in 0..senders_in_all {
+            let payload = spans(&mut telemetry, &[round as u128 + 1], false);
             items += payload.items();
             let inlet = inlet.clone();
             senders.spawn(async move { inlet.send(payload).await });
@@ -78,7 +80,7 @@ async fn at_the_end_a_full_sampler_takes_what_waits_and_decides() {
         assert!(books.balance(), "{books}");
         let account = &books.accounts[0];
         let taken = senders.join_all().await.into_iter().filter(Result::is_ok).count();
-        assert_eq!(taken, 7000, "who waited at the door is let in");
+        assert_eq!(taken, senders_in_all, "who waited at the door is let in");
         assert_eq!((account.accepted, account.delivered, account.held), (items, items, 0));
     }
 }

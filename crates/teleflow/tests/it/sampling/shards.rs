@@ -85,7 +85,7 @@ async fn the_worst_answer_of_any_shard_is_the_one_that_counts() {
         let lane = lane(config(Policy::Always), shards);
         let (pipeline, inlet) = start(&sink, queue(100, OnFull::Wait), lane, true).await;
         let mut telemetry = Telemetry::new(3);
-        let ids: Vec<u128> = (1..=30).collect();
+        let ids: Vec<u128> = (1..=60).collect();
         let payload = spans(&mut telemetry, &ids, false);
         let items = payload.items();
         // The last request of any shard is lost, then refused for good; then all is well.
@@ -97,7 +97,7 @@ async fn the_worst_answer_of_any_shard_is_the_one_that_counts() {
         // New traces each time: those that were decided need not wait.
         let mut send = async |cue: Option<Cue>| {
             let first = again.next().unwrap();
-            let ids: Vec<u128> = (first..first + 30).collect();
+            let ids: Vec<u128> = (first..first + 60).collect();
             let payload = spans(&mut telemetry, &ids, false);
             let before = sink.attempts();
             sink.cue(cue.map(cues).into_iter().flatten());
@@ -159,7 +159,7 @@ async fn at_the_end_all_shards_hand_on_what_they_hold() {
 #[tokio::test(start_paused = true)]
 async fn a_full_destination_holds_up_all_shards_and_nothing_is_lost() {
     for (shards, on_full) in
-        SHARDS.into_iter().flat_map(|n| [(n, OnFull::Wait), (n, OnFull::Reject)])
+        [1, 5].into_iter().flat_map(|n| [(n, OnFull::Wait), (n, OnFull::Reject)])
     {
         let sink = Sink::closed();
         let small = Config { payload_bytes: 2000, ..config(Policy::Always) };
