@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::cli::{RunArgs, ValidateArgs};
-use crate::config::{Address, Config, Extension, Receiver};
+use crate::config::{Address, Config, ConfigErrors, Extension, Receiver, Warning};
 use crate::{gateway, log, stop};
 
 /// `teleflow run`
@@ -41,11 +41,18 @@ pub(crate) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {
-    let (config, warnings) = Config::load(path, &|name| std::env::var(name).ok())?;
+    let (config, warnings) = read(path)?;
     for warning in warnings {
         complain!("warning: {warning}");
     }
     Ok(config)
+}
+
+/// Reads a file, and has the samplers checked as well.
+pub(crate) fn read(path: &Path) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let (config, warnings) = Config::load(path, &|name| std::env::var(name).ok())?;
+    gateway::check_samplers(&path.display().to_string(), &config)?;
+    Ok((config, warnings))
 }
 
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
