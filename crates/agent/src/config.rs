@@ -55,8 +55,8 @@ pub(crate) use extensions::{
 };
 pub(crate) use id::Id;
 pub(crate) use processors::{
-    AdaptiveTailSampling, Algorithm, Batch, Composite, DecisionCache, ErrorMode, Keyed, MatchRule,
-    Policy, Processor, Rate, Rule, RuleSampler, StatusCode, TailSampling,
+    AdaptiveTailSampling, Algorithm, Batch, Composite, ErrorMode, Keyed, MatchRule, Policy,
+    Processor, Rule, RuleSampler, StatusCode, TailSampling,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;
@@ -70,7 +70,7 @@ pub(crate) use tls::TlsVersion;
 pub(crate) use {
     exporters::{AdaptiveConcurrency, DebugExporter, Identity, Probes, RateLimit, SqliteExporter},
     extensions::{Admin, Drain},
-    processors::{MIN_MAX_BYTES, Part},
+    processors::{DecisionCache, MIN_MAX_BYTES, Part, Rate},
     receivers::{Cors, GrpcServer, HttpServer, KeepAlive, Limits},
     report::{ConfigError, Position},
     service::PipelineId,

@@ -88,16 +88,17 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         let mut lane = LaneConfig::new(id.to_string(), signal(id.signal));
         lane.receivers = pipeline.receivers.iter().map(ToString::to_string).collect();
         lane.exporters = pipeline.exporters.iter().map(ToString::to_string).collect();
-        for id in &pipeline.processors {
-            match config.processors.get(id) {
+        for of in &pipeline.processors {
+            match config.processors.get(of) {
                 Some(config::Processor::Batch(batch)) => lane = lane.batch(batching(batch)),
                 Some(config::Processor::AdaptiveTailSampling(adaptive)) => {
+                    beside.adaptive.insert(id.to_string());
                     lane = lane.sample(sampling::adaptive(adaptive));
                 }
                 Some(config::Processor::TailSampling(tail)) => {
                     lane = lane.sample(sampling::tail(tail));
                 }
-                None => anyhow::bail!("processors.{id} is not defined"),
+                None => anyhow::bail!("processors.{of} is not defined"),
             }
         }
         builder = builder.lane(lane);

@@ -15,6 +15,7 @@ mod gateway;
 mod log;
 mod metrics;
 mod process;
+mod reload;
 mod run;
 mod stop;
 mod watched;

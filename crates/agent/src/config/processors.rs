@@ -11,12 +11,12 @@ use super::read::At;
 
 pub(crate) use adaptive::{AdaptiveTailSampling, Algorithm, Keyed, MatchRule, RuleSampler};
 pub(crate) use batch::Batch;
+pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]
-pub(crate) use policy::Part;
-pub(crate) use policy::{Composite, ErrorMode, Policy, Rate, Rule, StatusCode};
+pub(crate) use policy::{Part, Rate};
+pub(crate) use tail_sampling::TailSampling;
 #[cfg(test)]
-pub(crate) use tail_sampling::MIN_MAX_BYTES;
-pub(crate) use tail_sampling::{DecisionCache, TailSampling};
+pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
 
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]
