@@ -11,6 +11,7 @@ mod admin;
 mod cli;
 mod config;
 mod demo;
+mod explain;
 mod gateway;
 mod log;
 mod metrics;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Validate(args) => run::validate(&args),
+        cli::Command::Explain(args) => explain::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

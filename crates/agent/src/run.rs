@@ -45,7 +45,7 @@ pub(crate) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(path: &Path) -> anyhow::Result<Config> {
+pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
     let (config, warnings) = read(path)?;
     for warning in warnings {
         complain!("warning: {warning}");
