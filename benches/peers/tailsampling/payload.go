@@ -33,7 +33,7 @@ func fateOf(number int) fate {
 }
 
 // batch builds the request: two attributes on the resource, three on each span. What
-// benches/src/batch.rs encodes is the same to the byte, which the wire size shows.
+// benches/benches/sampler/batches.rs encodes is the same to the byte, which the wire size shows.
 func batch(f fate) ptrace.Traces {
 	td := ptrace.NewTraces()
 	rs := td.ResourceSpans().AppendEmpty()
