@@ -45,7 +45,7 @@ pub(crate) struct Costs {
 }
 
 /// What is held for a span.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weight {
     /// What the allocator gave for it.
     pub(crate) allocated: f64,
@@ -240,14 +240,14 @@ pub(crate) fn mixed(batches: &Batches, came: Came) -> (f64, f64) {
 pub(crate) fn weight(batches: &Batches, spread: bool) -> (Weight, Weight) {
     const COUNTS: [usize; 4] = [14_000, 17_000, 20_000, 24_000];
     let weights = COUNTS.map(|count| weight_of(batches, count, spread));
-    let mean = |of: fn(&Weight) -> f64| weights.iter().map(of).sum::<f64>() / COUNTS.len() as f64;
-    let most = |of: fn(&Weight) -> f64| weights.iter().map(of).fold(0.0, f64::max);
-    let (allocated, counted): (fn(&Weight) -> f64, fn(&Weight) -> f64) =
-        (|weight| weight.allocated, |weight| weight.counted);
-    (
-        Weight { allocated: mean(allocated), counted: mean(counted) },
-        Weight { allocated: most(allocated), counted: most(counted) },
-    )
+    let (mut mean, mut most) = (Weight::default(), Weight::default());
+    for weight in weights {
+        mean.allocated += weight.allocated / COUNTS.len() as f64;
+        mean.counted += weight.counted / COUNTS.len() as f64;
+        most.allocated = most.allocated.max(weight.allocated);
+        most.counted = most.counted.max(weight.counted);
+    }
+    (mean, most)
 }
 
 fn weight_of(batches: &Batches, count: usize, spread: bool) -> Weight {
