@@ -47,7 +47,7 @@ impl Group {
             format!(
                 "    traces/{name}:
       receivers: [otlp]
-      processors: [tail_sampling/{name}]
+      processors: [tail_sampling/{name}, batch]
       exporters: [otlphttp/{name}]
 "
             )
@@ -61,6 +61,7 @@ impl Group {
   tail_sampling/{CLOCK}:
     decision_wait: {CLOCK_WAITS}
     policies: [{{ name: all, type: always_sample }}]
+  batch: {{ timeout: 100ms }}
 exporters:
 {}service:
   telemetry: {{ logs: {{ level: warn }} }}

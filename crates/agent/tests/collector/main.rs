@@ -24,6 +24,7 @@ use std::env;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use self::books::Books;
 use self::group::Group;
@@ -49,7 +50,15 @@ const DIFFERENCES: [Difference; 1] = [Difference {
 }];
 
 /// Policies that keep everything, or nothing, as they should.
-const ALL_OR_NOTHING: [&str; 3] = ["always", "percent-0", "percent-100"];
+const ALL_OR_NOTHING: [&str; 7] = [
+    "always",
+    "percent-0",
+    "percent-100",
+    "drop-alone",
+    "spans-within-limit",
+    "spans-over-limit",
+    "bytes-within-limit",
+];
 
 /// What begins the name of a policy that keeps by chance; its percentage follows.
 const CHANCE: &str = "chance-";
@@ -57,9 +66,33 @@ const CHANCE: &str = "chance-";
 /// The program that `cargo xtask test` builds where Go is.
 const COLLECTOR: &str = "TELEFLOW_OTELCOL";
 
+/// Whose turn it is: the tests run one after the other.
+static TURN: Mutex<()> = Mutex::new(());
+
 #[test]
 fn statuses_durations_and_chance() {
     compare("statuses_durations_and_chance", include_str!("policies/plain.yaml"));
+}
+
+#[test]
+fn attributes_trace_state_flags_and_numbers_of_spans() {
+    let test = "attributes_trace_state_flags_and_numbers_of_spans";
+    compare(test, include_str!("policies/attributes.yaml"));
+}
+
+#[test]
+fn conditions() {
+    compare("conditions", include_str!("policies/conditions.yaml"));
+}
+
+#[test]
+fn compositions_and_what_takes_precedence() {
+    compare("compositions_and_what_takes_precedence", include_str!("policies/compositions.yaml"));
+}
+
+#[test]
+fn memory_of_decisions_shards_and_limits() {
+    compare("memory_of_decisions_shards_and_limits", include_str!("policies/options.yaml"));
 }
 
 fn compare(test: &str, policies: &str) {
@@ -69,6 +102,8 @@ fn compare(test: &str, policies: &str) {
             "no OpenTelemetry Collector; `cargo xtask test` builds it where Go is",
         );
     };
+    // Two programs at a time leave each the time to have a trace together before it is decided.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let group = Group::new(policies);
     let traffic = Traffic::new(0x5eed);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -20,11 +20,12 @@ pub(crate) type TraceId = [u8; 16];
 /// A span, and whose it is.
 pub(crate) type SpanKey = (TraceId, [u8; 8]);
 
-/// How many traces there are.
-const TRACES: usize = 2000;
+/// How many traces there are. All of them are sent before the first is decided about: a program that
+/// decides takes no requests meanwhile, and traces would be decided by a part of their spans.
+const TRACES: usize = 1000;
 
 /// Traces that begin in one request; what belongs to them is spread over this and the next ones.
-const BEGIN_AT_ONCE: usize = 10;
+const BEGIN_AT_ONCE: usize = 50;
 const SPREAD: usize = 4;
 
 /// A Wednesday in September 2025.
@@ -111,7 +112,7 @@ impl Traffic {
 
         let mut late_steps = Vec::new();
         while !late.is_empty() {
-            late_steps.push(late.split_off(late.len().saturating_sub(40)));
+            late_steps.push(late.split_off(late.len().saturating_sub(100)));
         }
         let requests: Vec<_> = steps.into_iter().map(request).collect();
         let late: Vec<_> = late_steps.into_iter().map(request).collect();
