@@ -1,12 +1,13 @@
 //! A group of policies, and the file that both programs read.
 
+use std::time::Duration;
+
 /// Where spans of a program's decisions tell that all the others have been made: a policy that keeps
 /// everything and takes its time.
 pub(crate) const CLOCK: &str = "clock";
 
-/// How long the traces of the clock wait: so much longer than all others that whatever ticks within
-/// a second has ticked.
-const CLOCK_WAITS: &str = "7s";
+/// How much longer the traces of the clock wait: so that whatever ticks once a second has ticked.
+pub(crate) const CLOCK_WAITS_MORE: Duration = Duration::from_secs(3);
 
 /// Policies that are compared in one run.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Group {
       http: {{ endpoint: '${{env:RECEIVE}}' }}
 {policies}
   tail_sampling/{CLOCK}:
-    decision_wait: {CLOCK_WAITS}
+    decision_wait: '${{env:CLOCK}}'
     policies: [{{ name: all, type: always_sample }}]
   batch: {{ timeout: 100ms }}
 exporters:
@@ -78,7 +79,7 @@ exporters:
         &self.names
     }
 
-    /// The file, with the addresses as variables.
+    /// The file, with addresses and times as variables.
     pub(crate) fn config(&self) -> &str {
         &self.config
     }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::group::{COLLECTOR_ONLY, Group};
+use crate::group::{CLOCK_WAITS_MORE, COLLECTOR_ONLY, Group};
 
 /// Whose program it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,7 +25,7 @@ pub(crate) enum Kind {
 }
 
 /// How long a program may take for what it is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Killed on drop, if it still runs.
 #[derive(Debug)]
@@ -43,7 +43,13 @@ struct Process(Child);
 
 impl Program {
     /// Starts it; returns when it serves.
-    pub(crate) async fn start(kind: Kind, program: &Path, group: &Group, sink: SocketAddr) -> Self {
+    pub(crate) async fn start(
+        kind: Kind,
+        program: &Path,
+        group: &Group,
+        wait: Duration,
+        sink: SocketAddr,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             fs::write(folder.path().join(name), text).unwrap();
@@ -63,6 +69,8 @@ impl Program {
         let child = command
             .env_remove("RUST_LOG")
             .env("RECEIVE", address.to_string())
+            .env("WAIT", format!("{}s", wait.as_secs()))
+            .env("CLOCK", format!("{}s", (wait + CLOCK_WAITS_MORE).as_secs()))
             .env("SINK", format!("http://{sink}"))
             .current_dir(folder.path())
             .stdin(Stdio::null())
