@@ -105,6 +105,28 @@ mod tests {
     }
 
     #[test]
+    fn the_traces_of_a_shard_are_spread_over_its_table() {
+        for secret in [0, 1, u64::MAX] {
+            let (route, table) =
+                (Keyed::new(secret, Purpose::Route), Keyed::new(secret, Purpose::Table));
+            let of_shard = (0..640_000_u128)
+                .map(u128::to_be_bytes)
+                .filter(|id| route.id(id) >> 61 == 3)
+                .map(|id| table.id(&id));
+            let mut counts = [[0_i32; 16]; 3];
+            for hash in of_shard {
+                // What a table looks at first and last, and what a fingerprint ends with.
+                for (counts, bits) in counts.iter_mut().zip([hash, hash >> 60, hash >> 28]) {
+                    counts[bits as usize % 16] += 1;
+                }
+            }
+            // 5000 each, with a standard deviation of 71.
+            let mut counts = counts.iter().flatten();
+            assert!(counts.all(|count| (count - 5000).abs() < 5 * 71), "{secret:x}: {counts:?}");
+        }
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         assert_eq!(format!("{:?}", Keyed::new(0x1234_5678, Purpose::Table)), "Keyed { .. }");
     }

@@ -45,6 +45,7 @@ mod keyed;
 mod memory;
 mod policy;
 mod randomness;
+mod route;
 mod rules;
 mod tail;
 mod threshold;
@@ -57,6 +58,7 @@ pub use engine::{Explained, RuleStats, Vote};
 pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
+pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
 pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,

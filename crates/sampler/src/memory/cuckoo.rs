@@ -123,7 +123,7 @@ impl Filter {
     /// From 32 bits to the number of a bucket: no division, and no power of two.
     #[inline]
     fn scale(&self, bits: u32) -> u32 {
-        (u64::from(bits) * self.buckets.len() as u64 >> 32) as u32
+        ((u64::from(bits) * self.buckets.len() as u64) >> 32) as u32
     }
 
     #[inline]
