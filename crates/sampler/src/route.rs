@@ -2,23 +2,6 @@
 //!
 //! Several [tail samplers](crate::TailSampler) side by side are one, as long as all spans of a trace
 //! come to the same. [`Router`] sees to that: it parts payloads by a keyed hash of the trace id.
-//!
-//! What is written for a shard has a copy of the resource and scope of each of its items. Where many
-//! shards have few items in a resource group, long ones must not be repeated for each: a small
-//! request would become a huge one. So a shard's items in a resource group only get its resource and
-//! their scopes if
-//!
-//! - none of these takes more than 64 KiB, and the payload does not become longer by more than 8
-//!   times its bytes and 1 MiB because of what is repeated,
-//! - or they take at most as many bytes as the items.
-//!
-//! Else the items go with most of their group, to another shard than their trace's, which decides
-//! about them by what it has. So a payload becomes no longer than 11 times its bytes and 1 MiB,
-//! whatever is in it; and where nothing is larger than 64 KiB and resources do not take many times
-//! the bytes of their spans, no trace is torn apart.
-//!
-//! While a request is parted, its bookkeeping takes 2 MiB; below a resource or scope of more than
-//! 64 KiB up to 100 bytes an item.
 
 use bytes::Bytes;
 use teleflow_otlp::{Ack, Payload, Signal, log, span, tree};
@@ -32,6 +15,23 @@ mod parts;
 /// Parts payloads among shards, so that each trace is in one.
 ///
 /// Every router of the same seed and number of shards makes the same choice.
+///
+/// What is written for a shard has a copy of the resource and scope of each of its items. Where many
+/// shards have few items in a resource group, long ones must not be repeated for each: a small
+/// request would become a huge one. So a shard's items in a resource group only get its resource and
+/// their scopes if
+///
+/// - none of these takes more than 64 KiB, and the payload does not become longer by more than 8
+///   times its bytes and 1 MiB because of what is repeated,
+/// - or they take at most as many bytes as the items.
+///
+/// Else the items go with most of their group, to another shard than their trace's, which decides
+/// about them by what it has. So a payload becomes no longer than 11 times its bytes and 1 MiB,
+/// whatever is in it; and where nothing is larger than 64 KiB and resources do not take many times
+/// the bytes of their spans, no trace is torn apart.
+///
+/// While a request is parted, its bookkeeping takes 2 MiB; below a resource or scope of more than
+/// 64 KiB up to 100 bytes an item.
 ///
 /// ```
 /// use teleflow_otlp::{Payload, Signal};

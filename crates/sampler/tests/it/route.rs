@@ -209,9 +209,10 @@ fn there_are_1_to_256_shards() {
 
 #[test]
 fn ids_are_spread_evenly_whoever_chooses_them() {
+    type Choose = fn(u128) -> [u8; 16];
     // A constant of the hash function.
     const KNOWN: u128 = 0xc0ac_29b7_c97c_50dd;
-    let kinds: [(&str, fn(u128) -> [u8; 16]); 8] = [
+    let kinds: [(&str, Choose); 8] = [
         ("in a row", u128::to_be_bytes),
         ("in a row from the other end", u128::to_le_bytes),
         ("one upper half", |n| (7 << 64 | n).to_be_bytes()),
