@@ -41,9 +41,11 @@
 mod compose;
 mod engine;
 pub mod head;
+mod keyed;
 mod memory;
 mod policy;
 mod randomness;
+mod route;
 mod rules;
 mod tail;
 mod threshold;
@@ -53,8 +55,10 @@ mod wire;
 
 pub use compose::{Composition, Decision, Intent};
 pub use engine::{Explained, RuleStats, Vote};
+pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
+pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
 pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,

@@ -13,7 +13,6 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::{Ack, Payload, Signal, tree};
 
@@ -21,7 +20,8 @@ use self::config::MAX_WAIT;
 use self::kept::Kept;
 use self::table::{SpanRef, Table, Taken};
 use crate::engine::{Engine, RuleStats};
-use crate::memory::Decided;
+use crate::keyed::{Keyed, Purpose};
+use crate::memory::{Memory, Past};
 use crate::{Trace, TraceSummary};
 
 mod config;
@@ -99,9 +99,9 @@ pub struct Stats {
 pub struct TailSampler {
     config: Config,
     engine: Engine,
-    hasher: FixedState,
+    keyed: Keyed,
     table: Table,
-    decided: Decided,
+    memory: Memory,
     kept: Kept,
     last_poll: Option<Instant>,
     stats: Stats,
@@ -124,9 +124,9 @@ impl TailSampler {
         }
         Ok(Self {
             engine: Engine::new(&config.rules)?,
-            hasher: FixedState::with_seed(config.hash_seed),
+            keyed: Keyed::new(config.hash_seed, Purpose::Table),
             table: Table::new(),
-            decided: Decided::new(config.remembered.dropped),
+            memory: Memory::new(config.remembered),
             kept: Kept::default(),
             last_poll: None,
             stats: Stats::default(),
@@ -192,7 +192,7 @@ impl TailSampler {
         Held {
             spans: self.table.spans() as u64,
             traces: self.table.traces() as u64,
-            bytes: (self.table.bytes() + self.decided.bytes()) as u64,
+            bytes: (self.table.bytes() + self.memory.bytes()) as u64,
         }
     }
 
@@ -269,13 +269,13 @@ impl TailSampler {
     /// Where the spans of a trace go.
     #[inline]
     fn place(&mut self, id: [u8; 16], deadline: Instant) -> Place {
-        let hash = table::hash(&self.hasher, &id);
+        let hash = self.keyed.id(&id);
         if let Some(trace) = self.table.find(&id, hash) {
             return Place::Trace(trace);
         }
-        match self.decided.find(hash) {
-            Some(true) => Place::Kept,
-            Some(false) => Place::Dropped,
+        match self.memory.find(hash) {
+            Some(Past::Kept { .. }) => Place::Kept,
+            Some(Past::Dropped) => Place::Dropped,
             None => Place::Trace(self.table.add_trace(id, hash, deadline)),
         }
     }
@@ -299,9 +299,8 @@ impl TailSampler {
         message: &[u8],
         span: SpanRef,
     ) -> Place {
-        use std::hash::BuildHasher as _;
         self.stats.without_trace += 1;
-        let hash = self.hasher.hash_one(message);
+        let hash = self.keyed.bytes(message);
         let id = (u128::from(hash) << 64 | u128::from(hash)).to_be_bytes();
         self.decide_alone(now, &id, fields, span)
     }
@@ -315,9 +314,9 @@ impl TailSampler {
         span: SpanRef,
     ) -> Place {
         self.stats.below_large_envelope += 1;
-        match self.decided.find(table::hash(&self.hasher, &id)) {
-            Some(true) => self.late(Place::Kept),
-            Some(false) => self.late(Place::Dropped),
+        match self.memory.find(self.keyed.id(&id)) {
+            Some(Past::Kept { .. }) => self.late(Place::Kept),
+            Some(Past::Dropped) => self.late(Place::Dropped),
             None => self.decide_alone(now, &id, fields, span),
         }
     }
@@ -386,11 +385,13 @@ impl TailSampler {
         self.stats.decisions[trigger as usize] += 1;
         let spans = self.table.spans_of(trace.first);
         let view = Trace { id: trace.id, summary: trace.summary, spans: &spans };
-        let keep = self.engine.decide(now, &view).is_kept;
-        self.decided.insert(trace.hash, keep);
+        let verdict = self.engine.decide(now, &view);
+        let keep = verdict.is_kept;
         if keep {
+            self.memory.remember_kept(trace.hash, verdict.threshold, verdict.by);
             self.stats.traces_kept += 1;
         } else {
+            self.memory.remember_dropped(trace.hash);
             self.stats.traces_sampled_out += 1;
             out.sampled_out += trace.summary.spans;
         }

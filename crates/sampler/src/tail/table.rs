@@ -5,7 +5,6 @@
 //! traces and requests each live in a slab and refer to each other by index; nothing is allocated
 //! per span once the slabs have grown.
 
-use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -362,11 +361,6 @@ impl Chunk {
         let Scope { resource, scope } = self.scopes[scope as usize];
         (resource.1 - resource.0 + scope.1 - scope.0) as usize
     }
-}
-
-/// The keyed hash of a trace id: a sender cannot choose ids that meet in one bucket.
-pub(crate) fn hash(state: &foldhash::fast::FixedState, id: &[u8; 16]) -> u64 {
-    state.hash_one(u128::from_le_bytes(*id))
 }
 
 /// Values by index; freed places are filled again, the latest first.

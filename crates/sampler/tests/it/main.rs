@@ -19,6 +19,8 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 mod acks;
 mod bounds;
 mod head;
+mod memory;
+mod route;
 mod rules;
 mod trace_state;
 
