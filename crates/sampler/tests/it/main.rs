@@ -23,6 +23,7 @@ mod policy;
 mod route;
 mod rules;
 mod rules_first_match;
+mod tail;
 mod trace_state;
 
 fn rules() -> Vec<Rule> {
