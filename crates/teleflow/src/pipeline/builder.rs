@@ -7,7 +7,7 @@ use super::start;
 use super::{LaneConfig, StartError};
 use crate::outlet::Storage;
 
-/// What a [`Pipeline`] is made of.
+/// What a [`Pipeline`](crate::Pipeline) is made of.
 #[derive(Debug, Default)]
 pub struct Builder {
     pub(super) receivers: Vec<(String, teleflow_receiver::Config)>,
@@ -27,6 +27,9 @@ pub struct Sending {
     /// leads to several exporters, a full one does not hold up the others: what has no room is
     /// dropped for it, with the reason `queue_full`. [`OnFull::Wait`] holds up the lane and the
     /// senders, and with them the other exporters.
+    ///
+    /// [`OnFull::Reject`]: teleflow_exporter::OnFull::Reject
+    /// [`OnFull::Wait`]: teleflow_exporter::OnFull::Wait
     pub queue: QueueConfig,
     /// Makes larger requests of smaller ones, for this exporter alone. `None`: requests go as the
     /// lane hands them on.
