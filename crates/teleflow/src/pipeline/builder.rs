@@ -132,9 +132,28 @@ impl Builder {
             if lane.sampler.is_some() && lane.signal != Signal::Traces {
                 return Err(StartError::NotTraces(lane.name.clone()));
             }
-            start::stages(lane, &self.exporters)?;
+            if let Some(followed) = &lane.follows {
+                self.check_follower(lane, followed)?;
+            }
+            start::stages(lane, &self.exporters, false)?;
         }
         Ok(())
+    }
+
+    /// Whether a lane can follow the decisions of another.
+    fn check_follower(&self, lane: &LaneConfig, followed: &str) -> Result<(), StartError> {
+        let known = self.lanes.iter().find(|other| other.name == followed);
+        let follows = |other: &&LaneConfig| other.follows.as_deref() == Some(followed);
+        let first = self.lanes.iter().find(follows).filter(|first| first.name != lane.name);
+        let problem = match (known, first) {
+            _ if lane.signal != Signal::Logs => "it does not carry logs".to_owned(),
+            (None, _) => "there is no such lane".to_owned(),
+            (Some(other), _) if other.sampler.is_none() => "that has no sampler".to_owned(),
+            (_, Some(first)) => format!("lane `{}` does already", first.name),
+            _ => return Ok(()),
+        };
+        let (lane, followed) = (lane.name.clone(), followed.to_owned());
+        Err(StartError::Follow { lane, followed, problem })
     }
 }
 
