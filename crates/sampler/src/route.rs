@@ -8,7 +8,7 @@ use teleflow_otlp::{Ack, Payload, Signal, log, span, tree};
 use thiserror::Error;
 
 use self::parts::{Limit, Parts};
-use crate::keyed::{Keyed, Purpose};
+use crate::secret::{Keyed, Purpose};
 
 mod parts;
 

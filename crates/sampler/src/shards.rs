@@ -4,8 +4,9 @@
 use std::num::NonZeroUsize;
 
 use crate::engine::RuleStats;
+use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
-use crate::rules::{DynamicSampler, MatchRule, Policies, Rules};
+use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
 use crate::tail::{Config, Held, Remembered, Stats};
 
 /// The share of one shard: `index` of `of`.
@@ -149,22 +150,51 @@ impl Stats {
     /// Adds what the sampler of another shard did. The rules are the same for both.
     pub fn add(&mut self, other: &Self) {
         let Self {
+            traces,
             traces_kept,
             traces_sampled_out,
+            traces_dropped,
             decisions,
+            waited_millis,
+            spans_kept,
+            spans_sampled_out,
+            spans_estimated,
+            spans_unknown,
             late_kept,
             late_sampled_out,
             without_trace,
             below_large_envelope,
+            without_room,
+            inconsistent,
+            copied_out,
+            copied_out_bytes,
+            memory,
             rules,
         } = other;
-        self.traces_kept += traces_kept;
-        self.traces_sampled_out += traces_sampled_out;
+        for (sum, more) in [
+            (&mut self.traces, traces),
+            (&mut self.traces_kept, traces_kept),
+            (&mut self.traces_sampled_out, traces_sampled_out),
+            (&mut self.traces_dropped, traces_dropped),
+            (&mut self.waited_millis, waited_millis),
+            (&mut self.spans_kept, spans_kept),
+            (&mut self.spans_unknown, spans_unknown),
+            (&mut self.late_kept, late_kept),
+            (&mut self.late_sampled_out, late_sampled_out),
+            (&mut self.without_trace, without_trace),
+            (&mut self.below_large_envelope, below_large_envelope),
+            (&mut self.without_room, without_room),
+            (&mut self.inconsistent, inconsistent),
+            (&mut self.copied_out, copied_out),
+            (&mut self.copied_out_bytes, copied_out_bytes),
+        ] {
+            *sum += more;
+        }
+        self.spans_estimated += spans_estimated;
         std::iter::zip(&mut self.decisions, decisions).for_each(|(sum, more)| *sum += more);
-        self.late_kept += late_kept;
-        self.late_sampled_out += late_sampled_out;
-        self.without_trace += without_trace;
-        self.below_large_envelope += below_large_envelope;
+        let sums = std::iter::zip(&mut self.spans_sampled_out, spans_sampled_out);
+        sums.for_each(|(sum, more)| *sum += more);
+        self.memory.add(memory);
         if self.rules.is_empty() {
             self.rules.clone_from(rules);
             return;
@@ -185,6 +215,7 @@ impl RuleStats {
             errors,
             traces_kept,
             spans_kept,
+            sampler,
         } = other;
         self.traces_seen += traces_seen;
         self.traces_sampled += traces_sampled;
@@ -192,6 +223,37 @@ impl RuleStats {
         self.errors += errors;
         self.traces_kept += traces_kept;
         self.spans_kept += spans_kept;
+        self.sampler.add(sampler);
+    }
+}
+
+// === impl SamplerStats ===
+
+impl SamplerStats {
+    fn add(&mut self, other: &Self) {
+        let Self { keys, beyond, intervals, last_seen, last_kept } = other;
+        // A key is known to every shard that had a trace of it, and each counts intervals.
+        self.keys = self.keys.max(*keys);
+        self.intervals = self.intervals.max(*intervals);
+        self.beyond += beyond;
+        self.last_seen += last_seen;
+        self.last_kept += last_kept;
+    }
+}
+
+// === impl MemoryStats ===
+
+impl MemoryStats {
+    fn add(&mut self, other: &Self) {
+        let Self { kept, dropped, capacity, false_positive_rate, forgotten_early, bytes } = other;
+        self.kept += kept;
+        self.dropped += dropped;
+        self.capacity.kept += capacity.kept;
+        self.capacity.dropped += capacity.dropped;
+        // A trace is looked for in its own shard alone.
+        self.false_positive_rate = self.false_positive_rate.max(*false_positive_rate);
+        self.forgotten_early += forgotten_early;
+        self.bytes += bytes;
     }
 }
 
@@ -213,6 +275,7 @@ mod tests {
 
     use super::*;
     use crate::rules::{Algorithm, Keys, MatchScope};
+    use crate::tail::Trigger;
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
         config.divided(NonZeroUsize::new(shards).unwrap())
@@ -346,14 +409,36 @@ mod tests {
 
     #[test]
     fn what_shards_did_adds_up() {
+        let sampler =
+            SamplerStats { keys: 31, beyond: 32, intervals: 33, last_seen: 34, last_kept: 35 };
+        let memory = MemoryStats {
+            kept: 21,
+            dropped: 22,
+            capacity: Remembered { kept: 23, dropped: 24 },
+            false_positive_rate: 1e-9,
+            forgotten_early: 25,
+            bytes: 26,
+        };
         let one = Stats {
-            traces_kept: 1,
-            traces_sampled_out: 2,
-            decisions: [3; 4],
-            late_kept: 4,
-            late_sampled_out: 5,
-            without_trace: 6,
-            below_large_envelope: 7,
+            traces: 1,
+            traces_kept: 2,
+            traces_sampled_out: 3,
+            traces_dropped: 4,
+            decisions: [5; Trigger::ALL.len()],
+            waited_millis: 6,
+            spans_kept: 7,
+            spans_sampled_out: [8; Trigger::ALL.len()],
+            spans_estimated: 9.5,
+            spans_unknown: 10,
+            late_kept: 11,
+            late_sampled_out: 12,
+            without_trace: 13,
+            below_large_envelope: 14,
+            without_room: 15,
+            inconsistent: 16,
+            copied_out: 17,
+            copied_out_bytes: 18,
+            memory,
             rules: vec![RuleStats {
                 name: "rule".into(),
                 traces_seen: 8,
@@ -362,13 +447,14 @@ mod tests {
                 errors: 11,
                 traces_kept: 12,
                 spans_kept: 13,
+                sampler,
             }],
         };
         let mut sum = Stats::default();
         sum.add(&one);
         assert_eq!(sum, one);
         sum.add(&one);
-        assert_eq!((sum.decisions, sum.below_large_envelope), ([6; 4], 14));
+        assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };
         held.add(&Held { spans: 10, traces: 20, bytes: 30 });

@@ -85,6 +85,18 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 // === impl Config ===
 
+impl Config {
+    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+        if self.max_traces == 0 {
+            return Err(ConfigError::NoTraces);
+        }
+        if self.max_bytes < MIN_BYTES {
+            return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     /// The Collector's waiting time (30 s) and number of traces (50 000), 256 MiB, no rule.
     fn default() -> Self {
@@ -94,7 +106,6 @@ impl Default for Config {
             decision_wait_after_root: None,
             max_bytes: 256 * 1024 * 1024,
             max_traces: 50_000,
-            blocks_when_full: false,
             max_trace_spans: None,
             max_trace_bytes: None,
             remembered: Remembered::default(),
@@ -102,6 +113,7 @@ impl Default for Config {
             writes_threshold: true,
             records_policy: false,
             drops_at_end: false,
+            blocks_when_full: false,
             hash_seed: 0,
         }
     }
