@@ -82,7 +82,10 @@ impl State {
     /// where that counts no second one comes before it was seen.
     pub(super) fn takes(&self) -> usize {
         match &self.sampler {
-            Some(sampler) if self.blocks_when_full => usize::from(!sampler.is_full()),
+            Some(sampler) if self.blocks_when_full => {
+                // Nobody waits for a decision that nothing is waiting for.
+                usize::from(!sampler.is_full() || sampler.next_deadline().is_none())
+            }
             _ => AT_ONCE,
         }
     }
