@@ -187,6 +187,7 @@ fn spawn(
         let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
         let through = handed.as_ref().map_or(index, |(followed, _)| *followed);
         entries.push((through, config.receivers, config.signal, ledger.clone(), is_full));
+        let mut routing = None;
         match handed {
             Some((_, handed)) => {
                 followers.push((lane, handed));
@@ -198,6 +199,7 @@ fn spawn(
                     let (lane, shards) = (config.name.clone(), config.shards);
                     StartError::Shards { lane, shards, problem: unfit.to_string() }
                 })?;
+                routing = door.routing();
                 doors.push(Some(door));
             }
         }
@@ -208,6 +210,7 @@ fn spawn(
             ledger,
             stages,
             shards,
+            routing,
             hash_seed,
             outlets,
             has_failed,
