@@ -255,6 +255,38 @@ impl<'a> Link<'a> {
     }
 }
 
+/// The trace id of a validated span message, and nothing else of it: empty where there is none, and
+/// the last where a sender repeats it.
+#[inline]
+pub fn trace_id(span: &[u8]) -> &[u8] {
+    last(span, 1)
+}
+
+/// The last value of a length-delimited field; empty where there is none.
+#[inline]
+pub(crate) fn last(message: &[u8], number: u32) -> &[u8] {
+    let mut found = &message[..0];
+    let mut pos = 0;
+    while let Some(&[key, len]) = message.get(pos..).and_then(<[u8]>::first_chunk) {
+        // As in `TailFields::read`: what most fields look like first.
+        if key & 0x87 == LEN && len < 0x80 {
+            let end = pos + 2 + usize::from(len);
+            let Some(value) = message.get(pos + 2..end) else { break };
+            if u32::from(key >> 3) == number {
+                found = value;
+            }
+            pos = end;
+        } else {
+            let Some(field) = wire::read(message, pos) else { break };
+            if let (true, Value::Len(value)) = (field.number == number, field.value) {
+                found = value;
+            }
+            pos = field.end;
+        }
+    }
+    found
+}
+
 /// The messages of a repeated field.
 pub(crate) fn messages(message: &[u8], number: u32) -> impl Iterator<Item = &[u8]> {
     wire::fields(message).filter_map(move |field| match field.value {

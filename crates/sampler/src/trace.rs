@@ -8,6 +8,10 @@ use teleflow_otlp::value::{AnyValue, Attributes};
 
 use crate::{Randomness, TraceState};
 
+mod gathered;
+
+pub use self::gathered::Gathered;
+
 /// A trace that is to be decided about: what is there of it.
 #[derive(Clone, Copy)]
 pub struct Trace<'a> {
@@ -23,6 +27,9 @@ pub struct Trace<'a> {
 pub trait Spans {
     /// Shows them one by one, in the order in which they came, until one is answered with
     /// [`ControlFlow::Break`].
+    ///
+    /// What was shown stays where it is for as long as these spans are borrowed: the same place and
+    /// length is the same content.
     fn visit(&self, visit: &mut dyn FnMut(SpanView<'_>) -> ControlFlow<()>) -> ControlFlow<()>;
 }
 
@@ -63,6 +70,9 @@ pub struct TraceSummary {
 /// A set of span statuses.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct StatusSet(u8);
+
+// One is held for each trace: every byte counts.
+const _: () = assert!(size_of::<TraceSummary>() <= 48);
 
 /// The sampled flag of W3C.
 const SAMPLED: u32 = 1;
@@ -189,8 +199,17 @@ impl TraceSummary {
 
     #[cold]
     fn add_state(&mut self, state: &[u8]) {
+        // Most trace states are those of others.
+        if !state.windows(3).any(|entry| entry == b"ot=") {
+            return;
+        }
         let state = TraceState::parse(std::str::from_utf8(state).unwrap_or_default());
         self.randomness = state.randomness();
         self.has_odds |= state.randomness().is_some() || state.threshold().is_some();
+    }
+
+    /// How long it took, in whole milliseconds; zero where it ends before it starts.
+    pub const fn millis(&self) -> u64 {
+        self.end.saturating_sub(self.start) / 1_000_000
     }
 }

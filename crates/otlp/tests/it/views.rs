@@ -1,9 +1,9 @@
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::{AnyValue as Reference, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
-use teleflow_otlp::log::LogRecord;
+use teleflow_otlp::log::{self, LogRecord};
 use teleflow_otlp::metric::{Metric, MetricKind, Number};
-use teleflow_otlp::span::{Span, TailFields};
+use teleflow_otlp::span::{self, Span, TailFields};
 use teleflow_otlp::tree;
 use teleflow_otlp::value::{AnyValue, Attributes};
 
@@ -77,6 +77,7 @@ fn views_read_what_prost_reads() {
                             assert_eq!(ours.severity_number, reference.severity_number);
                             assert_eq!(ours.severity_text, reference.severity_text);
                             assert_eq!(ours.trace_id, reference.trace_id);
+                            assert_eq!(log::trace_id(item.message), ours.trace_id);
                             assert_eq!(ours.span_id, reference.span_id);
                             assert_eq!(ours.event_name, reference.event_name);
                             assert_eq!(ours.flags, reference.flags);
@@ -97,6 +98,16 @@ fn views_read_what_prost_reads() {
             }
         }
     });
+}
+
+#[test]
+fn the_last_trace_id_counts_however_it_is_written() {
+    // Field 1 twice, the second time with a key of two bytes; then a group that holds a field 1.
+    assert_eq!(span::trace_id(b"\x0a\x01a\x8a\x00\x01b\x1b\x0a\x01c\x1c"), b"b");
+    assert_eq!(span::trace_id(b"\x12\x01a\x39\x0a\x01z\0\0\0\0\0"), b"");
+    assert_eq!(log::trace_id(b"\x4a\x01a\x0a\x01b\x4a\x01c"), b"c");
+    // What nobody validated ends early.
+    assert_eq!(span::trace_id(b"\x0a\x01a\x0a\x09b"), b"a");
 }
 
 #[track_caller]
@@ -130,6 +141,7 @@ fn same_span(message: &[u8], reference: &opentelemetry_proto::tonic::trace::v1::
 
     let tail = TailFields::read(message);
     assert_eq!(tail.trace_id, ours.trace_id);
+    assert_eq!(span::trace_id(message), ours.trace_id);
     assert_eq!((tail.start, tail.end, tail.status), (ours.start, ours.end, ours.status));
     assert_eq!(tail.is_root, reference.parent_span_id.is_empty());
 }

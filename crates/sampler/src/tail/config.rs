@@ -38,6 +38,9 @@ pub struct Config {
     pub records_policy: bool,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
+    /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
+    /// the sampler [is full](crate::TailSampler::is_full).
+    pub blocks_when_full: bool,
     /// A secret that senders do not know, so that they cannot choose trace ids that slow the table
     /// down.
     pub hash_seed: u64,
@@ -47,9 +50,10 @@ pub struct Config {
 /// late span then starts a trace of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Remembered {
-    /// Of kept traces, each with threshold and policy. Takes 18 to 37 bytes each.
+    /// Of kept traces, each with threshold and policy. Takes 21 to 41 bytes each: a table of 18 bytes
+    /// a place has places for a power of two, of which at most seven of eight are taken.
     pub kept: usize,
-    /// Of traces that were left out. Takes 9 bytes each.
+    /// Of traces that were left out. Takes 4.3 bytes each; more than 2^30 count as so many.
     pub dropped: usize,
 }
 
@@ -81,6 +85,18 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 // === impl Config ===
 
+impl Config {
+    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+        if self.max_traces == 0 {
+            return Err(ConfigError::NoTraces);
+        }
+        if self.max_bytes < MIN_BYTES {
+            return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     /// The Collector's waiting time (30 s) and number of traces (50 000), 256 MiB, no rule.
     fn default() -> Self {
@@ -97,6 +113,7 @@ impl Default for Config {
             writes_threshold: true,
             records_policy: false,
             drops_at_end: false,
+            blocks_when_full: false,
             hash_seed: 0,
         }
     }

@@ -1,0 +1,236 @@
+//! Which shard a trace belongs to.
+//!
+//! Several [tail samplers](crate::TailSampler) side by side are one, as long as all spans of a trace
+//! come to the same. [`Router`] sees to that: it parts payloads by a keyed hash of the trace id.
+
+use bytes::Bytes;
+use teleflow_otlp::{Ack, Payload, Signal, log, span, tree};
+use thiserror::Error;
+
+use self::parts::{Limit, Parts};
+use crate::secret::{Keyed, Purpose};
+
+mod parts;
+
+/// Parts payloads among shards, so that each trace is in one.
+///
+/// Every router of the same seed and number of shards makes the same choice.
+///
+/// What is written for a shard has a copy of the resource and scope of each of its items. Where many
+/// shards have few items in a resource group, long ones must not be repeated for each: a small
+/// request would become a huge one. So a shard's items in a resource group only get its resource and
+/// their scopes if
+///
+/// - none of these takes more than 64 KiB, and the payload does not become longer by more than 8
+///   times its bytes and 1 MiB because of what is repeated,
+/// - or they take at most as many bytes as the items.
+///
+/// Else the items go with most of their group, to another shard than their trace's, which decides
+/// about them by what it has. So a payload becomes no longer than 11 times its bytes and 1 MiB,
+/// whatever is in it; and where nothing is larger than 64 KiB and resources do not take many times
+/// the bytes of their spans, no trace is torn apart.
+///
+/// While a request is parted, its bookkeeping takes 2 MiB; below a resource or scope of more than
+/// 64 KiB up to 100 bytes an item.
+///
+/// ```
+/// use teleflow_otlp::{Payload, Signal};
+/// use teleflow_sampler::Router;
+///
+/// let mut router = Router::new(4, 0x5eed)?;
+/// // ResourceSpans { ScopeSpans { Span { trace_id } } }
+/// let request = b"\x0a\x16\x12\x14\x12\x12\x0a\x10abcdefghijklmnop";
+/// let mut parts = Vec::new();
+/// router.route(Payload::parse(Signal::Traces, request.as_slice().into())?, &mut parts);
+/// let [(shard, part)] = &parts[..] else { panic!("one span cannot be in two shards") };
+/// assert_eq!(*shard, router.shard_of(*b"abcdefghijklmnop"));
+/// assert_eq!(part.items(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Router {
+    shards: usize,
+    keyed: Keyed,
+    parts: Parts,
+    stats: RouterStats,
+}
+
+/// There are no shards, or more than a router serves.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+#[error("{0} shards: there may be 1 to {MAX_SHARDS}")]
+pub struct InvalidShards(pub usize);
+
+/// What a router did so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct RouterStats {
+    /// Requests that went on as they came.
+    pub whole: u64,
+    /// Requests that were parted.
+    pub parted: u64,
+    /// Spans and log records without a usable trace id.
+    pub without_trace: u64,
+    /// Spans and log records that went to another shard than their trace's, below a resource too
+    /// large to be repeated.
+    pub torn: u64,
+}
+
+/// What was found out last. Spans of a trace often come in a row.
+#[derive(Debug, Default)]
+struct Last {
+    id: [u8; 16],
+    shard: u16,
+    without_trace: u64,
+}
+
+/// The most shards of a [`Router`].
+pub const MAX_SHARDS: usize = 256;
+
+// === impl Router ===
+
+impl Router {
+    /// A router for so many shards.
+    ///
+    /// The seed is a secret that senders do not know, so that they cannot choose trace ids that all
+    /// go to one shard. It may be that of [`Config::hash_seed`](crate::Config::hash_seed): what it
+    /// is used for here has nothing to do with what it is used for there.
+    ///
+    /// # Errors
+    ///
+    /// If `shards` is not within 1 and [`MAX_SHARDS`].
+    pub fn new(shards: usize, seed: u64) -> Result<Self, InvalidShards> {
+        if !(1..=MAX_SHARDS).contains(&shards) {
+            return Err(InvalidShards(shards));
+        }
+        Ok(Self {
+            shards,
+            keyed: Keyed::new(seed, Purpose::Route),
+            parts: Parts::new(shards),
+            stats: RouterStats::default(),
+        })
+    }
+
+    /// Adds the parts of a payload to `out`, each with the number of its shard: at most one part a
+    /// shard, in their order.
+    ///
+    /// Items keep their order within a part. A request whose items all belong to one shard goes on as
+    /// it is, without a copy; else each shard's items are copied into a request of its own, so that
+    /// no shard holds memory for another. Of a request that is parted, groups without items and
+    /// unknown fields outside of all groups are left out. Items without a usable trace id are spread
+    /// by their content. Metrics, and payloads without any item, go to the first shard; and so does
+    /// everything where there is no other, unseen.
+    ///
+    /// Who waits for the payload waits for its parts.
+    ///
+    /// # Panics
+    ///
+    /// If a request that is to be parted takes 4 GiB or more.
+    pub fn route(&mut self, mut payload: Payload, out: &mut Vec<(usize, Payload)>) {
+        if self.shards == 1 || payload.signal() == Signal::Metrics || payload.is_empty() {
+            out.push((0, payload));
+            return;
+        }
+        let signal = payload.signal();
+        let mut limit = Limit::new(payload.bytes());
+        let mut ack = payload.take_ack();
+        for request in payload.into_segments() {
+            if signal == Signal::Logs {
+                self.request(signal, request, log::trace_id, &mut ack, &mut limit);
+            } else {
+                self.request(signal, request, span::trace_id, &mut ack, &mut limit);
+            }
+        }
+        self.parts.finish(out);
+    }
+
+    /// The shard of a trace.
+    #[inline]
+    pub fn shard_of(&self, id: [u8; 16]) -> usize {
+        self.scale(self.keyed.id(&id)).into()
+    }
+
+    /// What was done so far.
+    pub const fn stats(&self) -> RouterStats {
+        self.stats
+    }
+
+    fn request(
+        &mut self,
+        signal: Signal,
+        request: Bytes,
+        trace_id: impl Fn(&[u8]) -> &[u8],
+        ack: &mut Ack,
+        limit: &mut Limit,
+    ) {
+        if let Some((shard, items)) = self.only_shard(&request, &trace_id) {
+            if items > 0 {
+                self.stats.whole += 1;
+                let whole = Payload::trusted(signal, request, items);
+                self.parts.add(shard, whole.with_ack(ack.take(items)));
+            }
+            return;
+        }
+        assert!(u32::try_from(request.len()).is_ok(), "a request of 4 GiB has to be cut first");
+        self.stats.parted += 1;
+        let mut last = Last::default();
+        for (number, resource) in tree::resources(&request).enumerate() {
+            let mut known = None;
+            for scope in resource.scopes() {
+                let mut group = None;
+                for item in scope.items() {
+                    if self.parts.is_full() {
+                        self.stats.torn += self.parts.write(signal, &request, ack, limit);
+                        (known, group) = (None, None);
+                    }
+                    let shard = self.shard_of_item(trace_id(item.message), item.message, &mut last);
+                    let group = *group.get_or_insert_with(|| {
+                        self.parts.add_group(number, &mut known, resource, scope)
+                    });
+                    self.parts.add_item(group, shard, item);
+                }
+            }
+        }
+        self.stats.torn += self.parts.write(signal, &request, ack, limit);
+        self.stats.without_trace += last.without_trace;
+    }
+
+    /// The shard of all items, if it is one, and their number.
+    fn only_shard(
+        &mut self,
+        request: &[u8],
+        trace_id: impl Fn(&[u8]) -> &[u8],
+    ) -> Option<(u16, u64)> {
+        let (mut only, mut count, mut last) = (None, 0, Last::default());
+        let scopes = tree::resources(request).flat_map(|resource| resource.scopes());
+        for item in scopes.flat_map(|scope| scope.items()) {
+            let shard = self.shard_of_item(trace_id(item.message), item.message, &mut last);
+            count += 1;
+            if *only.get_or_insert(shard) != shard {
+                return None;
+            }
+        }
+        self.stats.without_trace += last.without_trace;
+        Some((only.unwrap_or(0), count))
+    }
+
+    #[inline]
+    fn shard_of_item(&self, id: &[u8], message: &[u8], last: &mut Last) -> u16 {
+        match <[u8; 16]>::try_from(id) {
+            Ok(id) if id == [0; 16] => {}
+            Ok(id) if id == last.id => return last.shard,
+            Ok(id) => {
+                (last.id, last.shard) = (id, self.scale(self.keyed.id(&id)));
+                return last.shard;
+            }
+            Err(_) => {}
+        }
+        last.without_trace += 1;
+        self.scale(self.keyed.bytes(message))
+    }
+
+    /// From a hash to the number of a shard, by its highest bits.
+    #[inline]
+    fn scale(&self, hash: u64) -> u16 {
+        // Below 256, as the number of shards.
+        (((hash >> 32) * self.shards as u64) >> 32) as u16
+    }
+}
