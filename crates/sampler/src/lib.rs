@@ -50,6 +50,7 @@ mod randomness;
 mod route;
 mod rules;
 mod secret;
+mod shards;
 mod tail;
 mod threshold;
 mod trace;
