@@ -42,6 +42,7 @@ mod compose;
 mod engine;
 pub mod head;
 mod memory;
+pub mod ottl;
 mod policy;
 mod randomness;
 mod rules;

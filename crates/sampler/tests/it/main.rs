@@ -19,6 +19,7 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 mod acks;
 mod bounds;
 mod head;
+mod ottl;
 mod rules;
 mod trace_state;
 
