@@ -48,6 +48,7 @@ mod path;
 mod pattern;
 mod record;
 mod value;
+mod walk;
 
 pub use error::{EvalError, ParseError};
 

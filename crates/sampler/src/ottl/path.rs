@@ -34,7 +34,7 @@ pub(super) enum Field {
     SchemaUrl(Owner),
     Attributes(Owner),
     /// A number in this field of the owner's message.
-    Dropped(Owner, u32),
+    Dropped(Owner, u8),
 }
 
 /// Who has attributes.
@@ -169,7 +169,7 @@ fn guess(path: &str, table: &Table, rest: &str) -> Option<String> {
         return match path.split_once('.') {
             // The words of `status.code` are not prefixes.
             Some((prefix, field)) if find(table, path).is_none() => did_you_mean(prefix, prefixes)
-                .filter(|_| find(SPAN, field).or(find(SCOPE, field)).is_some())
+                .filter(|_| find(SPAN, field).or_else(|| find(SCOPE, field)).is_some())
                 .or_else(|| did_you_mean(path, names)),
             _ => did_you_mean(path, names),
         };

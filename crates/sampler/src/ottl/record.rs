@@ -3,22 +3,24 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use teleflow_otlp::span::{Event, Span};
+use teleflow_otlp::span::{Event, Span, TailFields};
 use teleflow_otlp::tree;
 use teleflow_otlp::value::{AnyValue, Attributes};
 
-use super::convert;
 use super::error::Problem;
 use super::expr::{Key, Path};
 use super::path::{Field, Owner};
 use super::value::Value;
-use crate::{SpanView, wire};
+use super::{convert, walk};
+use crate::SpanView;
 
 /// A span, and the event of it where the condition is about one.
 pub(super) struct Record<'a> {
     view: SpanView<'a>,
     event: Option<Event<'a>>,
-    /// Read once, when something of it is asked for.
+    /// What tail samplers mostly ask for, read once when it is asked for.
+    tail: OnceCell<TailFields<'a>>,
+    /// The rest, likewise.
     span: OnceCell<Span<'a>>,
 }
 
@@ -26,7 +28,11 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     pub(super) const fn new(view: SpanView<'a>, event: Option<Event<'a>>) -> Self {
-        Self { view, event, span: OnceCell::new() }
+        Self { view, event, tail: OnceCell::new(), span: OnceCell::new() }
+    }
+
+    fn tail(&self) -> &TailFields<'a> {
+        self.tail.get_or_init(|| TailFields::read(self.view.message))
     }
 
     fn span(&self) -> &Span<'a> {
@@ -39,15 +45,15 @@ impl<'a> Record<'a> {
 
     /// Whether the span has no parent.
     pub(super) fn is_root(&self) -> bool {
-        self.span().parent_span_id.iter().all(|byte| *byte == 0)
+        self.tail().is_root
     }
 
     /// What the path leads to. What is absent is nil.
     pub(super) fn get(&self, path: &'a Path) -> Result<Value<'a>, Problem> {
-        let span = || self.span();
+        let (tail, span) = (|| self.tail(), || self.span());
         Ok(match path.field {
-            Field::TraceId => Value::TraceId(id(span().trace_id)),
-            Field::TraceIdText => hex(id::<16>(span().trace_id)),
+            Field::TraceId => Value::TraceId(id(tail().trace_id)),
+            Field::TraceIdText => hex(id::<16>(tail().trace_id)),
             Field::SpanId => Value::SpanId(id(span().span_id)),
             Field::SpanIdText => hex(id::<8>(span().span_id)),
             Field::ParentSpanId => Value::SpanId(id(span().parent_span_id)),
@@ -56,18 +62,18 @@ impl<'a> Record<'a> {
                 Some(Key::Name(key)) => entry(span().trace_state, key),
                 _ => Value::text(span().trace_state),
             },
-            Field::Name => Value::text(span().name),
-            Field::Kind => Value::Int(span().kind.into()),
-            Field::KindText => Value::text(KINDS.get(self.kind()).map_or("", |kind| kind.0)),
-            Field::KindConstant => Value::text(KINDS.get(self.kind()).map_or("", |kind| kind.1)),
+            Field::Name => Value::text(walk::text(self.view.message, 5)),
+            Field::Kind => Value::Int(self.kind().into()),
+            Field::KindText => Value::text(self.kind_names().0),
+            Field::KindConstant => Value::text(self.kind_names().1),
             // Beyond the year 2262 the Collector's numbers begin anew, too.
-            Field::StartNanos => Value::Int(span().start as i64),
-            Field::EndNanos => Value::Int(span().end as i64),
-            Field::Start => Value::Time((span().start as i64).into()),
-            Field::End => Value::Time((span().end as i64).into()),
-            Field::StatusCode => Value::Int(span().status.number().into()),
+            Field::StartNanos => Value::Int(tail().start as i64),
+            Field::EndNanos => Value::Int(tail().end as i64),
+            Field::Start => Value::Time((tail().start as i64).into()),
+            Field::End => Value::Time((tail().end as i64).into()),
+            Field::StatusCode => Value::Int(tail().status.number().into()),
             Field::StatusMessage => Value::text(span().status_message),
-            Field::Flags => Value::Int(span().flags.into()),
+            Field::Flags => Value::Int(tail().flags.into()),
             Field::Events => Value::Items(span().events().count() as i64),
             Field::Links => Value::Items(span().links().count() as i64),
             Field::ScopeName => Value::text(self.view.scope().name),
@@ -80,20 +86,25 @@ impl<'a> Record<'a> {
                     Owner::Resource => self.view.resource,
                     _ => self.view.scope,
                 };
-                Value::text(schema_url(message))
+                Value::text(walk::text(message, 3))
             }
             Field::Attributes(owner) => return self.attributes(owner, &path.keys),
             Field::Dropped(owner, number) => Value::Int(match owner {
-                Owner::Resource => last_number(tree::headers(self.view.resource), number),
-                Owner::Scope => last_number(tree::headers(self.view.scope), number),
-                _ => last_number(Some(self.view.message).into_iter(), number),
+                Owner::Resource => count(header(self.view.resource), number),
+                Owner::Scope => count(header(self.view.scope), number),
+                _ => count(self.view.message, number),
             }),
         })
     }
 
-    /// A kind that nobody knows is past all that have names.
-    fn kind(&self) -> usize {
-        usize::try_from(self.span().kind).unwrap_or(usize::MAX)
+    fn kind(&self) -> i32 {
+        walk::number(self.view.message, 6) as i32
+    }
+
+    /// A kind that nobody knows has none.
+    fn kind_names(&self) -> (&'static str, &'static str) {
+        let known = usize::try_from(self.kind()).ok().and_then(|kind| KINDS.get(kind));
+        known.copied().unwrap_or_default()
     }
 
     fn attributes(&self, owner: Owner, keys: &'a [Key]) -> Result<Value<'a>, Problem> {
@@ -101,20 +112,19 @@ impl<'a> Record<'a> {
             return Ok(Value::Map(match owner {
                 Owner::Span => self.span().attributes(),
                 Owner::Event => self.event()?.attributes(),
-                Owner::Resource => {
-                    Attributes::of_resource(tree::headers(self.view.resource).last().unwrap_or(&[]))
-                }
-                Owner::Scope => {
-                    Attributes::of_scope(tree::headers(self.view.scope).last().unwrap_or(&[]))
-                }
+                Owner::Resource => Attributes::of_resource(header(self.view.resource)),
+                Owner::Scope => Attributes::of_scope(header(self.view.scope)),
             }));
         };
         let Key::Name(key) = first else { return Err(Problem::WantsTextKey) };
         let found = match owner {
-            Owner::Span => named(self.span().attributes(), key),
+            Owner::Span => walk::attribute(self.view.message, 9, key),
             Owner::Event => named(self.event()?.attributes(), key),
-            Owner::Resource => self.view.resource_attribute(key),
-            Owner::Scope => self.view.scope_attribute(key),
+            Owner::Resource => tree::headers(self.view.resource)
+                .find_map(|resource| walk::attribute(resource, 1, key)),
+            Owner::Scope => {
+                tree::headers(self.view.scope).find_map(|scope| walk::attribute(scope, 3, key))
+            }
         };
         let Some(mut value) = found else { return Ok(Value::Nil) };
         for key in rest {
@@ -169,31 +179,12 @@ fn entry<'a>(state: &'a str, key: &str) -> Value<'a> {
     Value::text(value.unwrap_or_default())
 }
 
-/// Field 3 of a group of spans.
-fn schema_url(envelope: &[u8]) -> &str {
-    wire::fields(envelope)
-        .filter(|field| field.number == 3)
-        .last()
-        .and_then(|field| std::str::from_utf8(field.content).ok())
-        .unwrap_or_default()
+/// A resource or a scope; empty where there is none.
+fn header(envelope: &[u8]) -> &[u8] {
+    tree::headers(envelope).last().unwrap_or_default()
 }
 
-/// A number of 32 bits in a field of any of the messages; 0 where there is none.
-fn last_number<'a>(messages: impl Iterator<Item = &'a [u8]>, number: u32) -> i64 {
-    let field = messages.flat_map(wire::fields).filter(|field| field.number == number).last();
-    field.and_then(|field| varint(field.whole)).map_or(0, |value| (value as u32).into())
-}
-
-/// The value of a field that is a varint.
-fn varint(field: &[u8]) -> Option<u64> {
-    // The key's type is in the lowest bits of its first byte.
-    if field.first()? & 7 != 0 {
-        return None;
-    }
-    let key = field.iter().position(|byte| *byte < 0x80)?;
-    let mut value = 0;
-    for (index, byte) in field.get(key + 1..)?.iter().take(10).enumerate() {
-        value |= u64::from(byte & 0x7f) << (7 * index);
-    }
-    Some(value)
+/// A number of 32 bits.
+fn count(message: &[u8], number: u8) -> i64 {
+    (walk::number(message, number) as u32).into()
 }

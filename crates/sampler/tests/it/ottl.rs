@@ -15,6 +15,9 @@ mod mangled;
 const SPANS: &str = include_str!("ottl/spans.json");
 const CASES: &str = include_str!("ottl/cases.txt");
 
+/// The words of a section's head, and verdict and condition of each line below.
+type Section = (Vec<&'static str>, Vec<(&'static str, &'static str)>);
+
 /// The spans that the cases are about, as protobuf.
 fn request() -> Vec<u8> {
     json::to_protobuf(Signal::Traces, SPANS.as_bytes(), usize::MAX).unwrap().0
@@ -51,8 +54,8 @@ fn answer(condition: &str, span: &SpanView<'_>, event: Option<&Event<'_>>) -> &'
 }
 
 /// Sections of the cases: their heads, and the lines below.
-fn sections() -> Vec<(Vec<&'static str>, Vec<(&'static str, &'static str)>)> {
-    let mut sections: Vec<(Vec<_>, Vec<_>)> = Vec::new();
+fn sections() -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
     for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if ["span ", "event ", "refused"].iter().any(|head| line.starts_with(head)) {
             sections.push((line.split_whitespace().collect(), Vec::new()));
@@ -127,7 +130,9 @@ fn a_condition_keeps_its_text_and_can_be_shared() {
     assert!(!condition.is_about_events());
     let message = b"\x30\x02";
     let span = SpanView { resource: b"", scope: b"", message };
-    assert_eq!(condition.clone().eval(&span, None), Ok(true));
+    let shared = condition.clone();
+    assert_eq!(shared.eval(&span, None), Ok(true));
+    drop(shared);
     assert!(format!("{condition:?}").contains("kind == 2"));
     assert!(Condition::event("name == \"a\"").unwrap().is_about_events());
 }
