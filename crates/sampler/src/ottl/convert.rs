@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use teleflow_otlp::value::AnyValue;
 
 use super::error::Problem;
@@ -43,7 +41,11 @@ pub(super) fn text<'a>(value: Value<'a>) -> Result<Option<Cow<'a, str>>, Problem
 pub(super) fn item_text(value: AnyValue<'_>) -> Result<Cow<'_, str>, Problem> {
     match value {
         AnyValue::Empty => Ok(Cow::Borrowed("")),
-        AnyValue::Bytes(bytes) => Ok(Cow::Owned(STANDARD.encode(bytes))),
+        AnyValue::Bytes(bytes) => {
+            let mut out = String::new();
+            base64(bytes, &mut out);
+            Ok(Cow::Owned(out))
+        }
         // There are two ways to write numbers here, and only one of them is ours.
         AnyValue::Map(_) => Err(Problem::NoText("a map in a list")),
         AnyValue::Array(_) => Err(Problem::NoText("a list in a list")),
@@ -220,11 +222,25 @@ fn json(value: AnyValue<'_>, out: &mut String) -> Result<(), Problem> {
         AnyValue::Bytes([]) => out.push_str("null"),
         AnyValue::Bytes(bytes) => {
             out.push('"');
-            STANDARD.encode_string(bytes, out);
+            base64(bytes, out);
             out.push('"');
         }
     }
     Ok(())
+}
+
+fn base64(bytes: &[u8], out: &mut String) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for three in bytes.chunks(3) {
+        let group =
+            (0..3).fold(0, |group, at| group << 8 | u32::from(*three.get(at).unwrap_or(&0)));
+        for digit in 0..4 {
+            // One byte takes two digits, two take three: the rest is filled up.
+            let is_there = digit <= three.len();
+            let index = (group >> (18 - 6 * digit) & 63) as usize;
+            out.push(if is_there { char::from(DIGITS[index]) } else { '=' });
+        }
+    }
 }
 
 fn json_text(text: &str, out: &mut String) {
@@ -243,4 +259,48 @@ fn json_text(text: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_filled_up_to_four_digits() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"", ""),
+            (b"f", "Zg=="),
+            (b"fo", "Zm8="),
+            (b"foo", "Zm9v"),
+            (b"foob", "Zm9vYg=="),
+            (b"\xff\xfe\xfd\xfc\xfb", "//79/Ps="),
+        ];
+        for (bytes, expected) in cases {
+            let mut out = String::new();
+            base64(bytes, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn letters_of_several_letters_stay() {
+        assert_eq!(lower("ÄİΣ"), "äiσ");
+        assert_eq!(upper("äßŉ"), "Äßŉ");
+    }
+
+    #[test]
+    fn numbers_are_truncated_as_most_machines_do_it() {
+        let cases = [
+            (2.9, 2),
+            (-2.9, -2),
+            (9.3e18, i64::MIN),
+            (-9.3e18, i64::MIN),
+            (f64::NAN, i64::MIN),
+            (-9_223_372_036_854_775_808.0, i64::MIN),
+            (9_223_372_036_854_774_784.0, 9_223_372_036_854_774_784),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(truncated(value), expected, "{value}");
+        }
+    }
 }
