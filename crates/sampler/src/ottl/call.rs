@@ -187,7 +187,12 @@ impl Call {
                 let mut found = false;
                 // All are evaluated: where one fails, so does this, wherever the item is.
                 for expr in exprs {
-                    found |= is(&expr.eval(record)?, &item);
+                    let value = expr.eval(record)?;
+                    if !is_scalar(&value) {
+                        let wanted = "a list of texts, numbers, truth values and bytes";
+                        return Err(wants("ContainsValue", wanted, &value).at(self.column));
+                    }
+                    found |= is(&value, &item);
                 }
                 Ok(found)
             }
@@ -233,7 +238,19 @@ impl Call {
 // === impl Sort ===
 
 impl Sort {
-    const fn includes(self, value: &Value<'_>) -> bool {
+    /// For people.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::String => "a text",
+            Self::Int => "a whole number",
+            Self::Double => "a floating point number",
+            Self::Bool => "a truth value",
+            Self::Map => "a map",
+            Self::List => "a list",
+        }
+    }
+
+    pub(super) const fn includes(self, value: &Value<'_>) -> bool {
         match self {
             Self::String => matches!(value, Value::Text(_)),
             Self::Int => matches!(value, Value::Int(_)),
@@ -243,6 +260,19 @@ impl Sort {
             Self::List => matches!(value, Value::List(_) | Value::Items(_)),
         }
     }
+}
+
+/// Whether it may be in a list that is written out, as the Collector makes lists.
+const fn is_scalar(value: &Value<'_>) -> bool {
+    matches!(
+        value,
+        Value::Nil
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Double(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+    )
 }
 
 /// Of texts and bytes how many bytes, of lists and maps how many entries.

@@ -4,7 +4,8 @@ use super::Subject;
 use super::call::{Call, Function, Items, Sort, id};
 use super::error::{ParseError, Problem, did_you_mean, quoted};
 use super::expr::{Expr, Literal};
-use super::{duration, pattern};
+use super::value::Value;
+use super::{convert, duration, pattern};
 
 /// What a function is given, as it is written.
 #[derive(Debug)]
@@ -248,11 +249,11 @@ pub(super) fn compile(name: Name<'_>, arguments: Vec<Argument<'_>>) -> Result<Ex
             let target = next()?.one()?;
             Function::IsMatch(target, next()?.pattern()?)
         }
-        "IsString" => Function::Is(Sort::String, next()?.one()?),
-        "IsInt" => Function::Is(Sort::Int, next()?.one()?),
-        "IsDouble" => Function::Is(Sort::Double, next()?.one()?),
-        "IsBool" => Function::Is(Sort::Bool, next()?.one()?),
-        "IsMap" => Function::Is(Sort::Map, next()?.one()?),
+        "IsString" => Function::Is(Sort::String, next()?.maybe(Sort::String)?),
+        "IsInt" => Function::Is(Sort::Int, next()?.maybe(Sort::Int)?),
+        "IsDouble" => Function::Is(Sort::Double, next()?.maybe(Sort::Double)?),
+        "IsBool" => Function::Is(Sort::Bool, next()?.maybe(Sort::Bool)?),
+        "IsMap" => Function::Is(Sort::Map, next()?.maybe(Sort::Map)?),
         "IsList" => Function::Is(Sort::List, next()?.one()?),
         "IsEmpty" => Function::IsEmpty(next()?.one()?),
         "HasPrefix" => Function::HasPrefix(next()?.text()?, next()?.text()?),
@@ -262,9 +263,9 @@ pub(super) fn compile(name: Name<'_>, arguments: Vec<Argument<'_>>) -> Result<Ex
             Function::ContainsValue(items, next()?.one()?)
         }
         "Len" => Function::Len(next()?.one()?),
-        "Int" => Function::Int(next()?.one()?),
-        "Double" => Function::Double(next()?.one()?),
-        "Bool" => Function::Bool(next()?.one()?),
+        "Int" => Function::Int(next()?.converted(convert::int)?),
+        "Double" => Function::Double(next()?.converted(convert::float)?),
+        "Bool" => Function::Bool(next()?.converted(convert::bool)?),
         "String" => Function::String(next()?.one()?),
         "ToLowerCase" => Function::ToLowerCase(next()?.text()?),
         "ToUpperCase" => Function::ToUpperCase(next()?.text()?),
@@ -368,6 +369,39 @@ impl Argument<'_> {
             }
             _ => Ok(expr),
         }
+    }
+
+    /// What may turn out to be of a sort: a literal that is not never will.
+    fn maybe(self, sort: Sort) -> Result<Expr, ParseError> {
+        let column = self.column;
+        match self.one()? {
+            Expr::Literal(literal) if !sort.includes(&literal.value()) => {
+                let hint = "this is always false".to_owned();
+                Err(ParseError::new(column, literal.value().kind(), sort.name(), hint))
+            }
+            expr => Ok(expr),
+        }
+    }
+
+    /// What can be converted, as far as that is known.
+    fn converted<T>(
+        self,
+        convert: impl FnOnce(&Value<'_>) -> Result<T, Problem>,
+    ) -> Result<Expr, ParseError> {
+        let column = self.column;
+        let expr = self.one()?;
+        if let Expr::Literal(literal) = &expr
+            && let Err(problem) = convert(&literal.value())
+        {
+            let found = literal.value().kind();
+            return Err(ParseError::new(
+                column,
+                found,
+                "what can be converted",
+                problem.to_string(),
+            ));
+        }
+        Ok(expr)
     }
 
     fn pattern(self) -> Result<regex::Regex, ParseError> {
