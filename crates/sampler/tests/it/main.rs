@@ -21,6 +21,7 @@ mod bounds;
 mod head;
 mod policy;
 mod route;
+mod ottl;
 mod rules;
 mod rules_first_match;
 mod tail;
