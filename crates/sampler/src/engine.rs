@@ -76,7 +76,8 @@ pub struct RuleStats {
     pub traces_sampled: u64,
     /// Of those, what it had dropped.
     pub traces_dropped: u64,
-    /// Of those, what it could not vote about.
+    /// Of those, where a condition could not be evaluated, unless that is
+    /// [silent](crate::OnError::Silent).
     pub errors: u64,
     /// Traces that were kept, and it was the first to vote so.
     pub traces_kept: u64,
