@@ -42,7 +42,7 @@ mod compose;
 mod engine;
 pub mod head;
 mod memory;
-mod ottl;
+pub mod ottl;
 mod policy;
 mod randomness;
 mod rules;

@@ -20,6 +20,7 @@ mod acks;
 mod bounds;
 mod head;
 mod policy;
+mod ottl;
 mod rules;
 mod trace_state;
 
