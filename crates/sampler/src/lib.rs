@@ -41,6 +41,7 @@
 mod compose;
 mod engine;
 pub mod head;
+mod keyed;
 mod memory;
 pub mod ottl;
 mod policy;
