@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use crate::policy::set::PolicySet;
-use crate::rules::Rules;
+use crate::rules::set::RuleSet;
+use crate::rules::{Rules, SamplerStats};
 use crate::tail::ConfigError;
 use crate::{Randomness, Threshold, Trace};
 
@@ -11,6 +12,7 @@ use crate::{Randomness, Threshold, Trace};
 #[derive(Debug)]
 pub(crate) enum Engine {
     Policies(PolicySet),
+    FirstMatch(RuleSet),
 }
 
 /// What becomes of a trace.
@@ -81,6 +83,8 @@ pub struct RuleStats {
     pub traces_kept: u64,
     /// The spans of those.
     pub spans_kept: u64,
+    /// What its sampler learned, where it has one that learns.
+    pub sampler: SamplerStats,
 }
 
 /// What becomes of a trace, and why.
@@ -105,6 +109,12 @@ pub struct Explanation {
 pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explanation, ConfigError> {
     match Engine::new(rules)? {
         Engine::Policies(policies) => Ok(policies.explain(now, trace)),
+        Engine::FirstMatch(rules) => {
+            let (votes, verdict) = rules.explain(now, trace);
+            let by = verdict.by.map(|by| votes[usize::from(by.rule)].rule.clone());
+            let Verdict { is_kept, threshold, .. } = verdict;
+            Ok(Explanation { votes, is_kept, threshold, by })
+        }
     }
 }
 
@@ -123,16 +133,14 @@ impl Engine {
     pub(crate) fn new(rules: &Rules) -> Result<Self, ConfigError> {
         match rules {
             Rules::Policies(policies) => PolicySet::new(policies).map(Self::Policies),
-            Rules::FirstMatch(_) => Err(ConfigError::Rule {
-                rule: "rules".into(),
-                problem: "rules of which the first match decides are not there yet".into(),
-            }),
+            Rules::FirstMatch(rules) => RuleSet::new(rules).map(Self::FirstMatch),
         }
     }
 
     pub(crate) fn decide(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
         match self {
             Self::Policies(policies) => policies.decide(now, trace),
+            Self::FirstMatch(rules) => rules.decide(now, trace),
         }
     }
 
@@ -140,6 +148,7 @@ impl Engine {
     pub(crate) fn stats(&self) -> Vec<RuleStats> {
         match self {
             Self::Policies(policies) => policies.stats(),
+            Self::FirstMatch(rules) => rules.stats(),
         }
     }
 
@@ -149,6 +158,10 @@ impl Engine {
     pub(crate) fn adopt(&mut self, old: Self) {
         match (self, old) {
             (Self::Policies(new), Self::Policies(old)) => new.adopt(old),
+            (Self::FirstMatch(new), Self::FirstMatch(old)) => new.adopt(old),
+            // Nothing of the one is anything to the other.
+            (Self::Policies(_), Self::FirstMatch(_)) | (Self::FirstMatch(_), Self::Policies(_)) => {
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ mod chance;
 mod conditions;
 pub(crate) mod explain;
 mod fact;
-mod limit;
+pub(crate) mod limit;
 mod node;
 mod region;
 pub(crate) mod set;

@@ -19,9 +19,10 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 mod acks;
 mod bounds;
 mod head;
-mod policy;
 mod ottl;
+mod policy;
 mod rules;
+mod rules_first_match;
 mod trace_state;
 
 fn rules() -> Vec<Rule> {
