@@ -109,7 +109,12 @@ pub struct Explanation {
 pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explanation, ConfigError> {
     match Engine::new(rules)? {
         Engine::Policies(policies) => Ok(policies.explain(now, trace)),
-        Engine::FirstMatch(rules) => Ok(rules.explain_all(now, trace)),
+        Engine::FirstMatch(rules) => {
+            let (votes, verdict) = rules.explain(now, trace);
+            let by = verdict.by.map(|by| votes[usize::from(by.rule)].rule.clone());
+            let Verdict { is_kept, threshold, .. } = verdict;
+            Ok(Explanation { votes, is_kept, threshold, by })
+        }
     }
 }
 

@@ -213,7 +213,6 @@ impl RuleStats {
             spans_kept,
             sampler,
         } = other;
-        self.sampler.add(sampler);
         self.traces_seen += traces_seen;
         self.traces_sampled += traces_sampled;
         self.traces_dropped += traces_dropped;
@@ -248,35 +247,6 @@ impl MemoryStats {
         self.capacity.kept += capacity.kept;
         self.capacity.dropped += capacity.dropped;
         // A trace is looked for in its own shard alone.
-        self.false_positive_rate = self.false_positive_rate.max(*false_positive_rate);
-        self.forgotten_early += forgotten_early;
-        self.bytes += bytes;
-    }
-}
-
-// === impl SamplerStats ===
-
-impl SamplerStats {
-    const fn add(&mut self, other: &Self) {
-        let Self { keys, beyond, intervals, last_seen, last_kept } = other;
-        self.keys += *keys;
-        self.beyond += *beyond;
-        self.intervals += *intervals;
-        self.last_seen += *last_seen;
-        self.last_kept += *last_kept;
-    }
-}
-
-// === impl MemoryStats ===
-
-impl MemoryStats {
-    fn add(&mut self, other: &Self) {
-        let Self { kept, dropped, capacity, false_positive_rate, forgotten_early, bytes } = other;
-        self.kept += kept;
-        self.dropped += dropped;
-        self.capacity.kept += capacity.kept;
-        self.capacity.dropped += capacity.dropped;
-        // Each trace is in one shard: the rate is that of the worst.
         self.false_positive_rate = self.false_positive_rate.max(*false_positive_rate);
         self.forgotten_early += forgotten_early;
         self.bytes += bytes;
