@@ -91,6 +91,8 @@ fn main() -> io::Result<()> {
         let apart = Rival { name: "two samplers that share nothing", value: scaling.apart };
         report.row(metric, "times one", Better::Higher, scaling.shards, Some(apart));
         report.note(format!("{metric}: {:.0} spans a second", scaling.rate));
+        let routing = shards::routing(&batches, mixture);
+        report.row(format!("{metric}/routing"), "ns/span", Better::Lower, routing, None);
     }
 
     report.ask("sampler/mixed", Asked::AtLeast(2.5e6));

@@ -74,6 +74,29 @@ pub(crate) fn scaling(batches: &Batches, mixture: Mixture, cores: [usize; SHARDS
     Scaling { shards: shards / alone, apart: apart / alone, rate: shards }
 }
 
+/// What it costs to part a batch among the shards, in nanoseconds a span: one thread's work, which
+/// a sampler that is alone has not.
+pub(crate) fn routing(batches: &Batches, mixture: Mixture) -> f64 {
+    let mut router = Router::new(SHARDS, 1).expect("there may be two shards");
+    let mut parts = Vec::new();
+    let rounds = (0..ROUNDS as u64).map(|round| {
+        let mut feed = Feed::new(mixture, round);
+        // As many as the caches of a core hold.
+        let mut took = Duration::ZERO;
+        for _ in 0..100 {
+            let payloads: Vec<_> = (0..256).map(|_| validated(feed.next(batches))).collect();
+            let begun = Instant::now();
+            for payload in payloads {
+                router.route(payload, &mut parts);
+                parts.clear();
+            }
+            took += begun.elapsed();
+        }
+        took.as_nanos() as f64 / (100 * 256 * SPANS) as f64
+    });
+    median(rounds.collect())
+}
+
 /// Spans a second of all threads.
 fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, round: u64) -> f64 {
     let shared = Shared::default();
@@ -139,7 +162,7 @@ impl Shared {
             if is_all {
                 return;
             }
-            std::hint::spin_loop();
+            thread::yield_now();
         }
     }
 
