@@ -8,6 +8,9 @@
 //! `two_shards`: how many times as much two threads do as one, where every trace belongs to one of
 //! them and comes to either; against two that need not care.
 //!
+//! All times are CPU times, of the rival with those of its garbage collector: they say what a span
+//! costs on a machine that does other things as well.
+//!
 //! ```text
 //! cargo bench -p teleflow-benches --bench sampler              # everything, a minute
 //! cargo bench -p teleflow-benches --bench sampler -- --alone   # without the rival
@@ -65,9 +68,9 @@ fn main() -> io::Result<()> {
     let (together, most) = cases::weight(&batches, false);
     let (spread, _) = cases::weight(&batches, true);
 
-    let mixed = rival(&|theirs| theirs.mixed_spans_per_second);
-    report.row("sampler/mixed", "spans/s", Better::Higher, validated.0, mixed);
-    report.row("sampler/mixed/with_validation", "spans/s", Better::Higher, raw.0, mixed);
+    let mixed = rival(&|theirs| theirs.mixed_spans_per_cpu_second);
+    report.row("sampler/mixed", "spans/CPU-s", Better::Higher, validated.0, mixed);
+    report.row("sampler/mixed/with_validation", "spans/CPU-s", Better::Higher, raw.0, mixed);
     let mut cost =
         |metric, ours, theirs| report.row(metric, "ns/span", Better::Lower, ours, theirs);
     cost("sampler/new_traces", costs.new_traces, rival(&|theirs| theirs.ns_per_span.new_traces));

@@ -7,9 +7,9 @@ use std::mem;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use teleflow_benches::process;
+use teleflow_benches::process::{self, thread_cpu_time};
 use teleflow_otlp::Payload;
 use teleflow_sampler::Router;
 
@@ -47,7 +47,7 @@ pub(crate) struct Scaling {
     pub(crate) shards: f64,
     /// Two that know nothing of each other.
     pub(crate) apart: f64,
-    /// Spans a second of the two shards.
+    /// Spans of the two shards in a second that the busier thread has on its core.
     pub(crate) rate: f64,
 }
 
@@ -85,19 +85,20 @@ pub(crate) fn routing(batches: &Batches, mixture: Mixture) -> f64 {
         let mut took = Duration::ZERO;
         for _ in 0..100 {
             let payloads: Vec<_> = (0..256).map(|_| validated(feed.next(batches))).collect();
-            let begun = Instant::now();
+            let begun = thread_cpu_time();
             for payload in payloads {
                 router.route(payload, &mut parts);
                 parts.clear();
             }
-            took += begun.elapsed();
+            took += thread_cpu_time() - begun;
         }
         took.as_nanos() as f64 / (100 * 256 * SPANS) as f64
     });
     median(rounds.collect())
 }
 
-/// Spans a second of all threads.
+/// Spans of all threads in a second that the busier one has on its core, its waiting for the other in
+/// the end included.
 fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, round: u64) -> f64 {
     let shared = Shared::default();
     let took = thread::scope(|scope| {
@@ -117,13 +118,13 @@ fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, roun
                     while shared.ready.load(SeqCst) < cores.len() {
                         std::hint::spin_loop();
                     }
-                    let begun = Instant::now();
+                    let begun = thread_cpu_time();
                     if routed {
                         shared.work(shard, &mut bench, payloads);
                     } else {
                         payloads.into_iter().for_each(|payload| bench.take(payload));
                     }
-                    begun.elapsed()
+                    thread_cpu_time() - begun
                 })
             })
             .collect();
