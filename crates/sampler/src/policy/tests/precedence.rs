@@ -140,7 +140,14 @@ fn a_condition_keeps_any_trace_in_which_it_is_true() {
     let of_events = conditions(&[], &["true"], OnError::Ignore);
     assert!(!keeps(&of_events, &yes()), "it has no event");
     let with_event = Span { events: vec![Event::default()], ..span(vec![]) };
-    assert!(keeps(&of_events, &trace_of(vec![], vec![span(vec![]), with_event])));
+    let other = trace_of(vec![], vec![span(vec![]), with_event]);
+    assert!(keeps(&of_events, &other));
+    // What was found in one trace is nothing to the next.
+    let mut set = set(vec![of_events]);
+    for _ in 0..2 {
+        assert!(decide(&mut set, &other).is_kept);
+        assert!(!decide(&mut set, &yes()).is_kept);
+    }
 }
 
 #[test]
