@@ -198,6 +198,12 @@ fn an_error_before_the_end_of_a_policy_of_policies_ends_it() {
         assert_eq!(set.stats()[0].errors, errors, "{policy:?}");
         assert!(errors == 0 || verdict == Verdict::LEFT_OUT, "{policy:?}");
     }
+    // Spans behind the one with the error are not asked.
+    let with_event = Span { events: vec![Event::default()], ..span(vec![]) };
+    let trace = trace_of(vec![], vec![with_event, span(vec![])]);
+    let mut set = set(vec![not(conditions(&[], &["broken"], OnError::Propagate))]);
+    assert_eq!(decide(&mut set, &trace), Verdict::LEFT_OUT);
+    assert_eq!(set.stats()[0].errors, 1);
 }
 
 #[test]
