@@ -5,6 +5,11 @@
 //! a trace. `append`: each goes to one that is held. `late_kept` and `late_drop`: each goes to one
 //! that was decided about. `mixed`: each begins a trace while those that have waited are decided
 //! about, with 50 000 of them held. `bytes_per_span`: what is held for a span, its bytes included.
+//! `two_shards`: how many times as much two threads do as one, where every trace belongs to one of
+//! them and comes to either; against two that need not care.
+//!
+//! All times are CPU times, of the rival with those of its garbage collector: they say what a span
+//! costs on a machine that does other things as well.
 //!
 //! ```text
 //! cargo bench -p teleflow-benches --bench sampler              # everything, a minute
@@ -23,9 +28,12 @@ mod batches;
 mod cases;
 #[path = "sampler/rival.rs"]
 mod rival;
+#[path = "sampler/shards.rs"]
+mod shards;
 
 use self::batches::{Batches, SPANS};
 use self::cases::Came;
+use self::shards::Mixture;
 
 #[global_allocator]
 static ALLOCATOR: Weighing = Weighing;
@@ -60,9 +68,9 @@ fn main() -> io::Result<()> {
     let (together, most) = cases::weight(&batches, false);
     let (spread, _) = cases::weight(&batches, true);
 
-    let mixed = rival(&|theirs| theirs.mixed_spans_per_second);
-    report.row("sampler/mixed", "spans/s", Better::Higher, validated.0, mixed);
-    report.row("sampler/mixed/with_validation", "spans/s", Better::Higher, raw.0, mixed);
+    let mixed = rival(&|theirs| theirs.mixed_spans_per_cpu_second);
+    report.row("sampler/mixed", "spans/CPU-s", Better::Higher, validated.0, mixed);
+    report.row("sampler/mixed/with_validation", "spans/CPU-s", Better::Higher, raw.0, mixed);
     let mut cost =
         |metric, ours, theirs| report.row(metric, "ns/span", Better::Lower, ours, theirs);
     cost("sampler/new_traces", costs.new_traces, rival(&|theirs| theirs.ns_per_span.new_traces));
@@ -78,10 +86,23 @@ fn main() -> io::Result<()> {
     bytes("sampler/bytes_per_span/as_counted", together.counted, None);
     bytes("sampler/bytes_per_span/ten_traces_a_batch", spread.allocated, None);
 
+    for (metric, mixture) in [
+        ("sampler/two_shards", Mixture::OneTrace),
+        ("sampler/two_shards/ten_traces_a_batch", Mixture::TenTraces),
+    ] {
+        let scaling = shards::scaling(&batches, mixture, [cores.ours, cores.theirs]);
+        let apart = Rival { name: "two samplers that share nothing", value: scaling.apart };
+        report.row(metric, "times one", Better::Higher, scaling.shards, Some(apart));
+        report.note(format!("{metric}: {:.0} spans a second", scaling.rate));
+        let routing = shards::routing(&batches, mixture);
+        report.row(format!("{metric}/routing"), "ns/span", Better::Lower, routing, None);
+    }
+
     report.ask("sampler/mixed", Asked::AtLeast(2.5e6));
     report.ask("sampler/mixed", Asked::Ratio(3.0));
     report.ask("sampler/late_drop", Asked::AtMost(15.0));
     report.ask("sampler/bytes_per_span/beyond_wire", Asked::AtMost(48.0));
+    report.ask("sampler/two_shards", Asked::Ratio(0.9));
     report.note(format!("{wire:.1} bytes a span on the wire, with its share of the resource"));
     report.note(format!("in `mixed` ours keeps {:.1} % of the traces", 100.0 * validated.1));
     if let Some(theirs) = &theirs {

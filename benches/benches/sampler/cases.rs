@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use teleflow_benches::alloc;
+use teleflow_benches::process::thread_cpu_time;
 use teleflow_otlp::{Payload, Signal};
 use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
@@ -105,8 +106,8 @@ impl Bench {
         self.out.kept.clear();
     }
 
-    /// Offers `count` batches, which `make` makes by number, and returns how long that took without
-    /// making them.
+    /// Offers `count` batches, which `make` makes by number, and returns the CPU time that this took
+    /// without making them.
     pub(crate) fn run(
         &mut self,
         count: usize,
@@ -120,17 +121,17 @@ impl Bench {
             took += match came {
                 Came::Validated => {
                     let payloads: Vec<Payload> = batches.into_iter().map(validated).collect();
-                    let begun = Instant::now();
+                    let begun = thread_cpu_time();
                     payloads.into_iter().for_each(|payload| self.take(payload));
-                    begun.elapsed()
+                    thread_cpu_time() - begun
                 }
                 Came::Raw => {
-                    let begun = Instant::now();
+                    let begun = thread_cpu_time();
                     for batch in batches {
                         let payload = Payload::parse(Signal::Traces, batch).expect("it is valid");
                         self.take(payload);
                     }
-                    begun.elapsed()
+                    thread_cpu_time() - begun
                 }
             };
         }
@@ -213,7 +214,7 @@ fn late(batches: &Batches, ids: &mut Ids, fate: Fate) -> f64 {
     ns
 }
 
-/// Spans a second where new traces come without end and are decided about when they have waited,
+/// Spans a CPU second where new traces come without end and are decided about when they have waited,
 /// and the share of them that is kept.
 pub(crate) fn mixed(batches: &Batches, came: Came) -> (f64, f64) {
     const COUNT: usize = 300_000;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use teleflow_benches::golang::Built;
 use teleflow_benches::process;
 
-/// What `peers/tailsampling` prints.
+/// What `peers/tailsampling` prints. Times are those of its process on a core.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Measured {
     version: String,
@@ -16,7 +16,7 @@ pub(crate) struct Measured {
     pub(crate) gomaxprocs: usize,
     pub(crate) wire_bytes_per_span: f64,
     pub(crate) ns_per_span: Costs,
-    pub(crate) mixed_spans_per_second: f64,
+    pub(crate) mixed_spans_per_cpu_second: f64,
     pub(crate) mixed_kept: f64,
     pub(crate) retained_bytes_per_span: f64,
 }

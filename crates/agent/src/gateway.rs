@@ -96,7 +96,9 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
                     lane = lane.sample(sampling::adaptive(adaptive));
                 }
                 Some(config::Processor::TailSampling(tail)) => {
-                    lane = lane.sample(sampling::tail(tail));
+                    let shards = NonZeroUsize::new(tail.num_shards.into());
+                    let shards = shards.unwrap_or(NonZeroUsize::MIN);
+                    lane = lane.sample(sampling::tail(tail)).sample_in(shards);
                 }
                 None => anyhow::bail!("processors.{of} is not defined"),
             }

@@ -5,7 +5,6 @@
 //! restart, and is named in the log.
 
 mod difference;
-mod live;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -119,13 +118,14 @@ impl Reload {
             let (lane, what) = (&change.lane, change.what.join(", "));
             // What is not a sampler is not among the changes.
             let Some(config) = gateway::sampler(&change.sampler) else { continue };
-            match live::change_sampler(&self.pipeline, lane, config) {
+            let changed = self.pipeline.change_sampler(lane, config);
+            match changed.map_err(anyhow::Error::from) {
                 Ok(()) => {
                     tracing::info!("{name} was read again: pipeline {lane} has new {what}");
                     self.running.note(change);
                 }
                 Err(error) => {
-                    tracing::error!("{name} was read again: pipeline {lane}: {error}");
+                    tracing::error!("{name} was read again: pipeline {lane}: {error:#}");
                     all = false;
                 }
             }

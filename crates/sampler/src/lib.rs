@@ -44,7 +44,7 @@ mod engine;
 pub mod head;
 mod keyed;
 mod memory;
-mod ottl;
+pub mod ottl;
 mod policy;
 mod randomness;
 mod route;

@@ -171,30 +171,26 @@ impl Stats {
             memory,
             rules,
         } = other;
-        for (sum, more) in [
-            (&mut self.traces, traces),
-            (&mut self.traces_kept, traces_kept),
-            (&mut self.traces_sampled_out, traces_sampled_out),
-            (&mut self.traces_dropped, traces_dropped),
-            (&mut self.waited_millis, waited_millis),
-            (&mut self.spans_kept, spans_kept),
-            (&mut self.spans_unknown, spans_unknown),
-            (&mut self.late_kept, late_kept),
-            (&mut self.late_sampled_out, late_sampled_out),
-            (&mut self.without_trace, without_trace),
-            (&mut self.below_large_envelope, below_large_envelope),
-            (&mut self.without_room, without_room),
-            (&mut self.inconsistent, inconsistent),
-            (&mut self.copied_out, copied_out),
-            (&mut self.copied_out_bytes, copied_out_bytes),
-        ] {
-            *sum += more;
-        }
-        self.spans_estimated += spans_estimated;
+        self.traces += traces;
+        self.traces_kept += traces_kept;
+        self.traces_sampled_out += traces_sampled_out;
+        self.traces_dropped += traces_dropped;
         std::iter::zip(&mut self.decisions, decisions).for_each(|(sum, more)| *sum += more);
+        self.waited_millis += waited_millis;
+        self.spans_kept += spans_kept;
         let sums = std::iter::zip(&mut self.spans_sampled_out, spans_sampled_out);
         sums.for_each(|(sum, more)| *sum += more);
+        self.spans_estimated += spans_estimated;
+        self.spans_unknown += spans_unknown;
+        self.without_room += without_room;
+        self.inconsistent += inconsistent;
+        self.copied_out += copied_out;
+        self.copied_out_bytes += copied_out_bytes;
         self.memory.add(memory);
+        self.late_kept += late_kept;
+        self.late_sampled_out += late_sampled_out;
+        self.without_trace += without_trace;
+        self.below_large_envelope += below_large_envelope;
         if self.rules.is_empty() {
             self.rules.clone_from(rules);
             return;

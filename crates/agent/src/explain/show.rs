@@ -3,9 +3,7 @@
 use std::fmt::Write as _;
 
 use teleflow::exporter::acts_on_terminal;
-use teleflow::sampler::{Explained, Threshold, Vote};
-
-use super::library::Explanation;
+use teleflow::sampler::{Explained, Explanation, Threshold, Vote};
 
 /// A longer name moves its own line only.
 const MAX_NAME: usize = 40;

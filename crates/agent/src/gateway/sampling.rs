@@ -39,6 +39,7 @@ pub(super) fn tail(tail: &TailSampling) -> sampler::Config {
         writes_threshold: tail.write_threshold,
         records_policy: tail.record_policy,
         drops_at_end: tail.drop_pending_traces_on_shutdown,
+        blocks_when_full: tail.block_on_overflow,
         hash_seed: *HASH_SEED,
         ..sampler::Config::default()
     }

@@ -5,22 +5,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use teleflow::Stats;
-use teleflow::sampler::{self, Held, RuleStats};
+use teleflow::sampler::{self, Held, RuleStats, Trigger};
 
 use super::families::{Families, Labels, Rows, with};
 
 const WITH_POLICIES: &str = "otelcol_processor_tail_sampling";
 const WITH_RULES: &str = "otelcol_processor_adaptive_tail_sampling";
 const OURS: &str = "teleflow_tail_sampling";
-
-/// What causes decisions, in the order in which they are counted, and what the Collector calls it
-/// where it has rules.
-const TRIGGERS: [(&str, &str); 4] = [
-    ("wait", "trace_timeout"),
-    ("bytes", "eviction"),
-    ("count", "eviction"),
-    ("drain", "shutdown"),
-];
 
 /// The sampler of a pipeline.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +44,7 @@ fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt:
     let mut counter =
         |what, help, rows| families.counter(&format!("{WITH_POLICIES}_{what}"), help, rows);
     let global = samplers.iter().flat_map(|sampler| {
-        let dropped = sampler.dropped();
+        let dropped = sampler.stats.traces_dropped;
         let out = sampler.stats.traces_sampled_out.saturating_sub(dropped);
         sampler.decided([sampler.stats.traces_kept, out, dropped], &sampler.labels())
     });
@@ -82,9 +73,9 @@ fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt:
     counter("early_releases_from_cache_decision", help, late.collect())?;
     let mut each =
         |what, help, count: fn(&Sampler<'_>) -> u64| counter(what, help, each(samplers, count));
-    each("new_trace_id_received", "Traces that came", |sampler| {
-        sampler.stats.traces_kept + sampler.stats.traces_sampled_out + sampler.held.traces
-    })?;
+    each("new_trace_id_received", "Traces that came", |sampler| sampler.stats.traces)?;
+    let help = "Traces that were dropped, for they were too large";
+    each("traces_dropped_too_large", help, |sampler| sampler.decisions([Trigger::TooLarge]))?;
     let help = "Times that a policy could not vote about a trace";
     each("sampling_policy_evaluation_error", help, |sampler| sampler.errors())?;
     let name = format!("{WITH_POLICIES}_sampling_traces_on_memory");
@@ -112,17 +103,17 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     counter("traces_dropped", help, out.collect())?;
     let triggers = samplers.iter().flat_map(|sampler| {
         let labels = sampler.labels();
-        ["trace_timeout", "root_span", "span_limit", "eviction", "shutdown"].map(|cause| {
-            let counts = TRIGGERS.iter().zip(sampler.stats.decisions);
-            let count = counts.filter(|((_, name), _)| *name == cause).map(|(_, count)| count);
-            (with(&labels, "trigger", cause), count.sum())
-        })
+        [
+            ("trace_timeout", sampler.decisions([Trigger::Wait])),
+            ("root_span", sampler.decisions([Trigger::AfterRoot])),
+            ("span_limit", sampler.decisions([Trigger::Spans, Trigger::TooLarge])),
+            ("eviction", sampler.decisions([Trigger::Bytes, Trigger::Count])),
+            ("shutdown", sampler.decisions([Trigger::Drain])),
+        ]
+        .map(|(cause, count)| (with(&labels, "trigger", cause), count))
     });
     counter("decision_triggers", "Traces by what caused the decision", triggers.collect())?;
-    let evicted = each(samplers, |sampler| {
-        let counts = TRIGGERS.iter().zip(sampler.stats.decisions);
-        counts.filter(|((_, name), _)| *name == "eviction").map(|(_, count)| count).sum()
-    });
+    let evicted = each(samplers, |sampler| sampler.decisions([Trigger::Bytes, Trigger::Count]));
     let help = "Traces decided early, for there was no room for more";
     counter("traces_evicted", help, evicted)?;
     let errors = samplers
@@ -131,17 +122,34 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     let help = "Traces that a condition of a rule could not be evaluated for";
     counter("ottl_eval_errors", help, errors.collect())?;
     let name = format!("{WITH_RULES}_traces_active");
-    families.gauge(&name, "Undecided traces", each(samplers, |sampler| sampler.held.traces))
+    families.gauge(&name, "Undecided traces", each(samplers, |sampler| sampler.held.traces))?;
+    let keys = samplers.iter().flat_map(|sampler| {
+        sampler.rules("rule").map(|(labels, rule)| (labels, rule.sampler.keys))
+    });
+    let name = format!("{WITH_RULES}_sampler_keyspace_size");
+    families.gauge(&name, "Kinds of traces that the sampler of a rule tells apart", keys.collect())
 }
 
 fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Result {
     let mut counter = |what, help, rows| families.counter(&format!("{OURS}_{what}"), help, rows);
-    let decisions = samplers.iter().flat_map(|sampler| {
-        let labels = sampler.labels();
-        let counts = TRIGGERS.into_iter().zip(sampler.stats.decisions);
-        counts.map(move |((cause, _), count)| (with(&labels, "trigger", cause), count))
+    let by_trigger = |counts: fn(&sampler::Stats) -> &[u64]| -> Rows {
+        let rows = samplers.iter().flat_map(|sampler| {
+            let (labels, counts) = (sampler.labels(), counts(sampler.stats));
+            let rows = std::iter::zip(Trigger::ALL, counts);
+            rows.map(move |(cause, count)| (with(&labels, "trigger", cause.name()), *count))
+        });
+        rows.collect()
+    };
+    let decisions = by_trigger(|stats| &stats.decisions);
+    counter("decisions", "Traces by what caused the decision", decisions)?;
+    let out = by_trigger(|stats| &stats.spans_sampled_out);
+    counter("sampled_out_spans", "Spans that were left out, by what caused the decision", out)?;
+    let spans = samplers.iter().flat_map(|sampler| {
+        let (labels, stats) = (sampler.labels(), sampler.stats);
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        [of("true", stats.spans_kept), of("false", stats.spans_sampled_out.iter().sum())]
     });
-    counter("decisions", "Traces by what caused the decision", decisions.collect())?;
+    counter("spans", "Spans by what became of them", spans.collect())?;
     let kept = samplers.iter().flat_map(|sampler| {
         sampler.rules("policy").map(|(labels, rule)| (labels, rule.traces_kept))
     });
@@ -154,6 +162,24 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
         "Spans of traces that were kept, by the policy or rule that was the first to keep them";
     counter("kept_spans", help, kept.collect())?;
     let mut count = |what, help, count| counter(what, help, each(samplers, count));
+    let help =
+        "How many spans those stand for that were kept by known odds: an estimate of all spans";
+    // A part of a span is of no account.
+    count("estimated_spans", help, |sampler| sampler.stats.spans_estimated.round() as u64)?;
+    let help = "Spans kept by odds that nobody knows: the estimate lacks what they stand for";
+    count("unknown_spans", help, |sampler| sampler.stats.spans_unknown)?;
+    let help = "How long traces had waited when they were decided, all together";
+    count("waited_milliseconds", help, |sampler| sampler.stats.waited_millis)?;
+    let help = "Spans whose trace state had no room for the threshold";
+    count("spans_without_threshold", help, |sampler| sampler.stats.without_room)?;
+    let help = "Spans that came with a threshold by which they would have been left out";
+    count("inconsistent_spans", help, |sampler| sampler.stats.inconsistent)?;
+    let help = "Times that spans were copied out of requests of which little else was needed";
+    count("copied_out", help, |sampler| sampler.stats.copied_out)?;
+    let help = "Memory that this gave back";
+    count("copied_out_bytes", help, |sampler| sampler.stats.copied_out_bytes)?;
+    let help = "Decisions that were forgotten early, for want of a place for one more";
+    count("forgotten_early", help, |sampler| sampler.stats.memory.forgotten_early)?;
     let help = "Spans without a usable trace id, decided by themselves";
     count("spans_without_trace", help, |sampler| sampler.stats.without_trace)?;
     let help = "Spans below a resource or scope too large to be repeated, decided by themselves";
@@ -162,7 +188,20 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
         |what, help, count| families.gauge(&format!("{OURS}_{what}"), help, each(samplers, count));
     gauge("held_spans", "Undecided spans", |sampler| sampler.held.spans)?;
     let help = "Memory that undecided spans take, with the memory of decisions";
-    gauge("held_bytes", help, |sampler| sampler.held.bytes)
+    gauge("held_bytes", help, |sampler| sampler.held.bytes)?;
+    let help = "Memory that decisions take";
+    gauge("remembered_bytes", help, |sampler| sampler.stats.memory.bytes)?;
+    let help = "Of 10^9 traces that come anew, how many are taken for one that was left out";
+    gauge("false_positives", help, |sampler| {
+        (sampler.stats.memory.false_positive_rate * 1e9).round() as u64
+    })?;
+    let remembered = samplers.iter().flat_map(|sampler| {
+        let (labels, memory) = (sampler.labels(), &sampler.stats.memory);
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        [of("true", memory.kept), of("false", memory.dropped)]
+    });
+    let help = "Decided traces that are remembered";
+    families.gauge(&format!("{OURS}_remembered_traces"), help, remembered.collect())
 }
 
 /// One figure of each.
@@ -192,9 +231,10 @@ impl<'a> Sampler<'a> {
         rows.collect()
     }
 
-    /// Traces that a policy has dropped.
-    fn dropped(&self) -> u64 {
-        self.stats.rules.iter().map(|rule| rule.traces_dropped).sum()
+    /// Decisions by any of these.
+    fn decisions<const N: usize>(&self, by: [Trigger; N]) -> u64 {
+        let counts = std::iter::zip(Trigger::ALL, self.stats.decisions);
+        counts.filter(|(cause, _)| by.contains(cause)).map(|(_, count)| count).sum()
     }
 
     fn errors(&self) -> u64 {

@@ -78,11 +78,11 @@ impl Program {
             .stdout(output)
             .spawn();
         let mut program = Self { process: Process(child.unwrap()), address, folder };
-        // bounded wait: it starts in a process of its own.
         let served = timeout(PATIENCE, async {
             while TcpStream::connect(address).await.is_err() {
                 let ended = program.process.0.try_wait().unwrap();
                 assert!(ended.is_none(), "{ended:?}: {}", program.output());
+                // bounded wait: it starts in a process of its own.
                 sleep(Duration::from_millis(20)).await;
             }
         });
@@ -112,12 +112,12 @@ impl Program {
     pub(crate) async fn terminate(mut self) -> String {
         let id = self.process.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        // bounded wait: it ends when it has delivered everything.
         let ended = timeout(PATIENCE, async {
             loop {
                 if let Some(status) = self.process.0.try_wait().unwrap() {
                     return status;
                 }
+                // bounded wait: it ends when it has delivered everything.
                 sleep(Duration::from_millis(20)).await;
             }
         });

@@ -23,8 +23,8 @@ pub struct Config {
     pub max_bytes: usize,
     /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
     pub max_traces: usize,
-    /// Does not decide early for the number of traces: whoever offers payloads does not while the
-    /// sampler [is full](crate::TailSampler::is_full).
+    /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
+    /// the sampler [is full](crate::TailSampler::is_full).
     pub blocks_when_full: bool,
     /// A trace that has so many spans is decided at once; those that come later follow.
     pub max_trace_spans: Option<u64>,
