@@ -144,7 +144,10 @@ fn adaptive_throughput(keys: &mut Keys<'_>) -> RuleSampler {
         {
             at.refuse("not be less than update_frequency", None);
         }
-        Algorithm::Windowed { update, lookback: lookback.unwrap_or(update.saturating_mul(30)) }
+        Algorithm::Windowed {
+            update,
+            lookback: lookback.unwrap_or_else(|| update.saturating_mul(30)),
+        }
     } else {
         Algorithm::Ema {
             interval: interval(keys, "adjustment_interval", DEFAULT_INTERVAL),
