@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "GlobalAlloc is an unsafe trait; nothing safe sees allocations")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
@@ -51,6 +51,37 @@ pub fn count<T>(work: impl FnOnce() -> T) -> (T, Counted) {
     (value, counted)
 }
 
+/// The system allocator with a scale in front, which is on during a call of [`weigh`] alone: else a
+/// benchmark with several threads would measure how they share the scale.
+#[derive(Debug)]
+pub struct Weighing;
+
+static IS_WEIGHING: AtomicBool = AtomicBool::new(false);
+static WEIGHT: AtomicI64 = AtomicI64::new(0);
+
+/// Runs `work` and tells by how many bytes what the whole program has allocated grows meanwhile.
+///
+/// Zero where [`Weighing`] is not installed.
+pub fn weigh<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    let before = WEIGHT.load(Ordering::SeqCst);
+    IS_WEIGHING.store(true, Ordering::SeqCst);
+    let value = work();
+    IS_WEIGHING.store(false, Ordering::SeqCst);
+    (value, WEIGHT.load(Ordering::SeqCst) - before)
+}
+
+fn weigh_in(bytes: usize) {
+    if IS_WEIGHING.load(Ordering::Relaxed) {
+        WEIGHT.fetch_add(bytes as i64, Ordering::Relaxed);
+    }
+}
+
+fn weigh_out(bytes: usize) {
+    if IS_WEIGHING.load(Ordering::Relaxed) {
+        WEIGHT.fetch_sub(bytes as i64, Ordering::Relaxed);
+    }
+}
+
 fn now() -> Counted {
     Counted {
         allocations: ALLOCATIONS.load(Ordering::Relaxed),
@@ -85,6 +116,35 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` through this allocator, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+// SAFETY: every call goes to `System` with the caller's own arguments and its answer is returned
+// as it is, so `System` keeps the contract. Weighing touches two atomics and never allocates.
+unsafe impl GlobalAlloc for Weighing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        weigh_in(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System::alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        weigh_in(layout.size());
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is that of `System`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        weigh_in(new_size);
+        weigh_out(layout.size());
+        // SAFETY: `pointer` came from `System` through this allocator, with this layout.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        weigh_out(layout.size());
         // SAFETY: `pointer` came from `System` through this allocator, with this layout.
         unsafe { System.dealloc(pointer, layout) }
     }

@@ -12,6 +12,7 @@
 //! - [`scan`] counts the spans in a request without decoding it.
 //! - [`sink`] receives what a gateway exports.
 //! - [`process`] runs a gateway on one core and reads what it costs.
+//! - [`golang`] builds what is written in Go.
 //! - [`peer`] names the gateways, builds them and writes their configuration.
 //! - [`rig`] puts one of them between a generator and a sink.
 //! - [`trial`] takes one of them through one case.
@@ -24,6 +25,7 @@ pub mod bodies;
 pub mod books;
 pub mod client;
 pub mod encoding;
+pub mod golang;
 pub mod latency;
 pub mod load;
 pub mod measure;

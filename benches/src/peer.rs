@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use self::setup::{Addresses, Bounds, Mode, Setup};
+use crate::golang::Built;
 use crate::report::{target_directory, workspace};
 
 /// A gateway whose program is there.
@@ -69,30 +70,12 @@ impl Gateway {
     ///
     /// There is no Go toolchain, or it does not build.
     pub fn collector() -> io::Result<Self> {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join("otelcol");
-        let version = Command::new("go").arg("version").output();
-        let Ok(version) = version else { return Err(io::Error::other("no Go toolchain")) };
-        // All that the program is made of; building it takes minutes.
-        let mut stamp = String::from_utf8_lossy(&version.stdout).into_owned();
-        for file in ["go.mod", "go.sum", "main.go"] {
-            stamp.push_str(&fs::read_to_string(sources.join(file))?);
-        }
-        let name = match module_version(&stamp, "/tailsamplingprocessor") {
+        let built = Built::new("otelcol")?;
+        let name = match built.version("/tailsamplingprocessor") {
             Some(version) => format!("OpenTelemetry Collector {version}"),
             None => "OpenTelemetry Collector".to_owned(),
         };
-
-        let directory = target_directory().join("peers");
-        fs::create_dir_all(&directory)?;
-        let (program, stamped) = (directory.join("otelcol"), directory.join("otelcol.stamp"));
-        let fresh = program.is_file() && fs::read_to_string(&stamped).is_ok_and(|old| old == stamp);
-        if !fresh {
-            let mut build = Command::new("go");
-            build.env("CGO_ENABLED", "0").args(["build", "-trimpath", "-ldflags=-s -w", "-o"]);
-            run(build.arg(&program).arg(".").current_dir(&sources))?;
-            fs::write(&stamped, &stamp)?;
-        }
-        Ok(Self { kind: Kind::Collector, name, program })
+        Ok(Self { kind: Kind::Collector, name, program: built.program })
     }
 
     /// Taken from the package for Python, which brings the program: an old one, but there is no
@@ -146,24 +129,4 @@ fn run(command: &mut Command) -> io::Result<()> {
     let program = Path::new(command.get_program()).display().to_string();
     let status = command.status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{program}: {status}"))) }
-}
-
-/// The version that a go.mod requires of the module whose path ends so.
-fn module_version<'a>(text: &'a str, path_end: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| {
-        let (path, version) = line.trim().split_once(' ')?;
-        path.ends_with(path_end).then(|| version.trim())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_version_of_a_module_is_read() {
-        let text = "require (\n\texample.com/a/other v1.0.0\n\texample.com/a/wanted v0.2.0\n)\n";
-        assert_eq!(module_version(text, "/wanted"), Some("v0.2.0"));
-        assert_eq!(module_version(text, "/missing"), None);
-    }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time;
 
 /// How often something is looked at that tells nobody when it happens.
@@ -208,6 +209,14 @@ pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
     let raised = limit.current.unwrap_or(u64::MAX).max(most.min(wanted));
     setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum })?;
     Ok(raised)
+}
+
+/// The CPU time of this thread so far, user and system, in steps of nanoseconds.
+///
+/// What a piece of work costs is told by this on a machine that does other things as well.
+pub fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The CPU time of this process so far, user and system.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
+use crate::collector;
 use crate::flags;
 use crate::interop;
 use crate::workspace::{self, Workspace};
@@ -33,7 +34,7 @@ pub fn run(sh: &Shell, workspace: &Workspace, flags: &flags::Conformance) -> Res
     good &= cmd!(sh, "{suite} program -- {driver}").run().is_ok();
     if flags.peers {
         // What others break is theirs: it is shown, and fails nothing.
-        match collector(sh, workspace) {
+        match collector::build(sh, workspace) {
             Ok(collector) => {
                 let run = cmd!(sh, "{suite} receiver --collector {collector}");
                 run.ignore_status().run()?;
@@ -76,16 +77,6 @@ fn example(
     workspace::announce(sh, &cmd);
     cmd.run()?;
     Ok(workspace.target.join("release").join("examples").join(name))
-}
-
-/// Builds the Collector that the benchmarks measure too.
-fn collector(sh: &Shell, workspace: &Workspace) -> Result<PathBuf> {
-    let program = workspace.target.join("conformance").join("otelcol");
-    let sources = workspace.root.join("benches").join("peers").join("otelcol");
-    let _inside = sh.push_dir(sources);
-    // Go builds what has changed, and nothing else.
-    cmd!(sh, "go build -trimpath -ldflags=-s -o {program} .").env("CGO_ENABLED", "0").run()?;
-    Ok(program)
 }
 
 /// The official SDKs, as far as they can be had.

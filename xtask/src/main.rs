@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod collector;
 mod conformance;
 mod features;
 mod flags;

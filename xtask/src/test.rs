@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use xshell::Shell;
 
+use crate::collector;
 use crate::flags;
 use crate::interop;
 use crate::redis;
@@ -69,6 +70,7 @@ pub fn every_test(
 ) -> Result<Outcome> {
     let sdks = interop::prepare(sh, workspace)?;
     let redis = redis::prepare(sh, workspace)?;
+    let collector = collector::prepare(sh, workspace);
     let skips = workspace.target.join("test-skips.txt");
     fs::create_dir_all(&workspace.target)?;
     fs::write(&skips, "").with_context(|| format!("cannot write {}", skips.display()))?;
@@ -83,6 +85,7 @@ pub fn every_test(
         command.env(SKIPS, &skips);
         sdks.iter().for_each(|sdk| sdk.describe(&mut command));
         redis.describe(&mut command)?;
+        collector.describe(&mut command);
 
         let failures_before = outcome.tally.failures.len();
         let status = stream(command, &mut outcome.tally)?;

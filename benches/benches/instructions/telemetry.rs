@@ -109,7 +109,7 @@ fn batcher_offer(
 
 fn sampler() -> (TailSampler, Vec<Payload>, Output) {
     let rules = vec![Rule::new("errors", Policy::errors())];
-    let config = teleflow_sampler::Config { rules, ..Default::default() };
+    let config = teleflow_sampler::Config { rules: rules.into(), ..Default::default() };
     (TailSampler::new(config).expect("it makes sense"), payloads(), Output::default())
 }
 

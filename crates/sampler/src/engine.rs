@@ -76,7 +76,8 @@ pub struct RuleStats {
     pub traces_sampled: u64,
     /// Of those, what it had dropped.
     pub traces_dropped: u64,
-    /// Of those, what it could not vote about.
+    /// Of those, where a condition could not be evaluated, unless that is
+    /// [silent](crate::OnError::Silent).
     pub errors: u64,
     /// Traces that were kept, and it was the first to vote so.
     pub traces_kept: u64,
@@ -108,7 +109,12 @@ pub struct Explanation {
 pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explanation, ConfigError> {
     match Engine::new(rules)? {
         Engine::Policies(policies) => Ok(policies.explain(now, trace)),
-        Engine::FirstMatch(rules) => Ok(rules.explain_all(now, trace)),
+        Engine::FirstMatch(rules) => {
+            let (votes, verdict) = rules.explain(now, trace);
+            let by = verdict.by.map(|by| votes[usize::from(by.rule)].rule.clone());
+            let Verdict { is_kept, threshold, .. } = verdict;
+            Ok(Explanation { votes, is_kept, threshold, by })
+        }
     }
 }
 

@@ -138,7 +138,6 @@ impl Keyed {
         if is_entry {
             stats.seen += 1;
             stats.others += u64::from(found.is_none());
-            plan.count();
         }
         let is_found = found.is_some();
         let (slot, newcomer) = match found {
@@ -167,11 +166,11 @@ impl Keyed {
         };
         if wants_first && let Some(cost) = plan.take_first(is_known) {
             slot.offered += cost;
-            plan.offer(1.0);
+            plan.count(1.0);
             return 1.0;
         }
         slot.offered += slot.probability;
-        plan.offer(own);
+        plan.count(own);
         probability
     }
 

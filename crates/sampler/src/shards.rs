@@ -213,26 +213,27 @@ impl RuleStats {
             spans_kept,
             sampler,
         } = other;
-        self.sampler.add(sampler);
         self.traces_seen += traces_seen;
         self.traces_sampled += traces_sampled;
         self.traces_dropped += traces_dropped;
         self.errors += errors;
         self.traces_kept += traces_kept;
         self.spans_kept += spans_kept;
+        self.sampler.add(sampler);
     }
 }
 
 // === impl SamplerStats ===
 
 impl SamplerStats {
-    const fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         let Self { keys, beyond, intervals, last_seen, last_kept } = other;
-        self.keys += *keys;
-        self.beyond += *beyond;
-        self.intervals += *intervals;
-        self.last_seen += *last_seen;
-        self.last_kept += *last_kept;
+        // A key is known to every shard that had a trace of it, and each counts intervals.
+        self.keys = self.keys.max(*keys);
+        self.intervals = self.intervals.max(*intervals);
+        self.beyond += beyond;
+        self.last_seen += last_seen;
+        self.last_kept += last_kept;
     }
 }
 
@@ -245,7 +246,7 @@ impl MemoryStats {
         self.dropped += dropped;
         self.capacity.kept += capacity.kept;
         self.capacity.dropped += capacity.dropped;
-        // Each trace is in one shard: the rate is that of the worst.
+        // A trace is looked for in its own shard alone.
         self.false_positive_rate = self.false_positive_rate.max(*false_positive_rate);
         self.forgotten_early += forgotten_early;
         self.bytes += bytes;
@@ -270,6 +271,7 @@ mod tests {
 
     use super::*;
     use crate::rules::{Algorithm, Keys, MatchScope};
+    use crate::tail::Trigger;
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
         config.divided(NonZeroUsize::new(shards).unwrap())
@@ -403,14 +405,36 @@ mod tests {
 
     #[test]
     fn what_shards_did_adds_up() {
+        let sampler =
+            SamplerStats { keys: 31, beyond: 32, intervals: 33, last_seen: 34, last_kept: 35 };
+        let memory = MemoryStats {
+            kept: 21,
+            dropped: 22,
+            capacity: Remembered { kept: 23, dropped: 24 },
+            false_positive_rate: 1e-9,
+            forgotten_early: 25,
+            bytes: 26,
+        };
         let one = Stats {
-            traces_kept: 1,
-            traces_sampled_out: 2,
-            decisions: [3; 4],
-            late_kept: 4,
-            late_sampled_out: 5,
-            without_trace: 6,
-            below_large_envelope: 7,
+            traces: 1,
+            traces_kept: 2,
+            traces_sampled_out: 3,
+            traces_dropped: 4,
+            decisions: [5; Trigger::ALL.len()],
+            waited_millis: 6,
+            spans_kept: 7,
+            spans_sampled_out: [8; Trigger::ALL.len()],
+            spans_estimated: 9.5,
+            spans_unknown: 10,
+            late_kept: 11,
+            late_sampled_out: 12,
+            without_trace: 13,
+            below_large_envelope: 14,
+            without_room: 15,
+            inconsistent: 16,
+            copied_out: 17,
+            copied_out_bytes: 18,
+            memory,
             rules: vec![RuleStats {
                 name: "rule".into(),
                 traces_seen: 8,
@@ -419,13 +443,14 @@ mod tests {
                 errors: 11,
                 traces_kept: 12,
                 spans_kept: 13,
+                sampler,
             }],
         };
         let mut sum = Stats::default();
         sum.add(&one);
         assert_eq!(sum, one);
         sum.add(&one);
-        assert_eq!((sum.decisions, sum.below_large_envelope), ([6; 4], 14));
+        assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };
         held.add(&Held { spans: 10, traces: 20, bytes: 30 });

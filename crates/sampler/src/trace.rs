@@ -213,3 +213,53 @@ impl TraceSummary {
         self.end.saturating_sub(self.start) / 1_000_000
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(states: &[&str]) -> TraceSummary {
+        let mut summary = TraceSummary::default();
+        for state in states {
+            let trace_state = state.as_bytes();
+            summary.add(&TailFields { trace_state, ..TailFields::default() }, 10);
+        }
+        summary
+    }
+
+    #[test]
+    fn the_first_randomness_counts_wherever_it_comes() {
+        let rv = |digits: &str| digits.parse().ok();
+        let (one, two) = ("ot=rv:00000000000001", "ot=th:8;rv:00000000000002");
+        for (states, randomness, has_odds) in [
+            (&[][..], None, false),
+            (&["", "vendor=a", "not=th:8"], None, false),
+            (&["ot=th:8"], None, true),
+            (&["ot=th:8", "", "x=y", one], rv("00000000000001"), true),
+            (&[one, two], rv("00000000000001"), true),
+            (&["x=y", two, one, "ot=th:4"], rv("00000000000002"), true),
+            (&["ot=rv:1;th:x", "ot=p:3"], None, false),
+            (&["ot=rv:1", "vendor=b,ot=th:8", "ot="], None, true),
+        ] {
+            let summary = summary(states);
+            assert_eq!(
+                (summary.randomness, summary.has_odds),
+                (randomness, has_odds),
+                "{states:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_are_those_of_all_spans() {
+        let mut summary = TraceSummary::default();
+        assert_eq!(summary.millis(), 0);
+        for (start, end) in [(5, 9), (0, 3_000_004), (4, 7)] {
+            summary.add(&TailFields { start, end, ..TailFields::default() }, 100);
+        }
+        assert_eq!((summary.spans, summary.bytes), (3, 300));
+        assert_eq!((summary.start, summary.end, summary.millis()), (4, 3_000_004, 3));
+        let broken = TraceSummary { start: 9, end: 3, ..summary };
+        assert_eq!(broken.millis(), 0);
+    }
+}

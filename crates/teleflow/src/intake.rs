@@ -1,6 +1,7 @@
 //! Where receivers put payloads: the entrance of the lanes.
 
 mod entrance;
+mod routing;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 
 use self::entrance::Place;
 pub(crate) use self::entrance::{Door, Entrance, MAX_PAYLOADS};
+pub(crate) use self::routing::Routing;
 
 /// What one receiver feeds: the entrances of its lanes, by signal.
 #[derive(Clone, Debug)]

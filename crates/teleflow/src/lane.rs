@@ -7,11 +7,15 @@
 //! its traces, and one for the rest of the way, which takes what they keep. Between them is a channel
 //! that is bounded: a full destination holds up the last task, that the shards, those the door. All
 //! of them end together: what is given up is entered when the last shard has ended.
+//!
+//! A lane of log records may follow one that samples. Its records go into the tasks of that lane,
+//! which hold them with their traces, and its own task is the rest of their way.
 
 mod stages;
 #[cfg(test)]
 mod tests;
 
+use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,6 +51,8 @@ const HANDED_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) part: Part,
+    /// The lane whose records follow what is decided here.
+    pub(crate) follower: Option<Follower>,
     pub(crate) stages: Arc<Stages>,
     pub(crate) ledger: Ledger,
     pub(crate) outlets: Vec<Arc<Outlet>>,
@@ -72,6 +78,13 @@ pub(crate) enum Part {
     Shard(Handover),
     /// From there on, for all shards.
     Rest,
+}
+
+/// A lane whose records follow the decisions of another.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
+    pub(crate) ledger: Ledger,
+    pub(crate) rest: Handover,
 }
 
 /// Where shards put what they keep. The rest of the lane ends with the last clone.
@@ -101,6 +114,7 @@ impl Lane {
             let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
             let shard = Self {
                 part: Part::Shard(rest.clone()),
+                follower: self.follower.clone(),
                 stages: Arc::clone(stages),
                 ledger: self.ledger.clone(),
                 outlets: Vec::new(),
@@ -114,8 +128,13 @@ impl Lane {
             sender
         });
         let senders = senders.collect();
-        tasks.spawn(Self { part: Part::Rest, ..self }.run(handed));
+        tasks.spawn(Self { part: Part::Rest, follower: None, ..self }.run(handed));
         senders
+    }
+
+    /// Starts the task of a lane that follows another, with what that hands over.
+    pub(crate) fn spawn_behind(self, handed: mpsc::Receiver<Taken>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(Self { part: Part::Rest, ..self }.run(handed));
     }
 
     /// Works until the intake is closed and everything is handed on, or until it has to give up.
@@ -169,7 +188,7 @@ impl Lane {
                 received.drain(..).map(|(payload, _permit)| payload),
                 &mut work,
             );
-            self.enter(step);
+            self.enter(step, &mut work);
             let goes_on = self.dispatch(&mut work, false).await;
             if !goes_on || (in_hurry && !self.empty(&mut work).await) {
                 return false;
@@ -183,7 +202,7 @@ impl Lane {
         loop {
             let now = Instant::now().into_std();
             let (step, is_all) = self.stages.lock().close(now, work);
-            self.enter(step);
+            self.enter(step, work);
             if !self.dispatch(work, is_all).await {
                 return false;
             }
@@ -202,27 +221,37 @@ impl Lane {
     }
 
     /// What shards have done is entered by them.
-    fn enter(&self, step: Step) {
+    fn enter(&self, step: Step, work: &mut Work) {
         if !matches!(self.part, Part::Rest) {
             self.ledger.step(step);
+        }
+        if let Some(follower) = &self.follower {
+            follower.ledger.step(mem::take(&mut work.followed));
         }
     }
 
     /// Hands batches on; `false` where the time ran out before all were.
     async fn dispatch(&self, work: &mut Work, is_last: bool) -> bool {
+        if let Some(follower) = &self.follower {
+            self.hand_over(&follower.rest, &mut work.records).await;
+        }
         if let Part::Shard(rest) = &self.part {
-            for kept in work.batches.drain(..) {
-                tokio::select! {
-                    biased;
-                    () = rest.put(kept) => {}
-                    // What is left is still in the books, for the rest of the lane to enter.
-                    () = self.give_up.cancelled() => return false,
-                }
-            }
+            self.hand_over(rest, &mut work.batches).await;
         } else {
             self.feed_outlets(work, is_last).await;
         }
         !self.give_up.is_cancelled()
+    }
+
+    /// What is left where the time ran out is still in the books, for the rest of the lane to enter.
+    async fn hand_over(&self, rest: &Handover, kept: &mut Vec<Payload>) {
+        for payload in kept.drain(..) {
+            tokio::select! {
+                biased;
+                () = rest.put(payload) => {}
+                () = self.give_up.cancelled() => return,
+            }
+        }
     }
 
     /// Hands batches to every destination.
@@ -317,7 +346,7 @@ impl Lane {
 
 impl Handover {
     /// The way from shards to the rest of their lane.
-    fn channel() -> (Self, mpsc::Receiver<Taken>) {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Taken>) {
         let (sender, receiver) = mpsc::channel(HANDED_PAYLOADS);
         (Self { sender, bytes: Arc::new(Semaphore::new(HANDED_BYTES)) }, receiver)
     }

@@ -24,6 +24,7 @@ pub use self::sampling::ChangeError;
 pub use self::start_error::StartError;
 use crate::books::{Books, Ledger};
 use crate::inlet::Inlet;
+use crate::intake::Routing;
 use crate::lane::Stages;
 use crate::outlet::Outlet;
 
@@ -72,6 +73,8 @@ struct RunningLane {
     stages: Arc<Stages>,
     /// Where there are several: the samplers are in these.
     shards: Vec<Arc<Stages>>,
+    /// What parts payloads for these.
+    routing: Option<Arc<Routing>>,
     /// The sampler's secret, if there is one.
     hash_seed: Option<u64>,
     outlets: Vec<(String, Arc<Outlet>)>,

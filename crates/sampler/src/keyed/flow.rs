@@ -34,6 +34,18 @@ pub(super) struct Ended {
     pub(super) cursor: usize,
 }
 
+// === impl Forecast ===
+
+impl Forecast {
+    /// How many windows' budgets may be there at once, if nothing was kept for long.
+    pub(super) fn reach(self) -> f64 {
+        match self {
+            Self::Rising | Self::Average(_) => 2.0,
+            Self::Mean(windows) => f64::from(windows.max(2)),
+        }
+    }
+}
+
 // === impl Ended ===
 
 impl Ended {

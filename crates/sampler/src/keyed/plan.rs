@@ -100,16 +100,10 @@ impl Plan {
         matches!(self, Self::Shared(_))
     }
 
-    /// Counts a trace.
-    pub(super) fn count(&mut self) {
+    /// Counts a trace that was kept with this probability, as far as keys go.
+    pub(super) fn count(&mut self, probability: f64) {
         if let Self::Shared(shared) = self {
             shared.flow.count();
-        }
-    }
-
-    /// Adds a trace's probability to what this window is expected to keep.
-    pub(super) fn offer(&mut self, probability: f64) {
-        if let Self::Shared(shared) = self {
             shared.offered += probability;
         }
     }
@@ -120,9 +114,10 @@ impl Plan {
         match self {
             Self::PerKey(_) => (own, own),
             Self::Shared(shared) => {
-                // Where a share is wanted, more may be kept of more.
                 let own = match shared.of_all {
-                    Some(goal) => own.max(slot.probability.min(goal)),
+                    // Where a share is wanted, more may be kept of more; and more has to be, up to
+                    // the share, where others than expected come.
+                    Some(goal) => own.max((slot.probability * shared.lag(goal)).min(goal)),
                     None => own,
                 };
                 (own, own * damping(shared.offered, shared.budget()))
@@ -171,9 +166,16 @@ impl Shared {
         self.account.budget() + self.surplus()
     }
 
-    /// What may be kept because more came than was expected.
+    /// What may be kept because more came than was expected, with the trace that is asked about.
     fn surplus(&self) -> f64 {
-        self.of_all.map_or(0.0, |goal| goal * (self.flow.seen - self.flow.expected).max(0.0))
+        self.of_all.map_or(0.0, |goal| goal * (self.flow.seen + 1.0 - self.flow.expected).max(0.0))
+    }
+
+    /// How many times more should be kept to keep the share of what came so far: at least 1.
+    fn lag(&self, goal: f64) -> f64 {
+        // Not at once: chance mixes what comes.
+        let slack = (self.account.budget() / 4.0).max(2.0);
+        ((goal * self.flow.seen + slack) / (self.offered + slack)).max(1.0)
     }
 
     /// Whether first traces of keys that are not known count among those of known ones.
@@ -217,7 +219,7 @@ impl Shared {
                 let due_before = std::mem::replace(&mut self.due, goal * seen);
                 self.account.start_share(due_before, self.due, goal * self.flow.expected);
             }
-            None => self.account.end_window(ended.windows as f64),
+            None => self.account.end_window(ended.windows as f64, ended.forecast.reach()),
         }
         self.offered = 0.0;
         known.sort_unstable_by(f64::total_cmp);
@@ -318,8 +320,9 @@ impl Account {
         self.tokens >= self.initial()
     }
 
-    pub(super) fn end_window(&mut self, windows: f64) {
-        let most = self.initial().max(self.share * 2.0);
+    /// Ends windows. Of what was left so many shares count, with the one for the next.
+    pub(super) fn end_window(&mut self, windows: f64, most: f64) {
+        let most = self.initial().max(self.share * most);
         self.tokens = most.min(self.tokens - self.kept + self.share * windows);
         self.kept = 0.0;
     }

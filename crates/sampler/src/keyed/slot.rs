@@ -43,7 +43,7 @@ impl Slot {
 
     pub(super) fn end_window(&mut self, ended: &Ended) {
         self.flow.end_window(ended);
-        self.account.end_window(ended.windows as f64);
+        self.account.end_window(ended.windows as f64, ended.forecast.reach());
         self.offered = 0.0;
         self.is_new = false;
     }

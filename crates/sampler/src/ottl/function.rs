@@ -64,7 +64,6 @@ const KNOWN: &[(&str, &[&str])] = &[
 const NOT_YET: &[&str] = &[
     "All",
     "Any",
-    "Append",
     "Base64Encode",
     "Coalesce",
     "CommunityID",
@@ -73,7 +72,6 @@ const NOT_YET: &[&str] = &[
     "ConvertTextToElementsXML",
     "Day",
     "Decode",
-    "DeleteIndex",
     "ExtractGrokPatterns",
     "ExtractPatterns",
     "FNV",

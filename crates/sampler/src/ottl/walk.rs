@@ -7,28 +7,57 @@ use teleflow_otlp::value::AnyValue;
 
 use crate::wire;
 
-/// How a field with a length says so, and one with a varint.
-const LEN: u8 = 2;
+/// How values are laid out.
 const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const LEN: u8 = 2;
 
-/// What the length-delimited fields of this number hold. The number is below 16.
-pub(super) fn messages(message: &[u8], number: u8) -> impl Iterator<Item = &[u8]> {
+/// A field, and what comes after it.
+struct Field<'a> {
+    number: u32,
+    layout: u8,
+    /// The value's bytes, without its length.
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// The first field.
+#[inline]
+fn first(message: &[u8]) -> Option<Field<'_>> {
+    let &[key, next, ..] = message else { return None };
+    let number = u32::from(key >> 3);
+    // Key and length take a byte each: nearly always.
+    let (layout, (value, rest)) = match key & 0x87 {
+        LEN if next < 0x80 => (LEN, message[2..].split_at_checked(next.into())?),
+        VARINT if next < 0x80 => (VARINT, message[1..].split_at(1)),
+        FIXED64 => (FIXED64, message[1..].split_at_checked(8)?),
+        _ => return odd(message),
+    };
+    Some(Field { number, layout, value, rest })
+}
+
+/// The first field, of any shape.
+fn odd(message: &[u8]) -> Option<Field<'_>> {
+    let field = wire::fields(message).next()?;
+    let layout = field.whole.first()? & 7;
+    let value = if layout == LEN {
+        field.content
+    } else {
+        let key = field.whole.iter().take_while(|byte| **byte >= 0x80).count();
+        field.whole.get(key + 1..)?
+    };
+    Some(Field { number: field.number, layout, value, rest: &message[field.whole.len()..] })
+}
+
+/// The values of all fields of this number that are laid out like this.
+fn values(message: &[u8], number: u8, layout: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = message;
     std::iter::from_fn(move || {
         loop {
-            let &[key, len, ..] = rest else { return None };
-            // Number and length take a byte each: nearly always.
-            let (is_wanted, content) = if key & 0x87 == LEN && len < 0x80 {
-                let (content, after) = rest[2..].split_at_checked(len.into())?;
-                rest = after;
-                (key >> 3 == number, content)
-            } else {
-                let field = wire::fields(rest).next()?;
-                rest = &rest[field.whole.len()..];
-                (field.number == u32::from(number) && kind(&field) == LEN, field.content)
-            };
-            if is_wanted {
-                return Some(content);
+            let field = first(rest)?;
+            rest = field.rest;
+            if field.number == u32::from(number) && field.layout == layout {
+                return Some(field.value);
             }
         }
     })
@@ -36,30 +65,19 @@ pub(super) fn messages(message: &[u8], number: u8) -> impl Iterator<Item = &[u8]
 
 /// The last text in fields of this number; empty where there is none, or one that is no UTF-8.
 pub(super) fn text(message: &[u8], number: u8) -> &str {
-    messages(message, number)
+    values(message, number, LEN)
         .last()
         .map_or("", |text| std::str::from_utf8(text).unwrap_or_default())
 }
 
 /// The last number in fields of this number; 0 where there is none.
 pub(super) fn number(message: &[u8], number: u8) -> u64 {
-    wire::fields(message)
-        .filter(|field| field.number == u32::from(number) && kind(field) == VARINT)
-        .last()
-        .map_or(0, |field| {
-            let key = field.whole.iter().take_while(|byte| **byte >= 0x80).count();
-            varint(field.whole.get(key + 1..).unwrap_or_default())
-        })
-}
-
-/// How the field's value is laid out.
-fn kind(field: &wire::Field<'_>) -> u8 {
-    field.whole.first().map_or(VARINT, |key| key & 7)
+    values(message, number, VARINT).last().map_or(0, varint)
 }
 
 /// The value of the first attribute of this name, among those in fields of this number.
 pub(super) fn attribute<'a>(message: &'a [u8], number: u8, name: &str) -> Option<AnyValue<'a>> {
-    messages(message, number)
+    values(message, number, LEN)
         .map(pair)
         .find(|(key, _)| *key == name.as_bytes())
         .map(|(_, value)| AnyValue::read(value))
@@ -74,7 +92,7 @@ fn pair(pair: &[u8]) -> (&[u8], &[u8]) {
     {
         return (key, value);
     }
-    let last = |number| messages(pair, number).last().unwrap_or_default();
+    let last = |number| values(pair, number, LEN).last().unwrap_or_default();
     (last(1), last(2))
 }
 

@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use teleflow_otlp::span::Event;
+use thiserror::Error;
 
-use crate::ottl::Condition;
+use crate::ottl::{Condition, EvalError};
 use crate::policy::{Conditions, OnError};
 use crate::tail::ConfigError;
 use crate::{SpanView, Trace};
@@ -23,6 +24,16 @@ enum Read {
     Condition(Condition),
     /// One that can never be evaluated.
     #[cfg(test)]
+    Broken,
+}
+
+/// Why a condition could not be evaluated.
+#[derive(Debug, Error)]
+enum Failed {
+    #[error("{0}")]
+    Condition(EvalError),
+    #[cfg(test)]
+    #[error("it is broken")]
     Broken,
 }
 
@@ -152,13 +163,11 @@ impl Read {
         read(text).map(Self::Condition)
     }
 
-    fn eval(&self, span: &SpanView<'_>, event: Option<&Event<'_>>) -> Result<bool, String> {
+    fn eval(&self, span: &SpanView<'_>, event: Option<&Event<'_>>) -> Result<bool, Failed> {
         match self {
-            Self::Condition(condition) => {
-                condition.eval(span, event).map_err(|error| error.to_string())
-            }
+            Self::Condition(condition) => condition.eval(span, event).map_err(Failed::Condition),
             #[cfg(test)]
-            Self::Broken => Err("it is broken".into()),
+            Self::Broken => Err(Failed::Broken),
         }
     }
 }

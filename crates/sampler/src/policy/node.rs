@@ -152,18 +152,13 @@ impl Node {
         }
     }
 
-    /// For which randomness it keeps a trace of this content, however it votes. Counts nothing.
+    /// For which randomness it keeps a trace of this content, however it votes. Limits count nothing.
     pub(crate) fn region(&self, ask: &mut Ask<'_, '_>) -> Region {
         match &self.kind {
-            Kind::Fact(fact) => {
-                let had_error = ask.had_error;
-                let vote = fact.vote(ask);
-                ask.had_error = had_error;
-                match vote {
-                    Vote::Error => Region::Error,
-                    vote => Region::certain(is_for(vote)),
-                }
-            }
+            Kind::Fact(fact) => match fact.vote(ask) {
+                Vote::Error => Region::Error,
+                vote => Region::certain(is_for(vote)),
+            },
             Kind::Chance(chance) => chance.region(ask.trace),
             Kind::SpanLimit(_) | Kind::ByteLimit(_) => Region::Unknown,
             Kind::And(nodes) | Kind::Drop(nodes) => {
@@ -250,7 +245,7 @@ fn first(nodes: &mut [Node], window: &mut Window, ask: &mut Ask<'_, '_>) -> Opti
             vote if is_for(vote) => {
                 let fits = window.take(index, ask.trace.summary.spans);
                 // Of a composite policy within another, the outer part comes last, and stays.
-                ask.part = fits.then_some(index as u16);
+                ask.part = Some(index as u16);
                 return Some(fits);
             }
             _ => {}

@@ -170,6 +170,12 @@ impl PolicySet {
         }
     }
 
+    /// Whether its thresholds are about something else than the trace's own randomness.
+    #[cfg(test)]
+    pub(crate) fn is_salted(&self, trace: &Trace<'_>) -> bool {
+        !self.salt.is_own(trace)
+    }
+
     /// Takes over what policies of the same name and definition counted.
     pub(crate) fn adopt(&mut self, old: Self) {
         let Self { config, policies, stats, .. } = old;

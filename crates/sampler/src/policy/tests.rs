@@ -19,6 +19,8 @@ use crate::rules::Policies;
 use crate::{Composite, Conditions, Gathered, OnError, Part, Policy, Ratio, Rule};
 
 mod bias;
+mod chance;
+mod exact;
 mod leaves;
 mod precedence;
 mod stateful;

@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use teleflow_otlp::value::{AnyValue, Attributes};
-use teleflow_otlp::{span::Span, tree};
+use teleflow_otlp::span::TailFields;
+use teleflow_otlp::tree;
+use teleflow_otlp::value::AnyValue;
 
 use super::text::{Bounded, MAX_BYTES, beginning};
-use crate::{SpanView, Trace};
+use crate::{SpanView, Trace, wire};
 
 /// Which attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,7 @@ pub(super) struct Fingerprint {
     reads_resource: bool,
     reads_scope: bool,
     reads_span: bool,
+    asks_for_root: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +82,7 @@ impl Fingerprint {
             reads_resource: reads(&[Place::Resource, Place::Any]),
             reads_scope: reads(&[Place::Scope, Place::Any]),
             reads_span: reads(&[Place::Span, Place::Root, Place::Any]),
+            asks_for_root: reads(&[Place::Root]),
             selectors,
         })
     }
@@ -104,38 +107,50 @@ impl Fingerprint {
             Scratch::share(&mut scratch.resource, view.resource);
             for resource in tree::headers(view.resource) {
                 let is = |place| matches!(place, Place::Resource | Place::Any);
-                self.collect(Attributes::of_resource(resource), is, scratch);
+                self.collect(resource, 1, is, scratch);
             }
         }
         if self.reads_scope && scratch.scope != view.scope {
             Scratch::share(&mut scratch.scope, view.scope);
             for scope in tree::headers(view.scope) {
                 let is = |place| matches!(place, Place::Scope | Place::Any);
-                self.collect(Attributes::of_scope(scope), is, scratch);
+                self.collect(scope, 3, is, scratch);
             }
         }
         if self.reads_span {
-            let span: Span<'_> = view.span();
-            let is_root = span.parent_span_id.iter().all(|byte| *byte == 0);
+            let is_root = self.asks_for_root && TailFields::read(view.message).is_root;
             let is = |place| match place {
                 Place::Span | Place::Any => true,
                 Place::Root => is_root,
                 Place::Resource | Place::Scope => false,
             };
-            self.collect(span.attributes(), is, scratch);
+            self.collect(view.message, 9, is, scratch);
         }
     }
 
+    /// Looks at the attributes of a message, in the field of this number.
     fn collect(
         &self,
-        attributes: Attributes<'_>,
+        message: &[u8],
+        attributes: u32,
         is: impl Fn(Place) -> bool,
         scratch: &mut Scratch,
     ) {
-        for (name, value) in attributes {
+        for (number, pair) in wire::contents(message) {
+            if number != attributes {
+                continue;
+            }
+            let (mut name, mut value) = (&[][..], &[][..]);
+            for (number, content) in wire::contents(pair) {
+                match number {
+                    1 => name = content,
+                    2 => value = content,
+                    _ => {}
+                }
+            }
             for (index, selector) in self.selectors.iter().enumerate() {
-                if selector.name == name && is(selector.place) {
-                    scratch.insert(index, &value);
+                if selector.name.as_bytes() == name && is(selector.place) {
+                    scratch.insert(index, &AnyValue::read(value));
                 }
             }
         }

@@ -7,6 +7,7 @@ use foldhash::quality::RandomState;
 
 use super::fingerprint::{Fingerprint, Scratch};
 use super::{Algorithm, DynamicSampler, Keys, SamplerStats};
+use crate::engine::{By, Verdict};
 use crate::keyed::{self, Forecast, Goal, Keyed, Standing, Weigh};
 use crate::policy::limit::Bucket;
 use crate::{Threshold, Trace};
@@ -226,6 +227,13 @@ impl Answer {
     fn by(threshold: Option<Threshold>, trace: &Trace<'_>) -> Self {
         let is_kept = threshold.is_some_and(|threshold| threshold.keeps(trace.randomness()));
         Self { is_kept, threshold }
+    }
+
+    /// As what becomes of a trace that this rule decides about.
+    pub(super) const fn verdict(self, rule: usize) -> Verdict {
+        let by = Some(By { rule: rule as u16, part: None });
+        let Self { is_kept, threshold } = self;
+        Verdict { is_kept, threshold, by, ..Verdict::LEFT_OUT }
     }
 }
 

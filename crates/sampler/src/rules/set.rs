@@ -6,7 +6,7 @@ use super::MatchRule;
 use super::matching::{Marks, Matcher};
 use super::sampler::Sampler;
 use crate::Trace;
-use crate::engine::{By, Explained, Explanation, RuleStats, Verdict, Vote};
+use crate::engine::{Explained, RuleStats, Verdict, Vote};
 use crate::tail::ConfigError;
 
 #[derive(Debug)]
@@ -84,17 +84,17 @@ impl RuleSet {
             stats.traces_kept += 1;
             stats.spans_kept += trace.summary.spans;
         }
-        let by = answer.is_kept.then_some(By { rule: found as u16, part: None });
-        Verdict { is_kept: answer.is_kept, threshold: answer.threshold, randomness: None, by }
+        // To be left out by chance is not to be dropped.
+        if answer.is_kept { answer.verdict(found) } else { Verdict::LEFT_OUT }
     }
 
-    /// What each rule would say of a trace, and why. Nothing is learned or counted, and samplers
-    /// answer as of the last trace that they were asked about.
-    pub(crate) fn explain(&self, now: Instant, trace: &Trace<'_>) -> Vec<Explained> {
+    /// What each rule would say of a trace, and why; and what would become of it. Nothing is learned
+    /// or counted, and samplers answer as of the last trace that they were asked about.
+    pub(crate) fn explain(&self, now: Instant, trace: &Trace<'_>) -> (Vec<Explained>, Verdict) {
         let mut marks = Marks::default();
         let found = self.matcher.first(trace, &mut marks);
-        let names = self.stats.iter().map(|stats| &stats.name);
-        let explain = |(index, rule): (usize, &String)| {
+        let mut verdict = Verdict::LEFT_OUT;
+        let explain = |(index, stats): (usize, &RuleStats)| {
             let (vote, why) = match found {
                 Some(found) if index > found => {
                     let first = &self.stats[found].name;
@@ -102,23 +102,15 @@ impl RuleSet {
                 }
                 Some(found) if index == found => {
                     let (answer, why) = self.samplers[index].explain(now, trace);
+                    verdict = answer.verdict(index);
                     let vote = if answer.is_kept { Vote::Sampled } else { Vote::NotSampled };
                     (vote, format!("{}; {why}", self.matcher.why(index, true, &marks)))
                 }
                 _ => (Vote::NotSampled, self.matcher.why(index, false, &marks)),
             };
-            Explained { rule: rule.clone(), vote, why }
+            Explained { rule: stats.name.clone(), vote, why }
         };
-        names.enumerate().map(explain).collect()
-    }
-
-    /// What becomes of a trace, and why.
-    pub(crate) fn explain_all(mut self, now: Instant, trace: &Trace<'_>) -> Explanation {
-        let votes = self.explain(now, trace);
-        let Verdict { is_kept, threshold, .. } = self.decide(now, trace);
-        let found = self.matcher.first(trace, &mut self.marks);
-        let by = found.map(|found| self.stats[found].name.clone());
-        Explanation { votes, is_kept, threshold, by }
+        (self.stats.iter().enumerate().map(explain).collect(), verdict)
     }
 
     /// What each rule did, in their order.

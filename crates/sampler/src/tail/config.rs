@@ -23,6 +23,9 @@ pub struct Config {
     pub max_bytes: usize,
     /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
     pub max_traces: usize,
+    /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
+    /// the sampler [is full](crate::TailSampler::is_full).
+    pub blocks_when_full: bool,
     /// A trace that has so many spans is decided at once; those that come later follow.
     pub max_trace_spans: Option<u64>,
     /// A trace whose spans take more bytes is left out at once.
@@ -38,9 +41,6 @@ pub struct Config {
     pub records_policy: bool,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
-    /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
-    /// the sampler [is full](crate::TailSampler::is_full).
-    pub blocks_when_full: bool,
     /// A secret that senders do not know, so that they cannot choose trace ids that slow the table
     /// down.
     pub hash_seed: u64,

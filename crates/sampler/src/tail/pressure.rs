@@ -69,18 +69,20 @@ impl TailSampler {
 
     /// Gives room to spare back where that goes over the bound. Nothing may be being read, or on its
     /// way out: it moves.
+    ///
+    /// Lists grow by a sixteenth, and a sixteenth is free once traces were decided early: so it does
+    /// not go on and on.
     pub(super) fn close_up(&mut self) {
         let Config { max_bytes, .. } = self.config;
         let bytes = self.table.bytes();
-        if bytes > max_bytes && bytes - self.table.used_bytes() > max_bytes / 32 {
+        if bytes > max_bytes && bytes - self.table.used_bytes() > max_bytes / 16 {
             self.table.close_up();
         }
     }
 
     /// Copies spans out, if that is worth it since the last time.
     fn copy_out(&mut self, out: &mut Output) {
-        let step = self.config.max_bytes / 16;
-        if self.table.idle_bytes() < self.idle_before + step {
+        if self.table.idle_bytes() < self.idle_before + self.config.max_bytes / 16 {
             return;
         }
         // Nothing that moves may be on its way out.
@@ -88,7 +90,8 @@ impl TailSampler {
         if !self.kept.is_empty() {
             return;
         }
-        let freed = self.table.copy_out(step);
+        // What is copied is there twice for a moment.
+        let freed = self.table.copy_out(self.config.max_bytes / 64);
         self.stats.copied_out += u64::from(freed > 0);
         self.stats.copied_out_bytes += freed as u64;
         self.idle_before = self.table.idle_bytes();

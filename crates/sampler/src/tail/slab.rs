@@ -33,8 +33,8 @@ impl<T> Slab<T> {
         if self.free == NIL {
             let index = u32::try_from(self.places.len()).ok().filter(|&index| index != NIL);
             if self.places.len() == self.places.capacity() {
-                // In steps of an eighth: doubling would leave up to half of the memory unused.
-                self.places.reserve_exact((self.places.len() / 8).max(64));
+                // In steps of a sixteenth: doubling would leave up to half of the memory unused.
+                self.places.reserve_exact((self.places.len() / 16).max(64));
             }
             self.places.push(Place::Used(value));
             return index.expect("four thousand million places do not fit into memory");

@@ -19,11 +19,12 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 mod acks;
 mod bounds;
 mod head;
+mod ottl;
 mod policy;
 mod route;
-mod ottl;
 mod rules;
 mod rules_first_match;
+mod tail;
 mod trace_state;
 
 fn rules() -> Vec<Rule> {

@@ -1,13 +1,14 @@
 //! The entrance of one lane, and of its shards where it has several.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use teleflow_otlp::Payload;
 use teleflow_receiver::Refused;
-use teleflow_sampler::{InvalidShards, Router};
+use teleflow_sampler::InvalidShards;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::routing::Routing;
 use crate::books::Ledger;
 use crate::lane::Taken;
 
@@ -40,9 +41,7 @@ pub(crate) enum Door {
 #[derive(Debug)]
 pub(crate) struct Shards {
     senders: Vec<mpsc::Sender<Taken>>,
-    /// Its memory serves again. Nobody waits for it: who finds it in use makes one like it.
-    pub(super) router: Mutex<Router>,
-    unused: Router,
+    pub(super) routing: Arc<Routing>,
 }
 
 /// Room in a lane, and what goes there.
@@ -80,7 +79,7 @@ impl Entrance {
         shards: &'a Shards,
         payload: Payload,
     ) -> Result<Place<'a>, Refused> {
-        let parts = shards.part(payload);
+        let parts = shards.routing.part(payload);
         let bytes = parts.iter().map(|(_, part)| part.bytes()).sum();
         let mut room = self.reserve_bytes(bytes).await?;
         let mut places = Vec::with_capacity(parts.len());
@@ -115,26 +114,19 @@ impl Door {
         mut senders: Vec<mpsc::Sender<Taken>>,
         hash_seed: u64,
     ) -> Result<Self, InvalidShards> {
-        let router = Router::new(senders.len(), hash_seed)?;
-        if senders.len() > 1 {
-            let (unused, router) = (router.clone(), Mutex::new(router));
-            return Ok(Self::Shards(Arc::new(Shards { senders, router, unused })));
+        if senders.len() < 2 {
+            return senders.pop().map(Self::One).ok_or(InvalidShards(0));
         }
-        senders.pop().map(Self::One).ok_or(InvalidShards(0))
+        let routing = Arc::new(Routing::new(senders.len(), hash_seed)?);
+        Ok(Self::Shards(Arc::new(Shards { senders, routing })))
     }
-}
 
-// === impl Shards ===
-
-impl Shards {
-    /// What each shard gets of a payload, in the order of the shards.
-    fn part(&self, payload: Payload) -> Vec<(usize, Payload)> {
-        let mut parts = Vec::new();
-        match self.router.try_lock() {
-            Ok(mut router) => router.route(payload, &mut parts),
-            Err(_) => self.unused.clone().route(payload, &mut parts),
+    /// What parts payloads, where there are shards. It does not hold the door open.
+    pub(crate) fn routing(&self) -> Option<Arc<Routing>> {
+        match self {
+            Self::One(_) => None,
+            Self::Shards(shards) => Some(Arc::clone(&shards.routing)),
         }
-        parts
     }
 }
 

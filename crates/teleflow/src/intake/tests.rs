@@ -90,7 +90,7 @@ async fn where_one_shard_has_ended_none_takes_anything() {
 async fn who_finds_the_router_in_use_waits_for_nothing() {
     let (intake, entrance, mut shards) = door(1);
     let Door::Shards(inner) = &entrance.door else { panic!("there are shards") };
-    let in_use = inner.router.lock().unwrap();
+    let in_use = inner.routing.router.lock().unwrap();
     assert!(intake.hand_in(payload()).now_or_never().unwrap().is_ok());
     drop(in_use);
     let by_one: Vec<_> =
@@ -99,5 +99,6 @@ async fn who_finds_the_router_in_use_waits_for_nothing() {
     let by_other: Vec<_> =
         shards.iter_mut().map(|shard| shard.try_recv().unwrap().0.items()).collect();
     assert_eq!(by_one, by_other, "the way is the same");
+    assert_eq!(inner.routing.stats().parted, 2, "both are counted");
     assert_eq!(account(&entrance).accepted, 2 * payload().items());
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use teleflow_batcher::Batcher;
-use teleflow_otlp::Payload;
+use teleflow_otlp::{Payload, Signal};
 use teleflow_sampler::{Output, TailSampler};
 use tokio::sync::Notify;
 
@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) sampler: Option<TailSampler>,
     /// Takes nothing in while the sampler is full.
     pub(crate) blocks_when_full: bool,
+    /// Whether log records follow the sampler's decisions: they are another lane's.
+    pub(crate) is_followed: bool,
     pub(crate) batcher: Option<Batcher>,
     /// Of each destination that has one of its own.
     pub(crate) batchers: Vec<Option<Batcher>>,
@@ -40,6 +42,9 @@ pub(super) struct Work {
     /// For one.
     pub(super) full: Vec<Payload>,
     pub(super) ready: Vec<(usize, Payload)>,
+    /// For the lane that follows, and what became of its records.
+    pub(super) records: Vec<Payload>,
+    pub(super) followed: Step,
 }
 
 // === impl Stages ===
@@ -77,7 +82,10 @@ impl State {
     /// where that counts no second one comes before it was seen.
     pub(super) fn takes(&self) -> usize {
         match &self.sampler {
-            Some(sampler) if self.blocks_when_full => usize::from(!sampler.is_full()),
+            Some(sampler) if self.blocks_when_full => {
+                // Nobody waits for a decision that nothing is waiting for.
+                usize::from(!sampler.is_full() || sampler.next_deadline().is_none())
+            }
             _ => AT_ONCE,
         }
     }
@@ -91,7 +99,9 @@ impl State {
     ) -> Step {
         let mut step = Step::default();
         for payload in payloads {
-            step.taken += payload.items();
+            let step_of =
+                if self.is_of_follower(&payload) { &mut work.followed } else { &mut step };
+            step_of.taken += payload.items();
             match &mut self.sampler {
                 Some(sampler) => sampler.offer(now, payload, &mut work.out),
                 None => work.out.kept.push(payload),
@@ -126,6 +136,11 @@ impl State {
     fn collect(&mut self, now: std::time::Instant, work: &mut Work, step: &mut Step) {
         step.sampled_out += std::mem::take(&mut work.out.sampled_out);
         for payload in work.out.kept.drain(..) {
+            if self.is_of_follower(&payload) {
+                work.followed.kept += payload.items();
+                work.records.push(payload);
+                continue;
+            }
             step.kept += payload.items();
             match &mut self.batcher {
                 Some(batcher) => batcher.offer(now, payload, &mut work.batches),
@@ -133,5 +148,9 @@ impl State {
                 None => work.batches.push(payload),
             }
         }
+    }
+
+    fn is_of_follower(&self, payload: &Payload) -> bool {
+        self.is_followed && payload.signal() == Signal::Logs
     }
 }

@@ -16,6 +16,7 @@ fn lane(batcher: Option<Batcher>) -> Lane {
     let destinations = ["out".to_owned()];
     Lane {
         part: Part::Whole,
+        follower: None,
         stages: Arc::new(Stages::new(State { batcher, batchers: vec![None], ..State::default() })),
         ledger: Ledger::new("lane", Signal::Traces, &destinations),
         outlets: Vec::new(),
@@ -146,4 +147,45 @@ async fn a_panic_behind_the_shards_ends_them_too() {
     assert!(has_failed.load(Ordering::Acquire));
     assert!(senders.iter().all(mpsc::Sender::is_closed), "nothing more is taken");
     all_failed(&ledger, 4 * payload.items());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_ends_the_lane_that_follows_too() {
+    let (mut lane, payload, stages) = (lane(None), payload(), shards());
+    let records = Ledger::new("records", Signal::Logs, &["out".to_owned()]);
+    let (rest, handed) = Handover::channel();
+    lane.follower = Some(Follower { ledger: records.clone(), rest });
+    stages.iter().for_each(|stages| stages.lock().is_followed = true);
+    // A batcher for another signal panics at the first payload.
+    let batcher = Batcher::new(Signal::Metrics, teleflow_batcher::Config::default()).unwrap();
+    let state = State { batcher: Some(batcher), batchers: vec![None], ..State::default() };
+    let behind = Lane {
+        part: Part::Whole,
+        follower: None,
+        stages: Arc::new(Stages::new(state)),
+        ledger: records.clone(),
+        outlets: Vec::new(),
+        is_full: None,
+        stop_intake: lane.stop_intake.clone(),
+        is_waited_for: false,
+        give_up: lane.give_up.clone(),
+        has_failed: Arc::clone(&lane.has_failed),
+    };
+    let (ledger, has_failed) = (lane.ledger.clone(), Arc::clone(&lane.has_failed));
+    let mut tasks = JoinSet::new();
+    let senders = lane.spawn(&stages, &mut tasks);
+    behind.spawn_behind(handed, &mut tasks);
+    let request = Bytes::from(Telemetry::new(1).request(Signal::Logs, 4));
+    let logs = Payload::parse(Signal::Logs, request).unwrap();
+    for sender in &senders {
+        ledger.accept(payload.items());
+        sender.send(taken(&payload).await).await.unwrap();
+        records.accept(logs.items());
+        sender.send(taken(&logs).await).await.unwrap();
+    }
+    while tasks.join_next().await.is_some() {}
+    assert!(has_failed.load(Ordering::Acquire));
+    assert!(senders.iter().all(mpsc::Sender::is_closed), "nothing more is taken");
+    all_failed(&ledger, 4 * payload.items());
+    all_failed(&records, 4 * logs.items());
 }

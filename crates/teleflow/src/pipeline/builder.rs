@@ -7,7 +7,7 @@ use super::start;
 use super::{LaneConfig, StartError};
 use crate::outlet::Storage;
 
-/// What a [`Pipeline`] is made of.
+/// What a [`Pipeline`](crate::Pipeline) is made of.
 #[derive(Debug, Default)]
 pub struct Builder {
     pub(super) receivers: Vec<(String, teleflow_receiver::Config)>,
@@ -27,6 +27,9 @@ pub struct Sending {
     /// leads to several exporters, a full one does not hold up the others: what has no room is
     /// dropped for it, with the reason `queue_full`. [`OnFull::Wait`] holds up the lane and the
     /// senders, and with them the other exporters.
+    ///
+    /// [`OnFull::Reject`]: teleflow_exporter::OnFull::Reject
+    /// [`OnFull::Wait`]: teleflow_exporter::OnFull::Wait
     pub queue: QueueConfig,
     /// Makes larger requests of smaller ones, for this exporter alone. `None`: requests go as the
     /// lane hands them on.
@@ -129,9 +132,28 @@ impl Builder {
             if lane.sampler.is_some() && lane.signal != Signal::Traces {
                 return Err(StartError::NotTraces(lane.name.clone()));
             }
-            start::stages(lane, &self.exporters)?;
+            if let Some(followed) = &lane.follows {
+                self.check_follower(lane, followed)?;
+            }
+            start::stages(lane, &self.exporters, false)?;
         }
         Ok(())
+    }
+
+    /// Whether a lane can follow the decisions of another.
+    fn check_follower(&self, lane: &LaneConfig, followed: &str) -> Result<(), StartError> {
+        let known = self.lanes.iter().find(|other| other.name == followed);
+        let follows = |other: &&LaneConfig| other.follows.as_deref() == Some(followed);
+        let first = self.lanes.iter().find(follows).filter(|first| first.name != lane.name);
+        let problem = match (known, first) {
+            _ if lane.signal != Signal::Logs => "it does not carry logs".to_owned(),
+            (None, _) => "there is no such lane".to_owned(),
+            (Some(other), _) if other.sampler.is_none() => "that has no sampler".to_owned(),
+            (_, Some(first)) => format!("lane `{}` does already", first.name),
+            _ => return Ok(()),
+        };
+        let (lane, followed) = (lane.name.clone(), followed.to_owned());
+        Err(StartError::Follow { lane, followed, problem })
     }
 }
 

@@ -20,6 +20,13 @@ pub struct LaneConfig {
     /// so that these are the whole lane's. More than one lets the lane use more than one core. One
     /// if nothing is said; at most [`MAX_SHARDS`](Self::MAX_SHARDS).
     pub shards: NonZeroUsize,
+    /// The lane whose decisions its records follow, by name; only for [`Signal::Logs`], and only one
+    /// lane may follow another.
+    ///
+    /// A record with a trace id shares the fate of its trace in that lane, and waits for it there,
+    /// within that lane's bounds; others go on at once. What holds up the one lane then holds up the
+    /// other, and both end where a bug ends one.
+    pub follows: Option<String>,
     /// Makes larger requests of smaller ones.
     pub batcher: Option<teleflow_batcher::Config>,
     /// The exporters that it hands everything to, by name.
@@ -40,6 +47,7 @@ impl LaneConfig {
             receivers: Vec::new(),
             sampler: None,
             shards: NonZeroUsize::MIN,
+            follows: None,
             batcher: None,
             exporters: Vec::new(),
         }
@@ -63,6 +71,13 @@ impl LaneConfig {
     #[must_use]
     pub const fn sample_in(mut self, shards: NonZeroUsize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// Has records follow their traces in a lane that samples.
+    #[must_use]
+    pub fn follow(mut self, lane: impl Into<String>) -> Self {
+        self.follows = Some(lane.into());
         self
     }
 

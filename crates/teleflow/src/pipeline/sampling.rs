@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::slice;
 use std::sync::Arc;
 
-use teleflow_sampler::{Config, ConfigError, Held, MIN_BYTES, Stats, TailSampler};
+use teleflow_sampler::{Config, ConfigError, Held, MIN_BYTES, RouterStats, Stats, TailSampler};
 use thiserror::Error;
 
 use super::{LaneConfig, Pipeline, RunningLane};
@@ -99,6 +99,12 @@ impl Pipeline {
         drop(states);
         stages.iter().for_each(|stages| stages.changed.notify_one());
         Ok(())
+    }
+
+    /// How the payloads of a lane were parted among its shards; `None` where it has but one.
+    pub fn routed(&self, lane: &str) -> Option<RouterStats> {
+        let lane = self.lanes.iter().find(|known| known.name == lane)?;
+        lane.routing.as_ref().map(|routing| routing.stats())
     }
 }
 

@@ -9,6 +9,7 @@ use teleflow_batcher::Batcher;
 use teleflow_exporter::{AnyExporter, OnFull, Queue};
 use teleflow_otlp::Signal;
 use teleflow_receiver::Receiver;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use super::{RunningLane, RunningReceiver, Tasks};
 use crate::books::{Entries, Ledger};
 use crate::inlet::Inlet;
 use crate::intake::{Door, Entrance, Intake};
-use crate::lane::{Lane, Part, Stages, State};
+use crate::lane::{Follower, Handover, Lane, Part, Stages, State, Taken};
 use crate::outlet::{Outlet, PersistentQueue};
 
 /// The stages of a lane, and of its shards where it has several: they have the samplers then.
@@ -26,6 +27,21 @@ pub(super) struct Staged {
     lane: Stages,
     shards: Vec<Stages>,
 }
+
+/// A lane that has not been started.
+struct Prepared {
+    /// Whole so far.
+    lane: Lane,
+    shards: Vec<Arc<Stages>>,
+    outlets: Vec<(String, Arc<Outlet>)>,
+    is_full: Arc<AtomicBool>,
+}
+
+/// What receivers lead to, by receiver and signal.
+type Entrances = BTreeMap<String, [Vec<Entrance>; 3]>;
+
+/// The place of a followed lane, and what it hands over.
+type Handed = (usize, mpsc::Receiver<Taken>);
 
 // === impl Builder ===
 
@@ -57,18 +73,20 @@ impl Builder {
 
         let (stop_intake, give_up) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks { receivers: JoinSet::new(), lanes: JoinSet::new() };
-        let mut lanes = Vec::new();
-        let mut entrances: BTreeMap<String, [Vec<Entrance>; 3]> = BTreeMap::new();
-        for config in self.lanes {
+        let mut prepared = Vec::new();
+        for config in &self.lanes {
+            let follows = |other: &LaneConfig| other.follows.as_ref() == Some(&config.name);
+            let is_followed = self.lanes.iter().any(follows);
+            let staged = stages(config, &self.exporters, is_followed)?;
             let ledger = Ledger::new(&config.name, config.signal, &config.exporters);
-            let staged = stages(&config, &self.exporters)?;
-            let outlets = open(&config, &self.exporters, &ledger).await?;
+            let outlets = open(config, &self.exporters, &ledger).await?;
             let is_full = Arc::new(AtomicBool::new(false));
-            let refuses = refuses(&config, &self.exporters);
+            let refuses = refuses(config, &self.exporters);
             let lane = Lane {
                 part: Part::Whole,
+                follower: None,
                 stages: Arc::new(staged.lane),
-                ledger: ledger.clone(),
+                ledger,
                 outlets: outlets.iter().map(|(_, outlet)| Arc::clone(outlet)).collect(),
                 is_full: refuses.then(|| Arc::clone(&is_full)),
                 stop_intake: stop_intake.clone(),
@@ -76,30 +94,11 @@ impl Builder {
                 give_up: give_up.child_token(),
                 has_failed: Arc::default(),
             };
-            let (stages, has_failed) = (Arc::clone(&lane.stages), Arc::clone(&lane.has_failed));
-            let shards: Vec<_> = staged.shards.into_iter().map(Arc::new).collect();
-            let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
-            let senders = lane.spawn(&shards, &mut tasks.lanes);
-            let door = Door::new(senders, hash_seed.unwrap_or_default()).map_err(|unfit| {
-                let (lane, shards) = (config.name.clone(), config.shards);
-                StartError::Shards { lane, shards, problem: unfit.to_string() }
-            })?;
-            let entrance = Entrance::new(door, ledger.clone(), is_full);
-            for receiver in config.receivers {
-                let by_signal = entrances.entry(receiver).or_default();
-                by_signal[config.signal.index()].push(entrance.clone());
-            }
-            lanes.push(RunningLane {
-                name: config.name,
-                signal: config.signal,
-                ledger,
-                stages,
-                shards,
-                hash_seed,
-                outlets,
-                has_failed,
-            });
+            let shards = staged.shards.into_iter().map(Arc::new).collect();
+            prepared.push(Prepared { lane, shards, outlets, is_full });
         }
+        let handed = follow(&self.lanes, &mut prepared);
+        let (lanes, mut entrances) = spawn(self.lanes, prepared, handed, &mut tasks.lanes)?;
 
         let mut receivers = Vec::new();
         for (name, receiver) in bound {
@@ -145,10 +144,99 @@ impl Builder {
     }
 }
 
+/// Ties lanes to those that they follow: these end together. Returns what each is handed.
+fn follow(configs: &[LaneConfig], prepared: &mut [Prepared]) -> Vec<Option<Handed>> {
+    let mut all = Vec::new();
+    for (index, config) in configs.iter().enumerate() {
+        let is_followed = |other: &LaneConfig| Some(&other.name) == config.follows.as_ref();
+        let Some(followed) = configs.iter().position(is_followed) else {
+            all.push(None);
+            continue;
+        };
+        let (rest, handed) = Handover::channel();
+        let ledger = prepared[index].lane.ledger.clone();
+        let is_waited_for = prepared[index].lane.is_waited_for;
+        let first = &mut prepared[followed].lane;
+        first.follower = Some(Follower { ledger, rest });
+        first.is_waited_for |= is_waited_for;
+        let is_waited_for = first.is_waited_for;
+        let (give_up, has_failed) = (first.give_up.clone(), Arc::clone(&first.has_failed));
+        let lane = &mut prepared[index].lane;
+        (lane.give_up, lane.has_failed, lane.is_waited_for) = (give_up, has_failed, is_waited_for);
+        all.push(Some((followed, handed)));
+    }
+    all
+}
+
+/// Starts the lanes.
+fn spawn(
+    configs: Vec<LaneConfig>,
+    prepared: Vec<Prepared>,
+    handed: Vec<Option<Handed>>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Vec<RunningLane>, Entrances), StartError> {
+    let (mut lanes, mut doors, mut followers) = (Vec::new(), Vec::new(), Vec::new());
+    // Who needs room in several lanes takes it in the order of the tasks that it is in.
+    let mut entries = Vec::new();
+    for (index, ((config, prepared), handed)) in
+        configs.into_iter().zip(prepared).zip(handed).enumerate()
+    {
+        let Prepared { lane, shards, outlets, is_full } = prepared;
+        let (stages, has_failed) = (Arc::clone(&lane.stages), Arc::clone(&lane.has_failed));
+        let ledger = lane.ledger.clone();
+        let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
+        let through = handed.as_ref().map_or(index, |(followed, _)| *followed);
+        entries.push((through, config.receivers, config.signal, ledger.clone(), is_full));
+        let mut routing = None;
+        match handed {
+            Some((_, handed)) => {
+                followers.push((lane, handed));
+                doors.push(None);
+            }
+            None => {
+                let senders = lane.spawn(&shards, tasks);
+                let door = Door::new(senders, hash_seed.unwrap_or_default()).map_err(|unfit| {
+                    let (lane, shards) = (config.name.clone(), config.shards);
+                    StartError::Shards { lane, shards, problem: unfit.to_string() }
+                })?;
+                routing = door.routing();
+                doors.push(Some(door));
+            }
+        }
+        let (name, signal) = (config.name, config.signal);
+        lanes.push(RunningLane {
+            name,
+            signal,
+            ledger,
+            stages,
+            shards,
+            routing,
+            hash_seed,
+            outlets,
+            has_failed,
+        });
+    }
+    for (lane, handed) in followers {
+        lane.spawn_behind(handed, tasks);
+    }
+    entries.sort_by_key(|(through, ..)| *through);
+    let mut entrances = Entrances::new();
+    for (through, receivers, signal, ledger, is_full) in entries {
+        let Some(door) = &doors[through] else { continue };
+        let entrance = Entrance::new(door.clone(), ledger, is_full);
+        for receiver in receivers {
+            let by_signal = entrances.entry(receiver).or_default();
+            by_signal[signal.index()].push(entrance.clone());
+        }
+    }
+    Ok((lanes, entrances))
+}
+
 /// What works on a lane's payloads.
 pub(super) fn stages(
     lane: &LaneConfig,
     exporters: &[(String, AnyExporter, Sending)],
+    is_followed: bool,
 ) -> Result<Staged, StartError> {
     let mut sampling = samplers(lane.sampler.as_ref(), lane.shards)
         .map_err(|unfit| {
@@ -162,6 +250,7 @@ pub(super) fn stages(
         .map(|(blocks_when_full, sampler)| State {
             sampler: Some(sampler),
             blocks_when_full,
+            is_followed,
             ..State::default()
         });
     let batcher = |config: &Option<teleflow_batcher::Config>| {

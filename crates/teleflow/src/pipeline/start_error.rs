@@ -58,6 +58,16 @@ pub enum StartError {
         /// What is wrong.
         source: teleflow_sampler::ConfigError,
     },
+    /// A lane cannot follow the decisions of another.
+    #[error("lane `{lane}` cannot follow lane `{followed}`: {problem}")]
+    Follow {
+        /// The lane.
+        lane: String,
+        /// The other.
+        followed: String,
+        /// What is in the way.
+        problem: String,
+    },
     /// A lane cannot have as many shards.
     #[error("lane `{lane}` cannot have {shards} shards: {problem}")]
     Shards {

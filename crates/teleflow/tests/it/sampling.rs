@@ -2,6 +2,7 @@
 
 mod bounds;
 mod changes;
+mod follows;
 mod shards;
 
 use std::collections::BTreeMap;

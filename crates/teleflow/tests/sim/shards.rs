@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use teleflow::exporter::{
     Delivered, ExportError, Exporter, OnFull, QueueConfig, Retry, RetryConfig,
 };
-use teleflow::sampler::{self, Policy, Rule};
+use teleflow::sampler::{self, Policy, Rule, Trigger};
 use teleflow::{Inlet, LaneConfig, Payload, Pipeline, Sending, Signal, batcher};
 use teleflow_testkit::telemetry::Telemetry;
 use tokio::runtime::Builder;
@@ -143,7 +143,7 @@ async fn run(mut rng: Rng) -> Seen {
 
     let mut seen = world.end();
     seen.shards[kind] = 1;
-    seen.early = stats.decisions[2];
+    seen.early = stats.decisions[Trigger::Count as usize];
     seen.late = stats.late_kept + stats.late_sampled_out;
     let sent: u64 = world.traces.borrow().values().map(|trace| trace.spans).sum();
     assert_eq!(account.accepted, sent, "{books}");

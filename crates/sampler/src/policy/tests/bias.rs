@@ -18,6 +18,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
+/// Traces on every run of the tests; `TELEFLOW_TRACES` asks for more.
 const COUNT: u64 = 100_000;
 
 /// Decides about random traces of every kind, and checks for each kind that the adjusted counts of
@@ -37,7 +38,8 @@ fn check(config: &Policies, is_known: [bool; 4]) {
             trace_of(vec![], vec![span; kind.spans])
         })
         .collect();
-    for n in 0..COUNT {
+    let count = std::env::var("TELEFLOW_TRACES").map_or(COUNT, |count| count.parse().unwrap());
+    for n in 0..count {
         now += Duration::from_micros(rng.u64(..20));
         let kind = (n % kinds.len() as u64) as usize;
         let mut trace = templates[kind].trace();

@@ -53,6 +53,15 @@ fn the_highest_of_all_that_have_to_keep_it_counts() {
 }
 
 #[test]
+fn an_inverted_policy_within_others_counts_by_its_vote() {
+    for policy in [has_not("x"), not(has_not("x")), not(not(has_not("x")))] {
+        let policies = vec![and(vec![policy.clone(), ratio(0.5)])];
+        let inverted = Policies { inverted_votes: true, ..config(policies) };
+        assert_eq!(threshold(&inverted, 0.6), t(0.5), "{policy:?}");
+    }
+}
+
+#[test]
 fn what_depends_on_more_has_no_threshold() {
     check(vec![spans_a_second(1, 1)], 0.95, None);
     check(vec![composite(9, vec![(ratio(0.5), 9)])], 0.95, None);

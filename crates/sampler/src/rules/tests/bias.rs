@@ -3,9 +3,9 @@
 
 use super::*;
 
-/// 100 000 traces, or so many as `TELEFLOW_BIAS_TRACES` says.
+/// 100 000 traces, or so many as `TELEFLOW_TRACES` says.
 fn traces() -> u32 {
-    std::env::var("TELEFLOW_BIAS_TRACES").map_or(100_000, |count| count.parse().unwrap())
+    std::env::var("TELEFLOW_TRACES").map_or(100_000, |count| count.parse().unwrap())
 }
 
 /// 500 a second.

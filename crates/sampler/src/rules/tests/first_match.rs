@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::Spans;
-use crate::engine::Vote;
+use crate::engine::{Explained, Vote};
 
 fn decide(rules: &mut RuleSet, spans: &[Made]) -> (Option<u16>, bool) {
     let verdict = with([9; 16], spans, |trace| rules.decide(Instant::now(), trace));
@@ -139,7 +139,7 @@ fn what_cannot_be_evaluated_is_not_met_and_counted_once_a_trace() {
     let stats = rules.stats();
     assert_eq!((stats[0].errors, stats[0].traces_seen, stats[1].errors), (2, 3, 0));
 
-    let why = with([1; 16], &[number], |trace| rules.explain(Instant::now(), trace));
+    let (why, _) = with([1; 16], &[number], |trace| rules.explain(Instant::now(), trace));
     let expected = "no span meets `HasPrefix(span.attributes[\"k\"], \"v\")`; of some span \
                     `HasPrefix(span.attributes[\"k\"], \"v\")` could not be evaluated: ";
     assert!(why[0].why.starts_with(expected), "{}", why[0].why);
@@ -184,8 +184,9 @@ fn what_is_explained_says_why_and_changes_nothing() {
     let explain = |rules: &RuleSet, key, id| {
         let before = format!("{rules:?}");
         let spans = [span(key)];
-        let explained = with(id, &spans, |trace| rules.explain(now, trace));
+        let (explained, verdict) = with(id, &spans, |trace| rules.explain(now, trace));
         assert_eq!(format!("{rules:?}"), before);
+        assert_eq!(verdict.by.map(|by| by.rule), Some(2));
         explained.into_iter().map(|one| (one.rule, one.vote, one.why)).collect::<Vec<_>>()
     };
     let own = |(rule, vote, why): (&str, Vote, &str)| (rule.to_owned(), vote, why.to_owned());
@@ -233,11 +234,12 @@ fn an_explanation_foretells_the_decision() {
                     rules.decide(now, trace);
                     return;
                 }
-                let explained = rules.explain(now, trace).swap_remove(0);
+                let (mut explained, foretold) = rules.explain(now, trace);
+                let Explained { vote, why, .. } = explained.swap_remove(0);
                 let verdict = rules.decide(now, trace);
-                assert_eq!(explained.vote == Vote::Sampled, verdict.is_kept, "{}", explained.why);
-                let threshold = verdict.threshold.unwrap();
-                assert!(explained.why.contains(&format!("threshold {threshold},")));
+                assert_eq!(foretold, verdict);
+                assert_eq!(vote == Vote::Sampled, verdict.is_kept, "{why}");
+                assert!(why.contains(&format!("threshold {},", verdict.threshold.unwrap())));
             });
         }
     }
@@ -264,7 +266,7 @@ fn changed_rules_go_on_with_what_the_old_ones_learned() {
     let seen = old.stats()[0].traces_seen;
     let peek = |rules: &RuleSet, index: usize| {
         let spans = [of_key("m", 1), of_key("new", 1)];
-        let why = with([0; 16], &spans, |trace| rules.explain(start, trace));
+        let (why, _) = with([0; 16], &spans, |trace| rules.explain(start, trace));
         why[index].why.clone()
     };
     let before = peek(&old, 0);

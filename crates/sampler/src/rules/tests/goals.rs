@@ -228,6 +228,42 @@ fn a_burst_of_a_rare_key_does_not_break_a_percentage() {
 }
 
 #[test]
+fn over_time_whatever_comes_no_more_is_kept_than_wanted() {
+    let spans: Vec<_> = (0..2000).map(of_key).collect();
+    for seed in 0..12 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (per_second, share) = (1.0 + rng.f64() * 9.0, 0.02 + rng.f64() * 0.4);
+        let max_keys = [2, 20, 2000][rng.usize(..3)];
+        let (sampler, is_share) = match seed % 3 {
+            0 => (ema(per_second, max_keys), false),
+            1 => (windowed(per_second, max_keys), false),
+            _ => (percentage(share, max_keys), true),
+        };
+        let mut rules = only(sampler.clone());
+        let start = Instant::now();
+        let (mut now, mut kept, mut came) = (start, 0, 0);
+        for _ in 0..150 {
+            // Bursts and pauses, of a few keys or of many.
+            now += Duration::from_millis(rng.u64(..20_000));
+            let keys = [1, 10, 2000][rng.usize(..3)];
+            for _ in 0..rng.u32(..400) {
+                now += Duration::from_micros(rng.u64(..2000));
+                let span = &spans[rng.usize(..keys)];
+                let verdict = ask(&mut rules, &mut rng, now, span);
+                assert!(verdict.threshold.is_some());
+                (kept, came) = (kept + u32::from(verdict.is_kept), came + 1);
+            }
+        }
+        let (kept, came) = (f64::from(kept), f64::from(came));
+        let seconds = (now - start).as_secs_f64();
+        let most = if is_share { share * came } else { per_second * (seconds + 30.0) };
+        println!("{kept} of {came}, at most {most}: {sampler:?}");
+        assert!(kept <= most * 1.1 + 20.0, "seed {seed}: {kept} of {came}, {most}: {sampler:?}");
+        assert!(!is_share || kept >= most * 0.8, "seed {seed}: {kept} of {came}: {sampler:?}");
+    }
+}
+
+#[test]
 fn pauses_and_leaps_in_time_do_not_break_a_goal() {
     for sampler in [ema(20.0, 500), windowed(20.0, 500), percentage(0.1, 500), per_key(2.0, 500)] {
         let mut rules = only(sampler);

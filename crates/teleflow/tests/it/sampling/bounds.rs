@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use teleflow::exporter::QueueConfig;
-use teleflow::sampler::{Config, Policy};
+use teleflow::sampler::{Config, Policy, Trigger};
 use teleflow_testkit::sink::Sink;
 use teleflow_testkit::telemetry::Telemetry;
 use tokio::task::JoinSet;
@@ -39,12 +39,15 @@ async fn a_full_sampler_decides_early_or_has_senders_wait() {
             for waits in 0..15 {
                 let (stats, held) = sampler();
                 assert_eq!((stats.traces_kept, held.traces), (waits * 40, 40), "{shards} shards");
-                assert_eq!(stats.decisions[2], 0, "nothing is decided early");
+                assert_eq!(stats.decisions[Trigger::Count as usize], 0, "nothing is decided early");
                 assert_eq!(account(&pipeline).accepted, items);
                 pass(WAIT + Duration::from_millis(30)).await;
             }
         } else {
-            assert!(held.traces <= 40 && stats.decisions[2] == 1000 - held.traces, "{stats:?}");
+            assert!(
+                held.traces <= 40 && stats.decisions[Trigger::Count as usize] == 1000 - held.traces,
+                "{stats:?}"
+            );
         }
         let books = pipeline.shutdown(in_a_while()).await;
         assert!(books.balance(), "{books}");

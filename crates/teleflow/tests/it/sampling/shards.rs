@@ -43,6 +43,10 @@ async fn a_trace_is_decided_as_a_whole_whatever_requests_it_comes_in() {
         assert_eq!((stats.rules[0].traces_seen, stats.rules[0].traces_kept), (100, 50));
         assert_eq!((held.spans, held.traces), (0, 0));
 
+        let routed = pipeline.routed("traces");
+        assert_eq!(routed.map(|stats| stats.whole + stats.parted), (shards > 1).then_some(80));
+        assert_eq!(routed.unwrap_or_default().torn, 0);
+
         let mut wanted = by_trace(&sent);
         wanted.retain(|trace, _| (trace - 1) / 5 % 2 == 0);
         assert_eq!(by_trace(&sink.taken()), wanted, "{shards} shards");

@@ -1,0 +1,211 @@
+//! Two samplers on two threads: as shards of one, and each by itself.
+//!
+//! Both threads get batches and route each span by its trace to the shard whose it is. What is the
+//! other's goes into its letter box in bundles. The rival gets the same batches and keeps them.
+
+use std::mem;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use teleflow_benches::process::{self, thread_cpu_time};
+use teleflow_otlp::Payload;
+use teleflow_sampler::Router;
+
+use crate::batches::{Batches, Fate, Ids, SPANS, TraceId, validated};
+use crate::cases::{Bench, Came, median};
+
+/// Threads and shards.
+const SHARDS: usize = 2;
+
+/// Batches that each thread gets in a round, after as many as fill its table.
+const COUNT: usize = 40_000;
+
+/// How many of a thread's batches wait for a decision.
+const HELD: u32 = 10_000;
+
+/// Payloads that go into the letter box at once.
+const BUNDLE: usize = 64;
+
+/// Rounds in which each way has its turn; the median of each counts.
+const ROUNDS: usize = 7;
+
+/// Whose the spans of a batch are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mixture {
+    /// All of one trace.
+    OneTrace,
+    /// Of ten traces.
+    TenTraces,
+}
+
+/// How many times as much as one sampler on one thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scaling {
+    /// Two shards.
+    pub(crate) shards: f64,
+    /// Two that know nothing of each other.
+    pub(crate) apart: f64,
+    /// Spans of the two shards in a second that the busier thread has on its core.
+    pub(crate) rate: f64,
+}
+
+/// What the threads of a round share.
+#[derive(Debug, Default)]
+struct Shared {
+    boxes: [Mutex<Vec<Payload>>; SHARDS],
+    /// Spun on: whoever sleeps at the start comes when the other is half done.
+    ready: AtomicUsize,
+    /// How many have nothing more to send.
+    done: AtomicUsize,
+}
+
+/// Measures both ways, and one thread alone, in turns.
+pub(crate) fn scaling(batches: &Batches, mixture: Mixture, cores: [usize; SHARDS]) -> Scaling {
+    let (mut alone, mut shards, mut apart) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS as u64 {
+        let run = |cores: &[usize], routed| rate(batches, mixture, cores, routed, round);
+        alone.push(run(&cores[..1], false));
+        shards.push(run(&cores, true));
+        apart.push(run(&cores, false));
+    }
+    let [alone, shards, apart] = [alone, shards, apart].map(median);
+    Scaling { shards: shards / alone, apart: apart / alone, rate: shards }
+}
+
+/// What it costs to part a batch among the shards, in nanoseconds a span: one thread's work, which
+/// a sampler that is alone has not.
+pub(crate) fn routing(batches: &Batches, mixture: Mixture) -> f64 {
+    let mut router = Router::new(SHARDS, 1).expect("there may be two shards");
+    let mut parts = Vec::new();
+    let rounds = (0..ROUNDS as u64).map(|round| {
+        let mut feed = Feed::new(mixture, round);
+        // As many as the caches of a core hold.
+        let mut took = Duration::ZERO;
+        for _ in 0..100 {
+            let payloads: Vec<_> = (0..256).map(|_| validated(feed.next(batches))).collect();
+            let begun = thread_cpu_time();
+            for payload in payloads {
+                router.route(payload, &mut parts);
+                parts.clear();
+            }
+            took += thread_cpu_time() - begun;
+        }
+        took.as_nanos() as f64 / (100 * 256 * SPANS) as f64
+    });
+    median(rounds.collect())
+}
+
+/// Spans of all threads in a second that the busier one has on its core, its waiting for the other in
+/// the end included.
+fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, round: u64) -> f64 {
+    let shared = Shared::default();
+    let took = thread::scope(|scope| {
+        let started: Vec<_> = cores
+            .iter()
+            .enumerate()
+            .map(|(shard, &core)| {
+                let shared = &shared;
+                scope.spawn(move || {
+                    process::pin(core).expect("the process may use it");
+                    let mut bench = Bench::holding(HELD);
+                    let mut new = Feed::new(mixture, round * 10 + shard as u64);
+                    bench.run(HELD as usize, Came::Validated, |_| new.next(batches));
+                    let payloads: Vec<Payload> =
+                        (0..COUNT).map(|_| validated(new.next(batches))).collect();
+                    shared.ready.fetch_add(1, SeqCst);
+                    while shared.ready.load(SeqCst) < cores.len() {
+                        std::hint::spin_loop();
+                    }
+                    let begun = thread_cpu_time();
+                    if routed {
+                        shared.work(shard, &mut bench, payloads);
+                    } else {
+                        payloads.into_iter().for_each(|payload| bench.take(payload));
+                    }
+                    thread_cpu_time() - begun
+                })
+            })
+            .collect();
+        let joined = started.into_iter().map(|thread| thread.join().expect("it does not panic"));
+        joined.fold(Duration::ZERO, Duration::max)
+    });
+    (cores.len() * COUNT * SPANS) as f64 / took.as_secs_f64()
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// One shard's work: its own input, and what the other sends.
+    fn work(&self, shard: usize, bench: &mut Bench, payloads: Vec<Payload>) {
+        let mut router = Router::new(SHARDS, 1).expect("there may be two shards");
+        let (mut parts, mut bundle, mut post) = (Vec::new(), Vec::new(), Vec::new());
+        for payload in payloads {
+            router.route(payload, &mut parts);
+            for (whose, part) in parts.drain(..) {
+                if whose == shard {
+                    bench.take(part);
+                } else {
+                    bundle.push(part);
+                }
+            }
+            if bundle.len() >= BUNDLE {
+                self.send(1 - shard, &mut bundle);
+                self.receive(shard, &mut post, bench);
+            }
+        }
+        self.send(1 - shard, &mut bundle);
+        self.done.fetch_add(1, SeqCst);
+        loop {
+            let is_all = self.done.load(SeqCst) == SHARDS;
+            self.receive(shard, &mut post, bench);
+            if is_all {
+                return;
+            }
+            thread::yield_now();
+        }
+    }
+
+    fn send(&self, whose: usize, bundle: &mut Vec<Payload>) {
+        self.boxes[whose].lock().expect("nobody panics").append(bundle);
+    }
+
+    /// Takes what is in a letter box; `post` is empty before and after.
+    fn receive(&self, shard: usize, post: &mut Vec<Payload>, bench: &mut Bench) {
+        mem::swap(post, &mut *self.boxes[shard].lock().expect("nobody panics"));
+        post.drain(..).for_each(|payload| bench.take(payload));
+    }
+}
+
+/// New traces without end.
+#[derive(Debug)]
+struct Feed {
+    mixture: Mixture,
+    ids: Ids,
+    number: usize,
+    /// The traces of this batch and the nine after it.
+    open: [TraceId; SPANS],
+}
+
+// === impl Feed ===
+
+impl Feed {
+    fn new(mixture: Mixture, seed: u64) -> Self {
+        Self { mixture, ids: Ids::new(seed), number: 0, open: [[0; 16]; SPANS] }
+    }
+
+    fn next(&mut self, batches: &Batches) -> bytes::Bytes {
+        let number = self.number;
+        self.number += 1;
+        if self.mixture == Mixture::OneTrace {
+            return batches.of_one(Fate::of(number), self.ids.take());
+        }
+        if number.is_multiple_of(SPANS) {
+            self.open = std::array::from_fn(|_| self.ids.take());
+        }
+        // A span of one trace in a hundred fails.
+        let fate = if number % 100 == 7 { Fate::Failed } else { Fate::Ordinary };
+        batches.of_many(fate, |index| self.open[index])
+    }
+}
