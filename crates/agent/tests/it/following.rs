@@ -46,7 +46,7 @@ fn logs() -> Vec<u8> {
     ExportLogsServiceRequest { resource_logs: vec![resource] }.encode_to_vec()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_of_kept_traces_are_kept_and_those_of_others_are_not() {
     let sink = Sink::open().await;
     let config = forwarding(sink.address, SAMPLING, "tail_sampling").replace(
