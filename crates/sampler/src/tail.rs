@@ -34,6 +34,7 @@ mod chunk;
 mod config;
 mod due;
 mod kept;
+mod logs;
 mod mark;
 mod pressure;
 mod slab;
@@ -60,6 +61,8 @@ pub struct Output {
     pub kept: Vec<Payload>,
     /// How many spans were sampled out.
     pub sampled_out: u64,
+    /// How many log records were sampled out with their traces.
+    pub logs_sampled_out: u64,
 }
 
 /// Collects traces and decides about them as wholes.
@@ -70,6 +73,7 @@ pub struct TailSampler {
     table: Table,
     memory: Memory,
     kept: Kept,
+    kept_logs: Kept,
     labels: Labels,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
@@ -95,6 +99,7 @@ impl TailSampler {
             table: Table::new(),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
+            kept_logs: Kept::default(),
             labels: Labels::default(),
             began: None,
             last_poll: None,
@@ -128,12 +133,16 @@ impl TailSampler {
 
     /// Takes a payload's spans. Who waits for them is answered when they are left out, and else waits
     /// for the payload in which they come out. Late spans and what has to be decided early come out
-    /// at once; metrics and logs pass by.
+    /// at once. Log records wait for the decision about their trace where
+    /// [`Config::holds_logs`] says so; else they pass by, and metrics always do.
     ///
     /// # Panics
     ///
     /// If a segment of the payload takes 2 GiB or more: places in it are kept in 32 bits.
     pub fn offer(&mut self, now: Instant, mut payload: Payload, out: &mut Output) {
+        if payload.signal() == Signal::Logs && self.config.holds_logs {
+            return self.offer_logs(now, payload, out);
+        }
         if payload.signal() != Signal::Traces {
             out.kept.push(payload);
             return;
@@ -479,10 +488,14 @@ impl TailSampler {
         let mut next = taken.first;
         while let Some((span, after)) = self.table.take_span(next) {
             next = after;
-            if verdict.is_kept {
-                self.kept.push(&mut self.table, span, mark);
-            } else {
+            let is_log = self.table.chunk(span.chunk).signal == Signal::Logs;
+            if !verdict.is_kept {
+                out.logs_sampled_out += u64::from(is_log);
                 self.table.release(span.chunk, 1, span.len.get());
+            } else if is_log {
+                self.kept_logs.push(&mut self.table, span, MarkRef::NONE);
+            } else {
+                self.kept.push(&mut self.table, span, mark);
             }
         }
     }
@@ -521,24 +534,24 @@ impl TailSampler {
 
     /// Writes the kept spans once they are worth it.
     fn write_if_worth(&mut self, out: &mut Output) {
-        if self.kept.is_worth_writing(self.config.payload_bytes) {
+        let bytes = self.config.payload_bytes;
+        if self.kept.is_worth_writing(bytes) || self.kept_logs.is_worth_writing(bytes) {
             self.write_kept(out);
         }
     }
 
     fn write_kept(&mut self, out: &mut Output) {
-        if self.kept.is_empty() {
-            return;
+        for (kept, signal) in
+            [(&mut self.kept, Signal::Traces), (&mut self.kept_logs, Signal::Logs)]
+        {
+            if kept.is_empty() {
+                continue;
+            }
+            let bytes = self.config.payload_bytes;
+            let marked = kept.write(&mut self.table, signal, bytes, &self.labels, &mut out.kept);
+            self.stats.without_room += marked.without_room;
+            self.stats.inconsistent += marked.inconsistent;
         }
-        let marked = self.kept.write(
-            &mut self.table,
-            Signal::Traces,
-            self.config.payload_bytes,
-            &self.labels,
-            &mut out.kept,
-        );
-        self.stats.without_room += marked.without_room;
-        self.stats.inconsistent += marked.inconsistent;
     }
 }
 

@@ -8,6 +8,7 @@ mod books;
 mod commands;
 mod explaining;
 mod figures;
+mod following;
 mod guarded;
 mod interop;
 mod kills;

@@ -237,7 +237,7 @@ impl Table {
 
     /// Adds a span, or a log record, to the end of a trace's list.
     #[inline]
-    fn push(&mut self, trace: u32, span: SpanRef) {
+    pub(super) fn push(&mut self, trace: u32, span: SpanRef) {
         let node = self.spans.insert(SpanNode { span, next: NIL });
         self.retain(span);
         let trace = self.traces.get_mut(trace);

@@ -77,7 +77,8 @@ impl Pipeline {
         };
         let stages = running.sampling();
         let shards = NonZeroUsize::new(stages.len()).unwrap_or(NonZeroUsize::MIN);
-        let config = Config { hash_seed, ..config };
+        let holds_logs = stages.iter().any(|stages| stages.lock().is_followed);
+        let config = Config { hash_seed, holds_logs, ..config };
         // In full, before anybody is held up.
         samplers(Some(&config), shards).map_err(|unfit| match unfit {
             Unfit::Config(source) => ChangeError::Sampler { lane: name(), source },
