@@ -17,6 +17,7 @@ mod malformed;
 mod persistent;
 mod program;
 mod reloading;
+mod sampling;
 mod secured;
 mod several;
 mod shutdown;
