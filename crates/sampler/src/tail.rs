@@ -386,13 +386,15 @@ impl TailSampler {
         fields: &TailFields<'_>,
         span: SpanRef,
     ) -> Place {
-        self.stats.below_large_envelope += 1;
         match self.memory.find(self.keyed.id(&id)) {
             Some(past) => {
                 let place = self.past(&id, past);
                 self.late(place)
             }
-            None => self.decide_alone(now, &id, fields, span),
+            None => {
+                self.stats.below_large_envelope += 1;
+                self.decide_alone(now, &id, fields, span)
+            }
         }
     }
 
