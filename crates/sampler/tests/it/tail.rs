@@ -11,6 +11,7 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod model;
 mod odds;
 mod pressure;
 mod triggers;
