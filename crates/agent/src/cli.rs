@@ -1,7 +1,9 @@
 //! The command line.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +30,7 @@ Examples:
   teleflow                             run with the built-in defaults
   teleflow run --config gateway.yaml   run with the Collector's config file
   teleflow validate --config gateway.yaml
+  teleflow explain --trace ID          why was that trace kept?
   curl localhost:8888/health           is it serving?
   curl localhost:8888/metrics          what has it done, and what was lost?
   sqlite3 teleflow.db 'SELECT service_name, name, count(*) FROM spans GROUP BY 1, 2'";
@@ -42,7 +45,22 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Checks a config file and starts nothing
     Validate(ValidateArgs),
+    /// Tells what the sampler of a config file makes of a trace, and why: each policy's vote
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
 }
+
+const EXPLAIN_EXAMPLES: &str = "\
+The trace is looked for in the stores that the file's sqlite exporters write, or in files of OTLP
+requests. Policies that count, as rate limits do, answer as if it were the first trace. What a store
+holds was kept: to see why something was not, ask about requests from before the sampler.
+
+Examples:
+  teleflow explain --config gateway.yaml --trace 4bf92f3577b34da6a3ce929d0e0e4736
+  teleflow explain --trace 4bf92f3577b34da6a3ce929d0e0e4736   the built-in config, ./teleflow.db
+  teleflow explain -c new.yaml --trace 4bf92f3577b34da6a3ce929d0e0e4736 --file a.pb b.json
+  teleflow explain -c new.yaml --trace 4bf92f3577b34da6a3ce929d0e0e4736 --file -
+  teleflow explain -c new.yaml --trace 4bf92f3577b34da6a3ce929d0e0e4736 --pipeline traces/2";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -68,6 +86,27 @@ pub(crate) struct ValidateArgs {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: PathBuf,
 }
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainArgs {
+    /// The file whose sampler is asked; without it, built-in defaults
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The trace: its id, in 32 hexadecimal digits
+    #[arg(long, value_name = "ID")]
+    pub(crate) trace: TraceId,
+    /// Files of OTLP requests to look for it in, protobuf or JSON, one or one a line; `-` is the
+    /// standard input [default: the stores of the file's sqlite exporters]
+    #[arg(long = "file", value_name = "FILE", num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The pipeline whose sampler is asked, where several have one
+    #[arg(long, value_name = "PIPELINE")]
+    pub(crate) pipeline: Option<String>,
+}
+
+/// The id of a trace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct TraceId(pub(crate) [u8; 16]);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DemoArgs {
@@ -105,6 +144,25 @@ impl Cli {
     }
 }
 
+// === impl TraceId ===
+
+impl FromStr for TraceId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        let id = id.ok_or("a trace id has 32 hexadecimal digits")?;
+        if id == 0 { Err("zeros are no trace id") } else { Ok(Self(id.to_be_bytes())) }
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -122,6 +180,15 @@ mod tests {
             let Command::Run(run) = Cli::parse_from(args).command() else { panic!("{args:?}") };
             assert_eq!(run.config, Some(PathBuf::from("x")));
             assert_eq!(run.drain_timeout, Duration::from_secs(20));
+        }
+    }
+
+    #[test]
+    fn a_trace_id_is_32_digits() {
+        let id = "4BF92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(id.parse::<TraceId>().unwrap().to_string(), id.to_lowercase());
+        for odd in ["", "1", &"0".repeat(32), &"g".repeat(32), "+bf92f3577b34da6a3ce929d0e0e4736"] {
+            assert!(odd.parse::<TraceId>().is_err(), "{odd}");
         }
     }
 }

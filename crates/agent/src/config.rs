@@ -54,10 +54,13 @@ pub(crate) use extensions::{
     Tokens, is_token,
 };
 pub(crate) use id::Id;
-pub(crate) use processors::{Batch, Processor, Rule, StatusCode, TailSampling};
+pub(crate) use processors::{
+    AdaptiveTailSampling, Algorithm, Batch, Composite, ErrorMode, Keyed, MatchRule, Policy,
+    Processor, Rule, RuleSampler, StatusCode, TailSampling,
+};
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;
-pub(crate) use report::{ConfigErrors, Warning};
+pub(crate) use report::{ConfigErrors, Place, Warning};
 pub(crate) use secret::Secret;
 pub(crate) use service::{LogLevel, Pipeline, Service, Signal};
 pub(crate) use tls::TlsVersion;
@@ -67,7 +70,7 @@ pub(crate) use tls::TlsVersion;
 pub(crate) use {
     exporters::{AdaptiveConcurrency, DebugExporter, Identity, Probes, RateLimit, SqliteExporter},
     extensions::{Admin, Drain},
-    processors::{DecisionCache, MIN_MAX_BYTES, Policy},
+    processors::{DecisionCache, MIN_MAX_BYTES, Part, Rate},
     receivers::{Cors, GrpcServer, HttpServer, KeepAlive, Limits},
     report::{ConfigError, Position},
     service::PipelineId,

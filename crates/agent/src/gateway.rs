@@ -3,6 +3,7 @@
 
 mod auth;
 mod receiving;
+mod sampling;
 mod sending;
 mod storing;
 #[cfg(test)]
@@ -15,11 +16,11 @@ use anyhow::Context as _;
 use teleflow::exporter::{
     self, AnyExporter, Console, Delivered, ExportError, Exporter, QueueConfig, Retry, RetryConfig,
 };
-use teleflow::otlp::span::StatusCode;
 use teleflow::store::SqliteStore;
-use teleflow::{Builder, LaneConfig, Payload, Pipeline, Sending, Signal, batcher, sampler, store};
+use teleflow::{Builder, LaneConfig, Payload, Pipeline, Sending, Signal, batcher, store};
 
 use self::auth::Authenticators;
+pub(crate) use self::sampling::{check as check_samplers, sampler};
 use crate::config::{self, Config};
 use crate::metrics::Beside;
 use crate::talk;
@@ -87,11 +88,19 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         let mut lane = LaneConfig::new(id.to_string(), signal(id.signal));
         lane.receivers = pipeline.receivers.iter().map(ToString::to_string).collect();
         lane.exporters = pipeline.exporters.iter().map(ToString::to_string).collect();
-        for id in &pipeline.processors {
-            match config.processors.get(id) {
-                Some(config::Processor::TailSampling(tail)) => lane = lane.sample(sampling(tail)),
+        for of in &pipeline.processors {
+            match config.processors.get(of) {
                 Some(config::Processor::Batch(batch)) => lane = lane.batch(batching(batch)),
-                None => anyhow::bail!("processors.{id} is not defined"),
+                Some(config::Processor::AdaptiveTailSampling(adaptive)) => {
+                    beside.adaptive.insert(id.to_string());
+                    lane = lane.sample(sampling::adaptive(adaptive));
+                }
+                Some(config::Processor::TailSampling(tail)) => {
+                    let shards = NonZeroUsize::new(tail.num_shards.into());
+                    let shards = shards.unwrap_or(NonZeroUsize::MIN);
+                    lane = lane.sample(sampling::tail(tail)).sample_in(shards);
+                }
+                None => anyhow::bail!("processors.{of} is not defined"),
             }
         }
         builder = builder.lane(lane);
@@ -116,45 +125,6 @@ const fn signal(signal: config::Signal) -> Signal {
         config::Signal::Traces => Signal::Traces,
         config::Signal::Metrics => Signal::Metrics,
         config::Signal::Logs => Signal::Logs,
-    }
-}
-
-fn sampling(tail: &config::TailSampling) -> sampler::Config {
-    let rules = tail.policies.iter().map(|policy| {
-        let kept = match &policy.rule {
-            config::Rule::AlwaysSample => sampler::Policy::Always,
-            config::Rule::Latency { threshold, upper } => {
-                sampler::Policy::Latency { over: *threshold, up_to: *upper }
-            }
-            config::Rule::Probabilistic { percentage, hash_salt } => {
-                sampler::Policy::percent(*percentage, hash_salt)
-            }
-            config::Rule::StatusCode(codes) => {
-                sampler::Policy::Status(codes.iter().map(|code| status(*code)).collect())
-            }
-        };
-        sampler::Rule::new(&policy.name, kept)
-    });
-    let cache = &tail.decision_cache;
-    sampler::Config {
-        rules: rules.collect::<Vec<_>>().into(),
-        decision_wait: tail.decision_wait,
-        max_bytes: tail.max_bytes as usize,
-        max_traces: tail.num_traces.get(),
-        remembered: sampler::Remembered {
-            kept: tail.num_traces.get().max(cache.sampled_cache_size),
-            dropped: tail.num_traces.get().max(cache.non_sampled_cache_size),
-        },
-        hash_seed: fastrand::u64(..),
-        ..sampler::Config::default()
-    }
-}
-
-const fn status(code: config::StatusCode) -> StatusCode {
-    match code {
-        config::StatusCode::Unset => StatusCode::Unset,
-        config::StatusCode::Ok => StatusCode::Ok,
-        config::StatusCode::Error => StatusCode::Error,
     }
 }
 

@@ -11,10 +11,12 @@ mod admin;
 mod cli;
 mod config;
 mod demo;
+mod explain;
 mod gateway;
 mod log;
 mod metrics;
 mod process;
+mod reload;
 mod run;
 mod stop;
 mod watched;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => run::run(&args),
         cli::Command::Demo(args) => demo::run(&args),
         cli::Command::Validate(args) => run::validate(&args),
+        cli::Command::Explain(args) => explain::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

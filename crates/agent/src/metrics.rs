@@ -10,6 +10,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use teleflow::{Books, Phase, Pipeline, Stats};
 
 use self::families::{Families, Rows, with};
 use crate::process::{self, Usage};
+use crate::reload::{Reloaded, Reloads};
 use crate::talk::{self, Offered};
 use crate::watched::{Figures, Watched};
 
@@ -33,11 +35,14 @@ pub(crate) struct Metrics {
     registry: Registry,
 }
 
-/// What of a pipeline's exporters is asked beside it, by the exporter's name.
+/// What is asked beside a pipeline: of its exporters, by the exporter's name, and of the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Beside {
     pub(crate) stores: Vec<(String, Arc<SqliteStore>)>,
     pub(crate) watched: Vec<(String, Watched)>,
+    /// The pipelines whose tail sampler has rules, of which the first that matches decides.
+    pub(crate) adaptive: BTreeSet<String>,
+    pub(crate) reloads: Arc<Reloads>,
 }
 
 #[derive(Debug)]
@@ -54,6 +59,8 @@ struct Reading {
     books: Books,
     exporters: Vec<(String, Figures)>,
     stores: Vec<(String, StoreStats)>,
+    adaptive: BTreeSet<String>,
+    reloaded: Reloaded,
     log: Offered,
     uptime: Duration,
     usage: Option<Usage>,
@@ -103,13 +110,15 @@ impl Metrics {
 
 impl Collector for Source {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Beside { stores, watched } = &self.beside;
+        let Beside { stores, watched, adaptive, reloads } = &self.beside;
         let now = tokio::time::Instant::now();
         let reading = Reading {
             stats: self.pipeline.stats(),
             books: self.pipeline.books(),
             exporters: watched.iter().map(|(name, of)| (name.clone(), of.figures(now))).collect(),
             stores: stores.iter().map(|(name, store)| (name.clone(), store.stats())).collect(),
+            adaptive: adaptive.clone(),
+            reloaded: reloads.counted(),
             log: talk::err().offered(),
             uptime: self.started.elapsed(),
             usage: process::usage(),
@@ -126,7 +135,7 @@ impl Reading {
         exporters::write(families, &self.stats, &self.books, &self.exporters)?;
         sending::write(families, &self.exporters)?;
         batching::write(families, &self.stats)?;
-        sampling::write(families, &self.stats)?;
+        sampling::write(families, &self.stats, &self.adaptive)?;
         self.items(families)?;
         self.store_rows(families)?;
         self.process(families)
@@ -184,6 +193,14 @@ impl Reading {
         let help = "Lines of the program's own log: written, left out for nobody read them in time, \
                     or failed because the standard error did not take them";
         families.counter("teleflow_log_lines", help, lines.into())?;
+        let outcome = |outcome: &str| vec![("outcome", outcome.to_owned())];
+        let Reloaded { succeeded, failed, of_restart } = self.reloaded;
+        let reloads = vec![(outcome("success"), succeeded), (outcome("failure"), failed)];
+        let help = "Times that the config file was read again";
+        families.counter("teleflow_config_reloads", help, reloads)?;
+        let help = "Keys of the config file that differ from what runs, and take a restart";
+        let of_restart = vec![(Vec::new(), of_restart)];
+        families.gauge("teleflow_config_keys_for_restart", help, of_restart)?;
         let up = self.uptime.as_secs_f64();
         families.float_counter("otelcol_process_uptime", "Time since the start", up)?;
         let Some(usage) = &self.usage else { return Ok(()) };

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::admin::Admin;
 use crate::cli::{RunArgs, ValidateArgs};
-use crate::config::{Address, Config, Extension, Receiver};
+use crate::config::{Address, Config, ConfigErrors, Extension, Receiver, Warning};
+use crate::reload::{Hangups, Reloads};
 use crate::{gateway, log, stop};
 
 /// `teleflow run`
@@ -22,9 +23,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     log::start(config.service.log_level);
     runtime()?.block_on(async {
         let stop = stop::on_signal().context("cannot listen for signals")?;
+        let hangups = Hangups::listen().context("cannot listen for signals")?;
         let gateway = Gateway::start(&config).await?;
         gateway.announce(&config);
+        let path = args.config.as_deref();
+        let reloading = hangups.reload(path, &config, &gateway.pipeline, &gateway.reloads);
         stop.cancelled().await;
+        reloading.abort();
         complain!("teleflow: stopping; up to {:?} to deliver what is held", args.drain_timeout);
         let books = gateway.pipeline.shutdown(Instant::now() + args.drain_timeout).await;
         say!("{books}");
@@ -40,12 +45,19 @@ pub(crate) fn validate(args: &ValidateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(path: &Path) -> anyhow::Result<Config> {
-    let (config, warnings) = Config::load(path, &|name| std::env::var(name).ok())?;
+pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
+    let (config, warnings) = read(path)?;
     for warning in warnings {
         complain!("warning: {warning}");
     }
     Ok(config)
+}
+
+/// Reads a file, and has the samplers checked as well.
+pub(crate) fn read(path: &Path) -> Result<(Config, Vec<Warning>), ConfigErrors> {
+    let (config, warnings) = Config::load(path, &|name| std::env::var(name).ok())?;
+    gateway::check_samplers(&path.display().to_string(), &config)?;
+    Ok((config, warnings))
 }
 
 pub(crate) fn runtime() -> anyhow::Result<Runtime> {
@@ -61,6 +73,7 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
 pub(crate) struct Gateway {
     pub(crate) pipeline: Arc<Pipeline>,
     admin: Vec<Admin>,
+    reloads: Arc<Reloads>,
 }
 
 impl Gateway {
@@ -87,7 +100,7 @@ impl Gateway {
         let pipeline = Arc::new(parts.builder.start().await?);
         parts.beside.stores.extend(bound()?);
         admin.iter().for_each(|admin| admin.serve(&pipeline, &parts.beside));
-        Ok(Self { pipeline, admin })
+        Ok(Self { pipeline, admin, reloads: parts.beside.reloads })
     }
 
     fn announce(&self, config: &Config) {

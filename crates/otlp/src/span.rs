@@ -1,7 +1,7 @@
 //! Spans read in place.
 
 use crate::value::Attributes;
-use crate::wire::{self, FIXED64, LEN, Value};
+use crate::wire::{self, LEN, Value};
 
 /// What a tail sampler needs of a span, and no more.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -276,8 +276,6 @@ pub(crate) fn last(message: &[u8], number: u32) -> &[u8] {
                 found = value;
             }
             pos = end;
-        } else if key & 0x87 == FIXED64 {
-            pos += 9;
         } else {
             let Some(field) = wire::read(message, pos) else { break };
             if let (true, Value::Len(value)) = (field.number == number, field.value) {

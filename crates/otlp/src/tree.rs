@@ -6,6 +6,7 @@
 //! version does not know) is its envelope: bytes that have to go wherever its children go.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::span::text;
 use crate::wire::{self, Field, Value};
@@ -91,6 +92,11 @@ impl<'a> ResourceGroup<'a> {
         self.data
     }
 
+    /// Where everything but the scope groups is in the request, if it is in one piece.
+    pub fn envelope_in_place(self) -> Option<Range<usize>> {
+        in_place(self.data, self.at)
+    }
+
     /// Appends everything but the scope groups to `out`.
     pub fn envelope(self, out: &mut Vec<u8>) {
         runs(self.data, 2).for_each(|run| out.extend_from_slice(run));
@@ -117,6 +123,11 @@ impl<'a> ScopeGroup<'a> {
     /// The whole message.
     pub(crate) const fn message(self) -> &'a [u8] {
         self.data
+    }
+
+    /// Where everything but the items is in the request, if it is in one piece.
+    pub fn envelope_in_place(self) -> Option<Range<usize>> {
+        in_place(self.data, self.at)
     }
 
     /// Appends everything but the items to `out`.
@@ -151,6 +162,17 @@ pub fn message(field: &[u8]) -> &[u8] {
     }
 }
 
+/// Parts the first of some items' fields from the others: its message, and the rest. `None` at the
+/// end, and where there is no field.
+#[inline]
+pub fn split_message(fields: &[u8]) -> Option<(&[u8], &[u8])> {
+    let field = wire::read(fields, 0)?;
+    match field.value {
+        Value::Len(message) => Some((message, &fields[field.end..])),
+        _ => None,
+    }
+}
+
 /// All fields but those numbered `child`: a copy only where there are several runs of them.
 pub(crate) fn envelope(data: &[u8], child: u32) -> Cow<'_, [u8]> {
     let mut envelope = Cow::Borrowed(&data[..0]);
@@ -164,8 +186,19 @@ pub(crate) fn envelope(data: &[u8], child: u32) -> Cow<'_, [u8]> {
     envelope
 }
 
+/// Where the fields but those of children are, if they are in one piece.
+fn in_place(data: &[u8], at: usize) -> Option<Range<usize>> {
+    let mut runs = ranges(data, 2);
+    let first = runs.next().unwrap_or(0..0);
+    runs.next().is_none().then_some(at + first.start..at + first.end)
+}
+
 /// The fields but those numbered `child`, neighbours together.
 fn runs(data: &[u8], child: u32) -> impl Iterator<Item = &[u8]> {
+    ranges(data, child).map(|run| &data[run])
+}
+
+fn ranges(data: &[u8], child: u32) -> impl Iterator<Item = Range<usize>> {
     let mut fields = wire::fields(data).filter(move |field| field.number != child).peekable();
     std::iter::from_fn(move || {
         let first = fields.next()?;
@@ -173,6 +206,6 @@ fn runs(data: &[u8], child: u32) -> impl Iterator<Item = &[u8]> {
         while let Some(next) = fields.next_if(|next| next.start == end) {
             end = next.end;
         }
-        Some(&data[first.start..end])
+        Some(first.start..end)
     })
 }

@@ -3,14 +3,16 @@
 use std::time::Instant;
 
 use crate::policy::set::PolicySet;
-use crate::rules::Rules;
+use crate::rules::set::RuleSet;
+use crate::rules::{Rules, SamplerStats};
 use crate::tail::ConfigError;
-use crate::{Threshold, Trace};
+use crate::{Randomness, Threshold, Trace};
 
 /// What decides about traces. It has a state: rate limits and what dynamic samplers learned.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    policies: PolicySet,
+pub(crate) enum Engine {
+    Policies(PolicySet),
+    FirstMatch(RuleSet),
 }
 
 /// What becomes of a trace.
@@ -19,6 +21,9 @@ pub(crate) struct Verdict {
     pub(crate) is_kept: bool,
     /// How likely it was to be kept, where that is known; by itself, without what was before.
     pub(crate) threshold: Option<Threshold>,
+    /// What the threshold is about, where that is not the trace's own randomness: it is to be
+    /// written as well.
+    pub(crate) randomness: Option<Randomness>,
     /// What kept it, or had it dropped.
     pub(crate) by: Option<By>,
 }
@@ -71,12 +76,54 @@ pub struct RuleStats {
     pub traces_sampled: u64,
     /// Of those, what it had dropped.
     pub traces_dropped: u64,
-    /// Of those, what it could not vote about.
+    /// Of those, where a condition could not be evaluated, unless that is
+    /// [silent](crate::OnError::Silent).
     pub errors: u64,
     /// Traces that were kept, and it was the first to vote so.
     pub traces_kept: u64,
     /// The spans of those.
     pub spans_kept: u64,
+    /// What its sampler learned, where it has one that learns.
+    pub sampler: SamplerStats,
+}
+
+/// What becomes of a trace, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Explanation {
+    /// How every policy votes, each before its parts: those, too, that would not be asked.
+    pub votes: Vec<Explained>,
+    /// Whether the trace is kept.
+    pub is_kept: bool,
+    /// How likely it was to be kept, where that is known; by itself, without what was before.
+    pub threshold: Option<Threshold>,
+    /// What keeps it, or has it dropped.
+    pub by: Option<String>,
+}
+
+/// Tells how rules decide about a trace, as if it were the first: with limits that let through all
+/// that they ever do at once.
+///
+/// # Errors
+///
+/// If the rules make no sense, as [`TailSampler::new`](crate::TailSampler::new) would tell.
+pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explanation, ConfigError> {
+    match Engine::new(rules)? {
+        Engine::Policies(policies) => Ok(policies.explain(now, trace)),
+        Engine::FirstMatch(rules) => {
+            let (votes, verdict) = rules.explain(now, trace);
+            let by = verdict.by.map(|by| votes[usize::from(by.rule)].rule.clone());
+            let Verdict { is_kept, threshold, .. } = verdict;
+            Ok(Explanation { votes, is_kept, threshold, by })
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Nothing keeps it.
+    pub(crate) const LEFT_OUT: Self =
+        Self { is_kept: false, threshold: None, randomness: None, by: None };
 }
 
 // === impl Engine ===
@@ -84,21 +131,44 @@ pub struct RuleStats {
 impl Engine {
     /// Reads regular expressions, conditions and numbers.
     pub(crate) fn new(rules: &Rules) -> Result<Self, ConfigError> {
-        match rules {
-            Rules::Policies(policies) => Ok(Self { policies: PolicySet::new(policies)? }),
-            Rules::FirstMatch(_) => Err(ConfigError::Rule {
-                rule: "rules".into(),
-                problem: "rules of which the first match decides are not there yet".into(),
-            }),
-        }
+        Ok(match rules {
+            Rules::Policies(policies) => Self::Policies(PolicySet::new(policies)?),
+            Rules::FirstMatch(rules) => Self::FirstMatch(RuleSet::new(rules)?),
+        })
     }
 
     pub(crate) fn decide(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
-        self.policies.decide(now, trace)
+        match self {
+            Self::Policies(policies) => policies.decide(now, trace),
+            Self::FirstMatch(rules) => rules.decide(now, trace),
+        }
+    }
+
+    /// What the thresholds of a trace's spans are about that come when it is gone, where that is not
+    /// its own randomness.
+    pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {
+        match self {
+            Self::Policies(policies) => policies.salted(id),
+            Self::FirstMatch(_) => None,
+        }
     }
 
     /// What each did, in their order.
     pub(crate) fn stats(&self) -> Vec<RuleStats> {
-        self.policies.stats()
+        match self {
+            Self::Policies(policies) => policies.stats(),
+            Self::FirstMatch(rules) => rules.stats(),
+        }
+    }
+
+    /// Goes on where another stopped: takes over what those policies or rules counted and learned
+    /// that are in both, by name and definition. Of rules of the other kind nothing can be.
+    pub(crate) fn adopt(&mut self, old: Self) {
+        match (self, old) {
+            (Self::Policies(new), Self::Policies(old)) => new.adopt(old),
+            (Self::FirstMatch(new), Self::FirstMatch(old)) => new.adopt(old),
+            (Self::Policies(_), Self::FirstMatch(_)) | (Self::FirstMatch(_), Self::Policies(_)) => {
+            }
+        }
     }
 }

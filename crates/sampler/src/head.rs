@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use crate::{Composition, Decision, Intent, Randomness, Threshold};
 
 mod adaptive;
-mod edit;
+
 mod gateway;
 mod parent_based;
 mod rate_limit;

@@ -1,133 +1,256 @@
-//! Hashes of what senders choose, under a key that they do not know.
+//! How likely a trace is kept that has a key, so that of each key, of all, or of what comes, as many
+//! are kept as wanted, and a word of the rare ones.
+//!
+//! Time goes in windows. What a key is expected to bring in a window follows from what it brought
+//! before. From that and from what may be kept, its budget, follows the probability for the window,
+//! and from that the threshold: so what is kept stands for what came, however the rate moves. The
+//! first trace of a key in a window is kept for sure, if the budget allows for one, and the others
+//! share the rest.
+//!
+//! Nobody knows a burst before it is there. Once a window's expected number of kept traces is past
+//! the budget, the probability falls with the power 1.5 of the excess. So no burst of whatever size
+//! keeps more than three budgets (four in all, where keys share one), and what it keeps is paid back
+//! in the windows that follow: over time the goal is kept to. It never falls to nothing, for what is
+//! left out without a chance would be missing from the counts.
+//!
+//! Where keys share a budget, those that were not there in the window before, and those beyond the
+//! number that is told apart, are the others, with their own part of the budget: however many of them
+//! come, they do not break the goal.
 
-use std::fmt;
-use std::hash::Hasher as _;
+use std::time::{Duration, Instant};
 
-use foldhash::SharedSeed;
-use foldhash::quality::FoldHasher;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
-/// A keyed hash.
-///
-/// The hash of an id is a product of its halves, each mixed with a secret of its own. foldhash's
-/// `FixedState` would mix one half with a constant that anybody can look up: whatever the seed, all
-/// ids that have it there would meet in one hash.
-#[derive(Clone)]
+use self::flow::Ended;
+pub(crate) use self::flow::Forecast;
+use self::plan::Plan;
+pub(crate) use self::plan::{Goal, Weigh};
+use self::slot::Slot;
+
+mod flow;
+mod plan;
+mod slot;
+
+/// Hands out probabilities by key, and learns from what it is asked about.
+#[derive(Debug)]
 pub(crate) struct Keyed {
-    seed: u64,
-    shared: SharedSeed,
+    config: Config,
+    /// `None` before the first is asked about.
+    window_end: Option<Instant>,
+    /// Where the window is in what is remembered of windows.
+    cursor: usize,
+    keys: HashTable<Slot>,
+    /// All keys that found no place or are new, as one.
+    others: Slot,
+    plan: Plan,
+    stats: Stats,
+    /// What was seen and kept when the window began.
+    before: (u64, u64),
 }
 
-/// What a hash is for. Of one secret each makes hashes that have nothing to do with the others'.
-///
-/// The numbers are arbitrary: digits of the square roots of 2 and 3.
-#[derive(Clone, Copy, Debug)]
-#[repr(u64)]
-pub(crate) enum Purpose {
-    /// The place in a table, and in the memory of decisions.
-    Table = 0x6a09_e667_f3bc_c908,
-    /// The choice of a shard.
-    Route = 0x3b67_ae85_84ca_a73b,
+/// How a [`Keyed`] works. Whoever makes one has checked that the goal is above zero and the window,
+/// too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) goal: Goal,
+    pub(crate) weigh: Weigh,
+    pub(crate) forecast: Forecast,
+    /// How long a probability stays.
+    pub(crate) window: Duration,
+    /// How many keys are told apart.
+    pub(crate) max_keys: usize,
+    /// What is kept in the first window of a goal for all keys together, above 0 and at most 1.
+    pub(crate) initial: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Stats {
+    pub(crate) seen: u64,
+    pub(crate) kept: u64,
+    /// Of keys beyond those that are told apart.
+    pub(crate) others: u64,
+    /// Keys that are told apart now.
+    pub(crate) keys: u64,
+    /// Windows that have ended.
+    pub(crate) windows: u64,
+    /// Traces in the last of those, and what was kept of them.
+    pub(crate) last_seen: u64,
+    pub(crate) last_kept: u64,
+}
+
+/// What a trace would meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Odds {
+    pub(crate) probability: f64,
+    /// Whether it would be the first of its key in the window, and kept for sure as that.
+    pub(crate) is_first: bool,
+    pub(crate) standing: Standing,
+}
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// It was there in earlier windows.
+    Known,
+    /// It was not.
+    New,
+    /// There is no place for it.
+    Beyond,
 }
 
 // === impl Keyed ===
 
 impl Keyed {
-    pub(crate) const fn new(secret: u64, purpose: Purpose) -> Self {
-        let purpose = purpose as u64;
-        let shared = SharedSeed::from_u64(secret ^ purpose);
-        Self { seed: secret.rotate_left(32) ^ purpose, shared }
-    }
-
-    /// The hash of a trace id.
-    #[inline]
-    pub(crate) fn id(&self, id: &[u8; 16]) -> u64 {
-        let mut hasher = self.hasher();
-        hasher.write_u128(u128::from_le_bytes(*id));
-        hasher.finish()
-    }
-
-    /// The hash of any bytes.
-    #[inline]
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.hasher();
-        hasher.write(bytes);
-        hasher.finish()
-    }
-
-    #[inline]
-    const fn hasher(&self) -> FoldHasher<'_> {
-        FoldHasher::with_seed(self.seed, &self.shared)
-    }
-}
-
-impl fmt::Debug for Keyed {
-    /// Without the secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn no_half_of_an_id_makes_the_other_half_go_unseen() {
-        // The constants of foldhash: the hexadecimal digits of pi.
-        let constants = [
-            0x243f_6a88_85a3_08d3_u64,
-            0x1319_8a2e_0370_7344,
-            0xa409_3822_299f_31d0,
-            0x082e_fa98_ec4e_6c89,
-            0x4528_21e6_38d0_1377,
-            0xbe54_66cf_34e9_0c6c,
-            0xc0ac_29b7_c97c_50dd,
-            0x3f84_d5b5_b547_0917,
-            0x9216_d5d9_8979_fb1b,
-            0xd131_0ba6_98df_b5ac,
-            0x2ffd_72db_d01a_dfb7,
-            0xb8e1_afed_6a26_7e96,
-            0,
-            u64::MAX,
-        ];
-        let keyed = Keyed::new(7, Purpose::Table);
-        for half in constants {
-            for is_high in [false, true] {
-                let hashes = (1..=1000_u64).map(|other| {
-                    let (high, low) = if is_high { (half, other) } else { (other, half) };
-                    keyed.id(&(u128::from(high) << 64 | u128::from(low)).to_le_bytes())
-                });
-                assert_eq!(hashes.collect::<HashSet<_>>().len(), 1000, "{half:x}");
-            }
+    pub(crate) fn new(config: Config) -> Self {
+        let plan = Plan::new(&config);
+        let mut others = Slot::new(0, &plan, config.forecast);
+        others.start_window_of_others(&plan);
+        Self {
+            window_end: None,
+            cursor: 0,
+            keys: HashTable::new(),
+            others,
+            plan,
+            stats: Stats::default(),
+            before: (0, 0),
+            config,
         }
     }
 
-    #[test]
-    fn the_traces_of_a_shard_are_spread_over_its_table() {
-        for secret in [0, 1, u64::MAX] {
-            let (route, table) =
-                (Keyed::new(secret, Purpose::Route), Keyed::new(secret, Purpose::Table));
-            let of_shard = (0..640_000_u128)
-                .map(u128::to_be_bytes)
-                .filter(|id| route.id(id) >> 61 == 3)
-                .map(|id| table.id(&id));
-            let mut counts = [[0_i32; 16]; 3];
-            for hash in of_shard {
-                // What a table looks at first and last, and what a fingerprint ends with.
-                for (counts, bits) in counts.iter_mut().zip([hash, hash >> 60, hash >> 28]) {
-                    counts[bits as usize % 16] += 1;
+    pub(crate) fn stats(&self) -> Stats {
+        Stats { keys: self.keys.len() as u64, ..self.stats }
+    }
+
+    /// How likely a trace of this key is to be kept. One that stands for no trace (`is_entry` is
+    /// false) is not counted.
+    pub(crate) fn ask(&mut self, now: Instant, key: u64, is_entry: bool) -> f64 {
+        self.turn(now);
+        let Self { config, keys, others, plan, stats, .. } = self;
+        let is_full = keys.len() >= config.max_keys;
+        let found = match keys.entry(key, |slot| slot.key == key, |slot| slot.key) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(entry) if is_entry && !is_full => {
+                Some(entry.insert(Slot::new(key, plan, config.forecast)).into_mut())
+            }
+            Entry::Vacant(_) => None,
+        };
+        if is_entry {
+            stats.seen += 1;
+            stats.others += u64::from(found.is_none());
+        }
+        let is_found = found.is_some();
+        let (slot, newcomer) = match found {
+            Some(slot) if slot.is_new && plan.is_shared() => (others, Some(slot)),
+            Some(slot) => (slot, None),
+            None => (others, None),
+        };
+        let (own, probability) = plan.odds(slot);
+        if !is_entry {
+            return probability;
+        }
+        let is_known = newcomer.is_none() && is_found;
+        let wants_first = match newcomer {
+            Some(newcomer) => {
+                newcomer.flow.count();
+                // At first everything is new: that does not tell how many new ones are to come.
+                if stats.windows > 0 {
+                    slot.flow.count();
                 }
+                std::mem::take(&mut newcomer.keeps_first)
             }
-            // 5000 each, with a standard deviation of 71.
-            let mut counts = counts.iter().flatten();
-            assert!(counts.all(|count| (count - 5000).abs() < 5 * 71), "{secret:x}: {counts:?}");
+            None => {
+                slot.flow.count();
+                std::mem::take(&mut slot.keeps_first)
+            }
+        };
+        if wants_first && let Some(cost) = plan.take_first(is_known) {
+            slot.offered += cost;
+            plan.count(1.0);
+            return 1.0;
+        }
+        slot.offered += slot.probability;
+        plan.count(own);
+        probability
+    }
+
+    /// What [`ask`](Self::ask) would say, as of the last time it was asked.
+    pub(crate) fn peek(&self, key: u64) -> Odds {
+        let Self { config, keys, others, plan, .. } = self;
+        let found = keys.find(key, |slot| slot.key == key);
+        let is_full = keys.len() >= config.max_keys;
+        let (standing, slot, keeps_first) = match found {
+            Some(slot) if slot.is_new && plan.is_shared() => {
+                (Standing::New, others, slot.keeps_first)
+            }
+            Some(slot) if slot.is_new => (Standing::New, slot, slot.keeps_first),
+            Some(slot) => (Standing::Known, slot, slot.keeps_first),
+            None if is_full => (Standing::Beyond, others, others.keeps_first),
+            None if plan.is_shared() => (Standing::New, others, true),
+            None => {
+                let slot = Slot::new(key, plan, config.forecast);
+                let probability = plan.odds(&slot).1;
+                let is_first = slot.keeps_first;
+                let probability = if is_first { 1.0 } else { probability };
+                return Odds { probability, is_first, standing: Standing::New };
+            }
+        };
+        let is_first = keeps_first && plan.has_first(standing == Standing::Known);
+        let probability = if is_first { 1.0 } else { plan.odds(slot).1 };
+        Odds { probability, is_first, standing }
+    }
+
+    /// Hears that a trace that it was asked about was kept.
+    pub(crate) fn count_kept(&mut self, key: u64) {
+        self.stats.kept += 1;
+        match &mut self.plan {
+            Plan::PerKey(_) => {
+                let found = self.keys.find_mut(key, |slot| slot.key == key);
+                found.unwrap_or(&mut self.others).account.kept += 1.0;
+            }
+            Plan::Shared(shared) => shared.account.kept += 1.0,
         }
     }
 
-    #[test]
-    fn a_secret_is_not_shown() {
-        assert_eq!(format!("{:?}", Keyed::new(0x1234_5678, Purpose::Table)), "Keyed { .. }");
+    /// Starts a window, where it is time.
+    #[inline]
+    pub(crate) fn turn(&mut self, now: Instant) {
+        match self.window_end {
+            Some(end) if now < end => {}
+            Some(end) => self.start_window(now, end),
+            None => self.window_end = Some(now + self.config.window),
+        }
+    }
+
+    #[cold]
+    fn start_window(&mut self, now: Instant, end: Instant) {
+        let Config { window, forecast, .. } = self.config;
+        let late = now.saturating_duration_since(end).as_nanos();
+        let windows = u64::try_from(late / window.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        let rest = late % window.as_nanos();
+        self.window_end = Some(now + window - Duration::from_nanos(rest as u64));
+        self.stats.windows = self.stats.windows.saturating_add(windows);
+        let Stats { seen, kept, .. } = self.stats;
+        let (seen_before, kept_before) = std::mem::replace(&mut self.before, (seen, kept));
+        // Of several the last had nothing.
+        (self.stats.last_seen, self.stats.last_kept) =
+            if windows == 1 { (seen - seen_before, kept - kept_before) } else { (0, 0) };
+        let ended = Ended { windows, forecast, cursor: self.cursor };
+        self.cursor = ended.next_cursor();
+
+        let Self { keys, others, plan, .. } = self;
+        others.end_window(&ended);
+        let mut new_keys = 0.0;
+        keys.retain(|slot| {
+            new_keys += f64::from(u8::from(slot.is_new));
+            slot.end_window(&ended);
+            !slot.is_idle(plan)
+        });
+        if let Plan::Shared(shared) = plan {
+            let known = keys.iter().map(|slot| slot.flow.expected).collect();
+            shared.start_window(&ended, known, others.flow.expected, new_keys);
+        }
+        keys.iter_mut().for_each(|slot| slot.start_window(plan));
+        others.start_window_of_others(plan);
     }
 }

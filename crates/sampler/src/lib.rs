@@ -39,14 +39,18 @@
 #![forbid(unsafe_code)]
 
 mod compose;
+mod edit;
 mod engine;
 pub mod head;
 mod keyed;
 mod memory;
+pub mod ottl;
 mod policy;
 mod randomness;
 mod route;
 mod rules;
+mod secret;
+mod shards;
 mod tail;
 mod threshold;
 mod trace;
@@ -54,15 +58,17 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use engine::{Explained, RuleStats, Vote};
+pub use engine::{Explained, Explanation, RuleStats, Vote, explain};
 pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
-pub use rules::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules};
+pub use rules::{
+    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
+};
 pub use tail::{
     Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
-pub use trace::{SpanView, Spans, StatusSet, Trace, TraceSummary};
+pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};
 pub use trace_state::{TooLong, TraceState};

@@ -109,7 +109,6 @@ impl Memory {
     /// With more, nothing is forgotten, and the next generation is a larger one. With less, the
     /// young generation stays; and the old one does too, unless the young one has enough by then. A
     /// generation keeps its memory until it is forgotten.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a sampler does not ask for it yet"))]
     pub(crate) fn resize(&mut self, remembered: Remembered) {
         self.kept.resize(remembered.kept);
         self.dropped.resize(remembered.dropped);
@@ -117,13 +116,11 @@ impl Memory {
 
     /// Gives what kept traces its new place, when the configuration has changed; `None` where it
     /// has none any more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a sampler does not ask for it yet"))]
     pub(crate) fn rename(&mut self, new: impl Fn(By) -> Option<By>) {
         self.kept.rename(new);
     }
 
     /// What is remembered now.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a sampler does not ask for it yet"))]
     pub(crate) fn stats(&self) -> MemoryStats {
         MemoryStats {
             kept: self.kept.len() as u64,

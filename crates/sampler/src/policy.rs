@@ -6,7 +6,19 @@ use teleflow_otlp::span::StatusCode;
 
 use crate::StatusSet;
 
+mod chance;
+mod conditions;
+pub(crate) mod explain;
+mod fact;
+pub(crate) mod limit;
+mod node;
+mod region;
 pub(crate) mod set;
+mod spans;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 /// A named policy. The first one that keeps a trace is the one it was kept by.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +38,8 @@ pub enum Policy {
     /// Traces with a span of one of these statuses.
     Status(StatusSet),
     /// Traces that took longer than `over` from the earliest start to the latest end, in whole
-    /// milliseconds as the Collector counts them, and no longer than `up_to` where one is given.
+    /// milliseconds as the Collector counts them, and no longer than `up_to` where one is given. The
+    /// whole trace counts; the Collector is content with what it read up to any of its spans.
     Latency {
         /// A trace of exactly this long is not kept.
         over: Duration,
@@ -36,6 +49,10 @@ pub enum Policy {
     /// A share of all traces, by chance.
     Ratio(Ratio),
     /// Traces with a span or its resource whose attribute is a text that is one of these.
+    ///
+    /// An empty text is none of them, and an expression matches it on a resource only. Expressions
+    /// are those of the crate `regex`: as in Go, without `\Q` and octal escapes, and with `\d`, `\w`,
+    /// `\s` and `\b` that know all of Unicode. Those of a policy may take 8 MiB together.
     StringAttribute {
         /// The attribute's name.
         key: String,
@@ -46,7 +63,8 @@ pub enum Policy {
         /// Keeps the others instead: traces of which no attribute matches.
         is_inverted: bool,
     },
-    /// Traces with a span or its resource whose attribute is a number within these bounds.
+    /// Traces with a span or its resource whose attribute is a number within these bounds, whole or
+    /// not. The Collector takes what is no whole number for zero.
     NumericAttribute {
         /// The attribute's name.
         key: String,
@@ -57,7 +75,8 @@ pub enum Policy {
         /// Keeps the others instead: traces of which no attribute matches.
         is_inverted: bool,
     },
-    /// Traces with a span or its resource whose attribute is this truth value.
+    /// Traces with a span or its resource whose attribute is this truth value. The Collector takes
+    /// what is none for `false`.
     BooleanAttribute {
         /// The attribute's name.
         key: String,
@@ -91,7 +110,7 @@ pub enum Policy {
         burst: u64,
     },
     /// Traces as long as they bring no more than so many bytes a second. A trace of more bytes than
-    /// the burst is never kept.
+    /// the burst is never kept. Spans count, without the resources and scopes above them.
     ByteLimit {
         /// Bytes a second.
         bytes_per_second: u64,
@@ -102,9 +121,11 @@ pub enum Policy {
     Conditions(Conditions),
     /// Traces that all of these keep.
     And(Vec<Rule>),
-    /// Traces that it does not keep.
+    /// Traces that it does not keep. The votes of inverted policies (see
+    /// [`Policies::inverted_votes`](crate::Policies::inverted_votes)) stay as they are.
     Not(Box<Rule>),
-    /// Traces that all of these keep are left out, whatever others say.
+    /// Traces that all of these keep are left out, whatever others say. It is asked before all others,
+    /// has at least one part, and is itself no part of another.
     Drop(Vec<Rule>),
     /// Traces that one of its parts keeps, within what that may bring.
     Composite(Composite),

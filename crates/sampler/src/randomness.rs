@@ -1,6 +1,7 @@
 //! What chance decides a trace's sampling with: the same wherever it is asked.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -20,7 +21,10 @@ use crate::threshold::{RANGE, hex};
 /// assert_eq!("0a0b0c0d0e0f10".parse(), Ok(Randomness::from_trace_id(id)));
 /// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Randomness(u64);
+pub struct Randomness(
+    /// The bits and one: so an `Option` of it takes no more room, in each trace that is held.
+    NonZeroU64,
+);
 
 /// Randomness is written in exactly 14 lower-case hexadecimal digits, and this is not.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
@@ -38,25 +42,26 @@ impl Randomness {
 
     /// From its 56 bits; `None` for 2^56 and above.
     pub const fn from_bits(bits: u64) -> Option<Self> {
-        if bits < RANGE { Some(Self(bits)) } else { None }
+        if bits < RANGE { Some(Self::from_hash(bits)) } else { None }
     }
 
     /// From the lower 56 bits of any number that is as good as random.
     #[inline]
     pub const fn from_hash(hash: u64) -> Self {
-        Self(hash % RANGE)
+        // Without a branch: what is added to is below 2^56.
+        Self(NonZeroU64::MIN.saturating_add(hash % RANGE))
     }
 
     /// Its 56 bits.
     #[inline]
     pub const fn bits(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 }
 
 impl fmt::Display for Randomness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:014x}", self.0)
+        write!(f, "{:014x}", self.bits())
     }
 }
 
@@ -64,6 +69,6 @@ impl FromStr for Randomness {
     type Err = InvalidRandomness;
 
     fn from_str(text: &str) -> Result<Self, InvalidRandomness> {
-        hex(text).filter(|_| text.len() == 14).map(Self).ok_or(InvalidRandomness)
+        hex(text).filter(|_| text.len() == 14).and_then(Self::from_bits).ok_or(InvalidRandomness)
     }
 }

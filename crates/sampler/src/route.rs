@@ -8,7 +8,7 @@ use teleflow_otlp::{Ack, Payload, Signal, log, span, tree};
 use thiserror::Error;
 
 use self::parts::{Limit, Parts};
-use crate::keyed::{Keyed, Purpose};
+use crate::secret::{Keyed, Purpose};
 
 mod parts;
 
@@ -30,8 +30,8 @@ mod parts;
 /// whatever is in it; and where nothing is larger than 64 KiB and resources do not take many times
 /// the bytes of their spans, no trace is torn apart.
 ///
-/// While a request is parted, its bookkeeping takes 2 MiB; below a resource or scope of more than
-/// 64 KiB up to 100 bytes an item.
+/// While a request is parted, its bookkeeping takes about 2 MiB, and below a resource or scope of more
+/// than 64 KiB up to 32 MiB, unless that is most of the request: then up to 160 bytes an item.
 ///
 /// ```
 /// use teleflow_otlp::{Payload, Signal};
@@ -177,9 +177,11 @@ impl Router {
             for scope in resource.scopes() {
                 let mut group = None;
                 for item in scope.items() {
-                    if self.parts.is_full() {
+                    if self.parts.is_full(limit) {
                         self.stats.torn += self.parts.write(signal, &request, ack, limit);
-                        (known, group) = (None, None);
+                        let resource = self.parts.go_on();
+                        // Where they are known by now, they are those of the last group.
+                        (known, group) = (known.and(resource), group.map(|_| 0));
                     }
                     let shard = self.shard_of_item(trace_id(item.message), item.message, &mut last);
                     let group = *group.get_or_insert_with(|| {
@@ -190,6 +192,7 @@ impl Router {
             }
         }
         self.stats.torn += self.parts.write(signal, &request, ack, limit);
+        self.parts.end();
         self.stats.without_trace += last.without_trace;
     }
 

@@ -3,7 +3,16 @@
 
 use std::time::Duration;
 
-use crate::policy::Rule;
+use crate::engine::By;
+use crate::policy::{Part, Policy, Rule};
+
+mod fingerprint;
+mod matching;
+mod sampler;
+pub(crate) mod set;
+#[cfg(test)]
+mod tests;
+mod text;
 
 /// What a tail sampler keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +21,12 @@ pub enum Rules {
     /// Each policy votes, as in the Collector's `tail_sampling`.
     Policies(Policies),
     /// The first rule that matches a trace decides about it, as in Refinery and the Collector's
-    /// `adaptive_tail_sampling`. A trace that none matches is left out.
+    /// `adaptive_tail_sampling`: what its sampler leaves out no later rule keeps. A trace that none
+    /// matches is left out. At most 65 535 rules, each with a name of its own.
+    ///
+    /// Conditions of all rules are looked at in one pass over the spans, which ends when the first
+    /// rule matches or nothing can change any more. A rule behind one without conditions is never
+    /// asked.
     FirstMatch(Vec<MatchRule>),
 }
 
@@ -41,7 +55,8 @@ pub struct MatchRule {
     /// How conditions are to be met.
     pub scope: MatchScope,
     /// Conditions about spans, in OTTL: all of them have to be met. Without any the rule matches
-    /// every trace.
+    /// every trace. One that cannot be evaluated of a span is not met by it; traces in which that
+    /// happened are counted as the rule's [errors](crate::RuleStats::errors).
     pub conditions: Vec<String>,
     /// What is kept of the traces that match.
     pub sampler: DynamicSampler,
@@ -58,7 +73,37 @@ pub enum MatchScope {
 }
 
 /// What is kept of the traces that a rule matches. All but [`RateLimit`](Self::RateLimit) write how
-/// likely that was, and keep counts free of bias.
+/// likely that was, and keep counts free of bias: the probability for a trace follows from its key and
+/// from what came before it, never from its own randomness, and never is it 0.
+///
+/// # Those that learn
+///
+/// Time goes in intervals. What each key is expected to bring follows from the intervals before, and
+/// the probability of its traces from that and from what may be kept, its budget.
+///
+/// - The first trace of a key in an interval is kept for sure, as long as the budget has room for one
+///   of each key; where keys are more than that, half of the budget goes to first traces as they
+///   come.
+/// - Keys share a budget by the logarithm of what they bring, as Refinery's do; what rare ones do not
+///   need is for the others. (Each key of [`PerKeyThroughput`](Self::PerKeyThroughput) has its own.)
+/// - A key that was not there before is one of the others until the interval ends, together with those
+///   beyond [`Keys::max_keys`]. These have as much of the budget as they are of all traces, but at
+///   most three quarters, half of it for first traces; where none was there in the last interval an
+///   eighth, and the rest is kept at the mean rate. So new keys do not break a goal, however many
+///   come.
+/// - Where more comes than was expected, and the budget is used up, the probability falls, with the
+///   power 1.5 of the excess: no interval keeps more than four budgets. A budget is the goal of an
+///   interval, less what was kept too much before or with what was kept too little: at least a
+///   quarter of the goal, and at most twice the goal or, with [`Algorithm::Windowed`], that of the
+///   lookback.
+/// - A pause of whatever length is as many intervals without a trace.
+///
+/// Traces count as they come, whatever they stand for. Where an earlier sampler left out some, up to
+/// so many times the goal is kept, and the counts are right all the same: the two decide by the same
+/// randomness, and what one of them keeps the other does, too, if it would keep more.
+///
+/// All goals are those of one sampler. With shards each has its own, and its part of the goal is to be
+/// given.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum DynamicSampler {
@@ -66,55 +111,75 @@ pub enum DynamicSampler {
     Always,
     /// None.
     Never,
-    /// A share, within 0 and 1.
+    /// A share, within 0 and 1. It is rounded to four hexadecimal digits, as the specification has it;
+    /// below 2^-56 nothing is kept.
     Ratio(f64),
-    /// A share of all, of rare keys more than of frequent ones.
+    /// A share of all, of rare keys more than of frequent ones. What is expected is a moving average.
+    /// Until the first interval has ended the share is kept of each key, and the first trace of each
+    /// for sure where that fits.
     AdaptivePercentage {
-        /// The share of all traces, within 0 and 1.
+        /// The share of all traces, above 0 and at most 1.
         goal: f64,
-        /// What tells traces apart, and over how long.
+        /// What tells traces apart.
         keys: Keys,
-        /// How often rates are set anew. 15 s.
+        /// How often rates are set anew: above 0 and at most a day. 15 s.
         interval: Duration,
-        /// How much the last interval counts, within 0 and 1. 0.5.
+        /// How much the last interval counts, above 0 and at most 1. 0.5.
         weight: f64,
     },
     /// So many traces a second, of rare keys more than of frequent ones.
     AdaptiveThroughput {
-        /// Traces a second.
+        /// Traces a second: above 0 and at most 10^15. It should allow for some in an interval, or
+        /// the counts become coarse.
         goal: f64,
         /// What tells traces apart.
         keys: Keys,
-        /// The share that is kept until rates are known. 0.1.
+        /// The share that is kept until the first interval has ended, above 0 and at most 1; less,
+        /// once the interval's goal is used up. 0.1.
         initial: f64,
         /// What rates follow.
         algorithm: Algorithm,
     },
-    /// So many traces a second of each key.
+    /// So many traces a second of each key, and of all keys that found no place together. What is
+    /// expected of a key is what the last interval brought, and half of the way where that was less.
     PerKeyThroughput {
-        /// Traces a second and key.
+        /// Traces a second and key: above 0 and at most 10^15.
         goal: f64,
         /// What tells traces apart.
         keys: Keys,
-        /// How often rates are set anew. 10 s.
+        /// How often rates are set anew: above 0 and at most a day. 10 s.
         interval: Duration,
     },
-    /// No more than so many spans a second. Nobody knows how likely that was.
+    /// No more than so many spans a second. Nobody knows how likely that was. A trace of more spans
+    /// than the burst is never kept.
     RateLimit {
-        /// Spans a second.
+        /// Spans a second, above 0.
         spans_per_second: u64,
-        /// How many spans may come at once.
+        /// How many spans may come at once, above 0.
         burst: u64,
     },
 }
 
-/// What tells traces apart.
+/// What tells traces apart: the values of attributes, as `adaptive_tail_sampling` makes a key of them.
+///
+/// The distinct values of an attribute in the whole trace are sorted and joined with `,`, and those
+/// of several attributes with `•`; one that no span has is `<missing>`. At most 16 values of an
+/// attribute count, the first in their order, and 256 bytes; `…` stands for the rest. So the key does
+/// not depend on the order in which spans came.
+///
+/// Texts are as they are, numbers and truth values as they are written, bytes hexadecimal, lists and
+/// maps as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keys {
     /// Attributes, each with its scope before it: `resource.`, `scope.`, `span.` (of any span),
-    /// `root.` (of the root span) or `any.`. The values of all make the key.
+    /// `root.` (of spans without a parent) or `any.` (of the first three together). The values of all
+    /// make the key. The name may be written as in conditions, too:
+    /// `span.attributes["http.route"]` is `span.http.route`. These are attributes only: the name,
+    /// kind or status of a span is none. At most 32; without any all traces have the same key.
     pub attributes: Vec<String>,
-    /// The most keys; traces of further ones are one key more. 500.
+    /// The most keys that are told apart, at most 100 000; traces of further ones are one key more.
+    /// A key that brought nothing for some intervals makes room. Each takes at most 260 bytes, and
+    /// with [`Algorithm::Windowed`] 4 more for each update that is looked back on. 500.
     pub max_keys: usize,
 }
 
@@ -123,18 +188,34 @@ pub struct Keys {
 pub enum Algorithm {
     /// A moving average of what came in each interval.
     Ema {
-        /// How often rates are set anew. 15 s.
+        /// How often rates are set anew: above 0 and at most a day. 15 s.
         interval: Duration,
-        /// How much the last interval counts, within 0 and 1. 0.5.
+        /// How much the last interval counts, above 0 and at most 1. 0.5.
         weight: f64,
     },
     /// What came in a window that moves.
     Windowed {
-        /// How often rates are set anew. 1 s.
+        /// How often rates are set anew: above 0 and at most a day. 1 s.
         update: Duration,
-        /// How far the window reaches. 30 s.
+        /// How far the window reaches: 1 to 300 updates, and what is no whole one does not count.
+        /// 30 s.
         lookback: Duration,
     },
+}
+
+/// What the sampler of a rule learned.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct SamplerStats {
+    /// Keys that are told apart now.
+    pub keys: u64,
+    /// Traces whose key found no place.
+    pub beyond: u64,
+    /// Intervals that have ended.
+    pub intervals: u64,
+    /// Traces that it decided about in the last of those.
+    pub last_seen: u64,
+    /// Of those, what it kept.
+    pub last_kept: u64,
 }
 
 // === impl Rules ===
@@ -161,6 +242,42 @@ impl Default for Rules {
 impl From<Vec<Rule>> for Rules {
     fn from(policies: Vec<Rule>) -> Self {
         Self::Policies(Policies { policies, ..Policies::default() })
+    }
+}
+
+impl Rules {
+    /// The name of a policy or rule, and that of its part.
+    pub(crate) fn told(&self, by: By) -> Option<(&str, Option<&str>)> {
+        let rule = usize::from(by.rule);
+        let part = by.part.and_then(|part| self.parts(rule).get(usize::from(part)));
+        Some((self.names().nth(rule)?, part.map(|part| &*part.rule.name)))
+    }
+
+    /// The place here of what had a place in other rules: that of the same name.
+    pub(crate) fn renamed(&self, before: &Self, by: By) -> Option<By> {
+        let (name, part) = before.told(by)?;
+        let rule = self.names().position(|known| known == name)?;
+        let part = match part {
+            Some(name) => {
+                let place = self.parts(rule).iter().position(|part| part.rule.name == name)?;
+                Some(u16::try_from(place).ok()?)
+            }
+            None => None,
+        };
+        Some(By { rule: u16::try_from(rule).ok()?, part })
+    }
+
+    /// The parts of a composite policy.
+    fn parts(&self, rule: usize) -> &[Part] {
+        match self {
+            Self::Policies(policies) => {
+                match policies.policies.get(rule).map(|rule| &rule.policy) {
+                    Some(Policy::Composite(composite)) => &composite.parts,
+                    _ => &[],
+                }
+            }
+            Self::FirstMatch(_) => &[],
+        }
     }
 }
 

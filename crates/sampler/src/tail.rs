@@ -1,34 +1,47 @@
 //! The tail sampler: waits until a trace is complete, then decides.
 //!
-//! A trace is decided when [`Config::decision_wait`] has passed since its first span came. It is
-//! decided earlier, on what is there, when the table would go over its bound of bytes or traces:
-//! the oldest traces first, until it is within the bound again. Evicting means deciding, never
-//! losing: an early decision asks the same policies. Decisions are remembered, so that a span that
-//! comes late follows the rest of its trace.
+//! A trace is decided when [`Config::decision_wait`] has passed since its first span came, or
+//! [`Config::decision_wait_after_root`] since its root did. It is decided earlier, on what is there,
+//! when it has too many spans, and when the table would go over its bound of bytes or traces, until
+//! it is within the bound again. Evicting means deciding, never losing: an early decision asks the
+//! same policies. Decisions are remembered, so that a span that comes late follows the rest of its
+//! trace.
 //!
 //! A span whose trace id is missing or malformed belongs to no trace and is decided by itself when
 //! it comes. So is one below a resource or scope that is longer than [`Config::payload_bytes`]: that
 //! is repeated wherever a span below it goes, and must not be, trace by trace.
 
+use std::fmt;
+use std::num::NonZeroU32;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::{Ack, Payload, Signal, tree};
 
+use self::chunk::{Envelope, Scope};
 use self::config::MAX_WAIT;
-use self::kept::Kept;
-use self::table::{SpanRef, Table, Taken};
-use crate::engine::{Engine, RuleStats};
-use crate::keyed::{Keyed, Purpose};
+use self::kept::{Kept, MarkRef};
+use self::mark::{Labels, Mark};
+use self::table::{SpanRef, Table};
+use crate::engine::{Engine, Verdict};
 use crate::memory::{Memory, Past};
-use crate::{Trace, TraceSummary};
+use crate::secret::{Keyed, Purpose};
+use crate::{Randomness, Threshold, Trace, TraceSummary};
 
+mod chunk;
 mod config;
+mod due;
 mod kept;
+mod mark;
+mod pressure;
+mod slab;
+mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
@@ -49,53 +62,7 @@ pub struct Output {
     pub sampled_out: u64,
 }
 
-/// What the sampler holds.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Held {
-    /// Undecided spans.
-    pub spans: u64,
-    /// Undecided traces.
-    pub traces: u64,
-    /// What they take, in bytes, with the memory of decisions.
-    pub bytes: u64,
-}
-
-/// Why a trace was decided when it was.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Trigger {
-    /// It had waited long enough.
-    Wait,
-    /// The byte bound was reached.
-    Bytes,
-    /// The bound on the number of traces was reached.
-    Count,
-    /// The sampler was drained.
-    Drain,
-}
-
-/// What the sampler did so far.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Stats {
-    /// Traces that were kept.
-    pub traces_kept: u64,
-    /// Traces that were sampled out.
-    pub traces_sampled_out: u64,
-    /// Decisions by what caused them, in the order of [`Trigger`].
-    pub decisions: [u64; 4],
-    /// Spans that came after their trace was decided, and were kept.
-    pub late_kept: u64,
-    /// Spans that came after their trace was decided, and were sampled out.
-    pub late_sampled_out: u64,
-    /// Spans without a usable trace id.
-    pub without_trace: u64,
-    /// Spans below a resource or scope that is longer than [`Config::payload_bytes`].
-    pub below_large_envelope: u64,
-    /// By rule, in the order of the configuration.
-    pub rules: Vec<RuleStats>,
-}
-
 /// Collects traces and decides about them as wholes.
-#[derive(Debug)]
 pub struct TailSampler {
     config: Config,
     engine: Engine,
@@ -103,7 +70,12 @@ pub struct TailSampler {
     table: Table,
     memory: Memory,
     kept: Kept,
+    labels: Labels,
+    /// The first `now` there was. Times are counted from it.
+    began: Option<Instant>,
     last_poll: Option<Instant>,
+    /// How many bytes of requests stayed without need after spans were last copied out.
+    idle_before: usize,
     stats: Stats,
 }
 
@@ -114,33 +86,53 @@ impl TailSampler {
     ///
     /// # Errors
     ///
-    /// If a bound is too small to work with.
+    /// If a bound is too small to work with, or a rule makes no sense.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        if config.max_traces == 0 {
-            return Err(ConfigError::NoTraces);
-        }
-        if config.max_bytes < MIN_BYTES {
-            return Err(ConfigError::TooFewBytes(config.max_bytes));
-        }
+        config.check()?;
         Ok(Self {
             engine: Engine::new(&config.rules)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
             table: Table::new(),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
+            labels: Labels::default(),
+            began: None,
             last_poll: None,
+            idle_before: 0,
             stats: Stats::default(),
-            config: Config { decision_wait: config.decision_wait.min(MAX_WAIT), ..config },
+            config,
         })
     }
 
+    /// Works by another configuration from now on.
+    ///
+    /// Traces that are held stay, and are decided by the rules that are in force then; how long they
+    /// wait was settled when they came. Decisions are remembered as far as there is room, and
+    /// policies that are the same by name and definition keep what they learned and counted. The
+    /// secret of the configuration that was first stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); then nothing has changed.
+    pub fn reconfigure(&mut self, config: Config) -> Result<(), ConfigError> {
+        config.check()?;
+        let engine = Engine::new(&config.rules)?;
+        let before = std::mem::replace(&mut self.engine, engine);
+        self.engine.adopt(before);
+        self.memory.resize(config.remembered);
+        self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
+        self.labels = Labels::default();
+        self.config = Config { hash_seed: self.config.hash_seed, ..config };
+        Ok(())
+    }
+
     /// Takes a payload's spans. Who waits for them is answered when they are left out, and else waits
-    /// for the payload in which they come out. Late spans and what has to be decided early come out at once;
-    /// metrics and logs pass by.
+    /// for the payload in which they come out. Late spans and what has to be decided early come out
+    /// at once; metrics and logs pass by.
     ///
     /// # Panics
     ///
-    /// If a segment of the payload takes 4 GiB or more: places in it are kept in 32 bits.
+    /// If a segment of the payload takes 2 GiB or more: places in it are kept in 32 bits.
     pub fn offer(&mut self, now: Instant, mut payload: Payload, out: &mut Output) {
         if payload.signal() != Signal::Traces {
             out.kept.push(payload);
@@ -158,6 +150,7 @@ impl TailSampler {
             self.make_room(now, out);
         }
         self.write_kept(out);
+        self.close_up();
     }
 
     /// Decides about the traces that have waited long enough.
@@ -166,8 +159,8 @@ impl TailSampler {
     /// is past: hand them on, and poll again.
     pub fn poll(&mut self, now: Instant, out: &mut Output) {
         self.last_poll = Some(now);
-        let is_due = |table: &Table| table.next_deadline().is_some_and(|due| due <= now);
-        if !self.decide_while(now, is_due, Trigger::Wait, out) {
+        let time = self.time(now);
+        if !self.decide_while(now, |deadline| deadline <= time, None, out) {
             self.last_poll = None;
         }
     }
@@ -176,15 +169,17 @@ impl TailSampler {
     ///
     /// A busy sampler asks to be polled every 20 ms, and not for every trace.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let due = self.table.next_deadline()?;
+        let (_, deadline) = self.table.next()?;
+        let due = self.began? + Duration::from_nanos(deadline);
         Some(self.last_poll.map_or(due, |last| due.max(last + STEP)))
     }
 
-    /// Decides about what is held, on what is there, and tells whether that was all.
+    /// Decides about what is held, on what is there, and tells whether that was all. With
+    /// [`Config::drops_at_end`] it leaves all out.
     ///
     /// Where much is kept it stops after some payloads: hand them on, and drain again.
     pub fn drain(&mut self, now: Instant, out: &mut Output) -> bool {
-        self.decide_while(now, |_| true, Trigger::Drain, out)
+        self.decide_while(now, |_| true, Some(Trigger::Drain), out)
     }
 
     /// What is held now.
@@ -196,15 +191,27 @@ impl TailSampler {
         }
     }
 
+    /// Whether as many traces are held as may be. With [`Config::blocks_when_full`] it is for the
+    /// caller not to offer more until traces have been decided.
+    pub fn is_full(&self) -> bool {
+        self.table.traces() >= self.config.max_traces || self.table.bytes() > self.config.max_bytes
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        Stats { rules: self.engine.stats(), ..self.stats.clone() }
+        Stats { rules: self.engine.stats(), memory: self.memory.stats(), ..self.stats.clone() }
+    }
+
+    /// Nanoseconds since the first call.
+    fn time(&mut self, now: Instant) -> u64 {
+        let began = *self.began.get_or_insert(now);
+        now.saturating_duration_since(began).as_nanos() as u64
     }
 
     fn offer_segment(&mut self, now: Instant, segment: Bytes, ack: Ack, out: &mut Output) {
-        let deadline = now + self.config.decision_wait;
-        assert!(u32::try_from(segment.len()).is_ok(), "a request of 4 GiB has to be cut first");
-        let chunk = self.table.add_chunk(segment.clone(), ack);
+        assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
+        let time = self.time(now);
+        let chunk = self.table.add_chunk(Signal::Traces, segment.clone(), ack);
         let mut until_check = CHECK_EVERY;
         // Spans of a trace often come in a row: the last look-up serves the next span too.
         let mut last: Option<([u8; 16], Place)> = None;
@@ -220,43 +227,58 @@ impl TailSampler {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
                         self.make_room(now, out);
-                        if self.table.forget_scopes(chunk) {
+                        if self.table.change(chunk, |chunk| chunk.forget_scopes()) {
                             (resource, known) = (None, None);
                         }
                         last = None;
                     }
                     until_check -= 1;
+                    if let Some((id, Place::Dropped)) = last
+                        && leading_id(item.message) == Some(&id)
+                    {
+                        self.stats.late_sampled_out += 1;
+                        out.sampled_out += 1;
+                        continue;
+                    }
                     let (scope_index, is_large) = *known.get_or_insert_with(|| {
-                        let group = resource_envelope.get(|out| group.envelope(out));
-                        let scope = scope_envelope.get(|out| scope.envelope(out));
-                        let index = self.table.add_scope(chunk, &mut resource, group, scope);
-                        let envelope = self.table.chunk(chunk).envelope_len(index);
-                        (index, envelope > self.config.payload_bytes)
+                        let of_group = resource_envelope
+                            .get(|| group.envelope_in_place(), |out| group.envelope(out));
+                        let of_scope = scope_envelope
+                            .get(|| scope.envelope_in_place(), |out| scope.envelope(out));
+                        self.table.change(chunk, |chunk| {
+                            let is_new = resource.is_none();
+                            let resource =
+                                *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
+                            let scope = chunk.add_envelope(of_scope);
+                            let index = chunk.add_scope(Scope { resource, scope }, is_new);
+                            (index, chunk.envelope_len(index) > self.config.payload_bytes)
+                        })
                     });
                     let fields = TailFields::read(item.message);
-                    let span = SpanRef {
-                        chunk,
-                        scope: scope_index,
-                        at: item.at as u32,
-                        len: item.field.len() as u32,
-                    };
-                    let place = match (<[u8; 16]>::try_from(fields.trace_id), last) {
-                        (Ok(id), _) if is_large && id != [0; 16] => {
-                            self.below_large(now, id, &fields, span)
-                        }
-                        (Ok(id), Some((last_id, place))) if id == last_id => self.late(place),
-                        (Ok(id), _) if id != [0; 16] => {
-                            let place = self.place(id, deadline);
+                    // No field is empty: it has a key.
+                    let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
+                    let span = SpanRef { chunk, scope: scope_index, at: item.at as u32, len };
+                    let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
+                    let place = match (id, last) {
+                        (Some(id), _) if is_large => self.below_large(now, id, &fields, span),
+                        (Some(id), Some((last_id, place))) if id == last_id => self.late(place),
+                        (Some(id), _) => {
+                            let place = self.place(id, time);
                             last = Some((id, place));
                             self.late(place)
                         }
-                        _ => self.alone(now, &fields, item.message, span),
+                        (None, _) => self.alone(now, &fields, item.message, span),
                     };
                     match place {
-                        Place::Trace(trace) => self.table.add_span(trace, span, &fields),
-                        Place::Kept => {
-                            self.table.retain(chunk);
-                            self.kept.push(&mut self.table, span);
+                        Place::Trace(trace) => {
+                            if self.hold(now, time, trace, span, &fields, out) {
+                                last = None;
+                            }
+                        }
+                        Place::Kept(mark, threshold) => {
+                            self.count(threshold, 1);
+                            self.table.retain(span);
+                            self.kept.push(&mut self.table, span, mark);
                         }
                         Place::Dropped => out.sampled_out += 1,
                     }
@@ -266,18 +288,69 @@ impl TailSampler {
         self.table.seal(chunk);
     }
 
+    /// Adds a span to its trace. Tells whether the trace was decided for that.
+    #[inline]
+    fn hold(
+        &mut self,
+        now: Instant,
+        time: u64,
+        trace: u32,
+        span: SpanRef,
+        fields: &TailFields<'_>,
+        out: &mut Output,
+    ) -> bool {
+        let summary = self.table.add_span(trace, span, fields);
+        let trigger = if self.config.max_trace_bytes.is_some_and(|most| summary.bytes > most) {
+            Some(Trigger::TooLarge)
+        } else if self.config.max_trace_spans.is_some_and(|most| summary.spans >= most) {
+            Some(Trigger::Spans)
+        } else {
+            None
+        };
+        if let Some(trigger) = trigger {
+            self.decide(now, trace, trigger, out);
+            return true;
+        }
+        if fields.is_root
+            && let Some(wait) = self.config.decision_wait_after_root
+        {
+            self.table.hurry(trace, time, nanos(wait));
+        }
+        false
+    }
+
     /// Where the spans of a trace go.
     #[inline]
-    fn place(&mut self, id: [u8; 16], deadline: Instant) -> Place {
+    fn place(&mut self, id: [u8; 16], time: u64) -> Place {
         let hash = self.keyed.id(&id);
         if let Some(trace) = self.table.find(&id, hash) {
             return Place::Trace(trace);
         }
         match self.memory.find(hash) {
-            Some(Past::Kept { .. }) => Place::Kept,
-            Some(Past::Dropped) => Place::Dropped,
-            None => Place::Trace(self.table.add_trace(id, hash, deadline)),
+            Some(past) => self.past(&id, past),
+            None => {
+                self.stats.traces += 1;
+                let wait = nanos(self.config.decision_wait);
+                Place::Trace(self.table.add_trace(id, hash, time, wait))
+            }
         }
+    }
+
+    /// What becomes of a span whose trace was decided before.
+    fn past(&mut self, id: &[u8; 16], past: Past) -> Place {
+        let Past::Kept { threshold, by } = past else { return Place::Dropped };
+        let label = match self.config.records_policy {
+            true => self.labels.of(&self.config.rules, by) | Labels::LATE,
+            false => Labels::NONE,
+        };
+        // Whether it has a trace state is seen when it is written.
+        let salted = match threshold {
+            Some(Threshold::ALL) | None => None,
+            Some(_) => self.engine.salted(id),
+        };
+        let own = Randomness::from_trace_id(*id);
+        let chance = (salted.unwrap_or(own), salted.is_some());
+        Place::Kept(self.mark(threshold, chance, true, label), threshold)
     }
 
     /// Counts a span that finds its trace decided.
@@ -285,7 +358,7 @@ impl TailSampler {
     fn late(&mut self, place: Place) -> Place {
         match place {
             Place::Trace(_) => {}
-            Place::Kept => self.stats.late_kept += 1,
+            Place::Kept(..) => self.stats.late_kept += 1,
             Place::Dropped => self.stats.late_sampled_out += 1,
         }
         place
@@ -315,8 +388,10 @@ impl TailSampler {
     ) -> Place {
         self.stats.below_large_envelope += 1;
         match self.memory.find(self.keyed.id(&id)) {
-            Some(Past::Kept { .. }) => self.late(Place::Kept),
-            Some(Past::Dropped) => self.late(Place::Dropped),
+            Some(past) => {
+                let place = self.past(&id, past);
+                self.late(place)
+            }
             None => self.decide_alone(now, &id, fields, span),
         }
     }
@@ -329,86 +404,119 @@ impl TailSampler {
         span: SpanRef,
     ) -> Place {
         let mut summary = TraceSummary::default();
-        summary.add(fields, u64::from(span.len));
-        let chunk = self.table.chunk(span.chunk);
-        let view = [chunk.view(span)];
+        summary.add(fields, u64::from(span.len.get()));
+        let view = [self.table.chunk(span.chunk).view(span)];
         let trace = Trace { id: *id, summary, spans: &&view[..] };
         let verdict = self.engine.decide(now, &trace);
-        if verdict.is_kept { Place::Kept } else { Place::Dropped }
-    }
-
-    /// Decides early, oldest first, until the table is within its bounds, with some room to spare:
-    /// else a full table would decide, and write, for each request that comes.
-    fn make_room(&mut self, now: Instant, out: &mut Output) {
-        let Config { max_bytes, max_traces, .. } = self.config;
-        let spare = |bound: usize| bound - bound / 16;
-        let (trigger, bytes, traces) = if self.table.bytes() > max_bytes {
-            (Trigger::Bytes, spare(max_bytes), max_traces)
-        } else if self.table.traces() > max_traces {
-            (Trigger::Count, max_bytes, spare(max_traces))
-        } else {
-            return self.write_if_worth(out);
-        };
-        while self.table.bytes() > bytes || self.table.traces() > traces {
-            if !self.decide_oldest(now, trigger, out) {
-                break;
-            }
-            self.write_if_worth(out);
+        if !verdict.is_kept {
+            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
+            return Place::Dropped;
         }
-        self.write_if_worth(out);
+        let label = self.label(&verdict);
+        let chance = chance(&verdict, &summary, *id);
+        let has_state = !fields.trace_state.is_empty();
+        Place::Kept(self.mark(verdict.threshold, chance, has_state, label), verdict.threshold)
     }
 
-    /// Decides about the oldest traces while `more`; `false` if it stopped for the caller to hand
-    /// on what was kept.
+    /// Decides about the traces that are next while their deadlines are `due`; `false` if it stopped
+    /// for the caller to hand on what was kept.
     fn decide_while(
         &mut self,
         now: Instant,
-        more: impl Fn(&Table) -> bool,
-        trigger: Trigger,
+        due: impl Fn(u64) -> bool,
+        trigger: Option<Trigger>,
         out: &mut Output,
     ) -> bool {
         let mut done = true;
         let start = out.kept.len();
-        while more(&self.table) && self.decide_oldest(now, trigger, out) {
-            self.write_if_worth(out);
+        while let Some((trace, deadline)) = self.table.next()
+            && due(deadline)
+        {
             if out.kept.len() - start >= PAYLOADS_AT_ONCE {
-                done = !more(&self.table) || self.table.traces() == 0;
+                done = false;
                 break;
             }
+            let trigger = trigger.unwrap_or_else(|| self.table.trigger(trace));
+            self.decide(now, trace, trigger, out);
+            self.write_if_worth(out);
         }
         self.write_kept(out);
         done
     }
 
-    fn decide_oldest(&mut self, now: Instant, trigger: Trigger, out: &mut Output) -> bool {
-        let Some(trace) = self.table.take_oldest() else { return false };
-        self.stats.decisions[trigger as usize] += 1;
-        let spans = self.table.spans_of(trace.first);
-        let view = Trace { id: trace.id, summary: trace.summary, spans: &spans };
-        let verdict = self.engine.decide(now, &view);
-        let keep = verdict.is_kept;
-        if keep {
-            self.memory.remember_kept(trace.hash, verdict.threshold, verdict.by);
-            self.stats.traces_kept += 1;
+    /// Decides about a trace, and lets its spans go: on, or out.
+    fn decide(&mut self, now: Instant, trace: u32, trigger: Trigger, out: &mut Output) {
+        let time = self.time(now);
+        let taken = self.table.take(trace);
+        let is_left_out =
+            trigger == Trigger::TooLarge || (trigger == Trigger::Drain && self.config.drops_at_end);
+        let verdict = if is_left_out {
+            Verdict::LEFT_OUT
         } else {
-            self.memory.remember_dropped(trace.hash);
+            let spans = self.table.spans_of(taken.first);
+            let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
+            self.engine.decide(now, &trace)
+        };
+        let spans = taken.summary.spans;
+        self.stats.decisions[trigger as usize] += 1;
+        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came);
+        self.stats.waited_millis += u64::from(waited);
+        let mark = if verdict.is_kept {
+            let label = self.label(&verdict);
+            self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
+            self.stats.traces_kept += 1;
+            self.count(verdict.threshold, spans);
+            let chance = chance(&verdict, &taken.summary, taken.id);
+            self.mark(verdict.threshold, chance, taken.has_state, label)
+        } else {
+            self.memory.remember_dropped(taken.hash);
             self.stats.traces_sampled_out += 1;
-            out.sampled_out += trace.summary.spans;
-        }
-        self.let_go(trace, keep);
-        true
-    }
-
-    fn let_go(&mut self, trace: Taken, keep: bool) {
-        let mut next = trace.first;
+            self.stats.traces_dropped += u64::from(verdict.by.is_some());
+            self.stats.spans_sampled_out[trigger as usize] += spans;
+            out.sampled_out += spans;
+            MarkRef::NONE
+        };
+        let mut next = taken.first;
         while let Some((span, after)) = self.table.take_span(next) {
             next = after;
-            if keep {
-                self.kept.push(&mut self.table, span);
+            if verdict.is_kept {
+                self.kept.push(&mut self.table, span, mark);
             } else {
-                self.table.release(span.chunk, 1);
+                self.table.release(span.chunk, 1, span.len.get());
             }
         }
+    }
+
+    /// What is to be written to the spans of a kept trace. `chance` is what decided, and whether it is
+    /// to be told.
+    fn mark(
+        &mut self,
+        threshold: Option<Threshold>,
+        (randomness, tells): (Randomness, bool),
+        has_state: bool,
+        label: u16,
+    ) -> MarkRef {
+        let stays = !self.config.writes_threshold || (threshold.is_none() && !has_state);
+        let mark = (!stays).then(|| Mark::new(threshold, randomness, tells));
+        self.kept.mark(mark, has_state, label)
+    }
+
+    /// Counts kept spans, and what they stand for.
+    fn count(&mut self, threshold: Option<Threshold>, spans: u64) {
+        self.stats.spans_kept += spans;
+        match threshold {
+            Some(threshold) => {
+                self.stats.spans_estimated += threshold.adjusted_count() * spans as f64;
+            }
+            None => self.stats.spans_unknown += spans,
+        }
+    }
+
+    fn label(&mut self, verdict: &Verdict) -> u16 {
+        if !self.config.records_policy {
+            return Labels::NONE;
+        }
+        self.labels.of(&self.config.rules, verdict.by)
     }
 
     /// Writes the kept spans once they are worth it.
@@ -419,8 +527,50 @@ impl TailSampler {
     }
 
     fn write_kept(&mut self, out: &mut Output) {
-        self.kept.write(&mut self.table, self.config.payload_bytes, &mut out.kept);
+        if self.kept.is_empty() {
+            return;
+        }
+        let marked = self.kept.write(
+            &mut self.table,
+            Signal::Traces,
+            self.config.payload_bytes,
+            &self.labels,
+            &mut out.kept,
+        );
+        self.stats.without_room += marked.without_room;
+        self.stats.inconsistent += marked.inconsistent;
     }
+}
+
+impl fmt::Debug for TailSampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TailSampler")
+            .field("config", &self.config)
+            .field("held", &self.held())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What chance decided about a trace with, and whether that is to be told.
+fn chance(verdict: &Verdict, summary: &TraceSummary, id: [u8; 16]) -> (Randomness, bool) {
+    let own = summary.randomness.unwrap_or_else(|| Randomness::from_trace_id(id));
+    (verdict.randomness.unwrap_or(own), verdict.randomness.is_some())
+}
+
+const fn nanos(wait: Duration) -> u64 {
+    // Within what the configuration allows it fits many times.
+    if wait.as_nanos() > MAX_WAIT.as_nanos() {
+        MAX_WAIT.as_nanos() as u64
+    } else {
+        wait.as_nanos() as u64
+    }
+}
+
+/// The trace id of a span that begins with it, as nearly all do.
+#[inline]
+fn leading_id(span: &[u8]) -> Option<&[u8; 16]> {
+    let (head, rest) = span.split_first_chunk()?;
+    if *head == [0x0a, 16] { rest.first_chunk() } else { None }
 }
 
 /// How many spans a request holds.
@@ -433,16 +583,27 @@ fn span_count(request: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 struct Lazy {
     bytes: Vec<u8>,
+    place: Option<Range<usize>>,
     is_read: bool,
 }
 
 impl Lazy {
-    fn get(&mut self, read: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+    fn get(
+        &mut self,
+        find: impl FnOnce() -> Option<Range<usize>>,
+        read: impl FnOnce(&mut Vec<u8>),
+    ) -> Envelope<'_> {
         if !self.is_read {
             self.is_read = true;
-            read(&mut self.bytes);
+            self.place = find();
+            if self.place.is_none() {
+                read(&mut self.bytes);
+            }
         }
-        &self.bytes
+        match &self.place {
+            Some(place) => Envelope::There(place.start, place.end),
+            None => Envelope::Copied(&self.bytes),
+        }
     }
 
     /// Makes it the next group's; the memory serves again.
@@ -456,6 +617,7 @@ impl Lazy {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Trace(u32),
-    Kept,
+    /// With these odds.
+    Kept(MarkRef, Option<Threshold>),
     Dropped,
 }

@@ -8,6 +8,10 @@ use teleflow_otlp::value::{AnyValue, Attributes};
 
 use crate::{Randomness, TraceState};
 
+mod gathered;
+
+pub use self::gathered::Gathered;
+
 /// A trace that is to be decided about: what is there of it.
 #[derive(Clone, Copy)]
 pub struct Trace<'a> {
@@ -23,6 +27,9 @@ pub struct Trace<'a> {
 pub trait Spans {
     /// Shows them one by one, in the order in which they came, until one is answered with
     /// [`ControlFlow::Break`].
+    ///
+    /// What was shown stays where it is for as long as these spans are borrowed: the same place and
+    /// length is the same content.
     fn visit(&self, visit: &mut dyn FnMut(SpanView<'_>) -> ControlFlow<()>) -> ControlFlow<()>;
 }
 
@@ -63,6 +70,9 @@ pub struct TraceSummary {
 /// A set of span statuses.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct StatusSet(u8);
+
+// One is held for each trace: every byte counts.
+const _: () = assert!(size_of::<TraceSummary>() <= 48);
 
 /// The sampled flag of W3C.
 const SAMPLED: u32 = 1;
@@ -189,8 +199,67 @@ impl TraceSummary {
 
     #[cold]
     fn add_state(&mut self, state: &[u8]) {
+        // Most trace states are those of others.
+        if !state.windows(3).any(|entry| entry == b"ot=") {
+            return;
+        }
         let state = TraceState::parse(std::str::from_utf8(state).unwrap_or_default());
         self.randomness = state.randomness();
         self.has_odds |= state.randomness().is_some() || state.threshold().is_some();
+    }
+
+    /// How long it took, in whole milliseconds; zero where it ends before it starts.
+    pub const fn millis(&self) -> u64 {
+        self.end.saturating_sub(self.start) / 1_000_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(states: &[&str]) -> TraceSummary {
+        let mut summary = TraceSummary::default();
+        for state in states {
+            let trace_state = state.as_bytes();
+            summary.add(&TailFields { trace_state, ..TailFields::default() }, 10);
+        }
+        summary
+    }
+
+    #[test]
+    fn the_first_randomness_counts_wherever_it_comes() {
+        let rv = |digits: &str| digits.parse().ok();
+        let (one, two) = ("ot=rv:00000000000001", "ot=th:8;rv:00000000000002");
+        for (states, randomness, has_odds) in [
+            (&[][..], None, false),
+            (&["", "vendor=a", "not=th:8"], None, false),
+            (&["ot=th:8"], None, true),
+            (&["ot=th:8", "", "x=y", one], rv("00000000000001"), true),
+            (&[one, two], rv("00000000000001"), true),
+            (&["x=y", two, one, "ot=th:4"], rv("00000000000002"), true),
+            (&["ot=rv:1;th:x", "ot=p:3"], None, false),
+            (&["ot=rv:1", "vendor=b,ot=th:8", "ot="], None, true),
+        ] {
+            let summary = summary(states);
+            assert_eq!(
+                (summary.randomness, summary.has_odds),
+                (randomness, has_odds),
+                "{states:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn times_and_sizes_are_those_of_all_spans() {
+        let mut summary = TraceSummary::default();
+        assert_eq!(summary.millis(), 0);
+        for (start, end) in [(5, 9), (0, 3_000_004), (4, 7)] {
+            summary.add(&TailFields { start, end, ..TailFields::default() }, 100);
+        }
+        assert_eq!((summary.spans, summary.bytes), (3, 300));
+        assert_eq!((summary.start, summary.end, summary.millis()), (4, 3_000_004, 3));
+        let broken = TraceSummary { start: 9, end: 3, ..summary };
+        assert_eq!(broken.millis(), 0);
     }
 }

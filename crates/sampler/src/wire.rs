@@ -25,6 +25,36 @@ pub(crate) fn fields(mut message: &[u8]) -> impl Iterator<Item = Field<'_>> {
     })
 }
 
+/// Iterates over the length-delimited fields: number and content. Most of a message is such fields,
+/// and most of those take a byte for the key and one for the length.
+#[inline]
+pub(crate) fn contents(message: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let &[key, len] = message.get(at..)?.first_chunk()?;
+            let start = at + 2;
+            match key & 0x87 {
+                2 if len < 0x80 => {
+                    at = start + usize::from(len);
+                    return Some((u32::from(key >> 3), message.get(start..at)?));
+                }
+                // A time, an id as a number or the flags; no look at the value is needed.
+                1 => at += 9,
+                5 => at += 5,
+                0 if len < 0x80 => at = start,
+                _ => {
+                    let (number, content, end) = read(&message[at..])?;
+                    at += end;
+                    if key & 7 == 2 {
+                        return Some((number, content));
+                    }
+                }
+            }
+        }
+    })
+}
+
 /// A message whose content is being appended to a vector, as a field whose number is below 16.
 #[must_use = "its length is missing until it is closed"]
 #[derive(Debug)]
@@ -119,4 +149,59 @@ fn varint(message: &[u8], at: usize) -> Option<(u64, usize)> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_are_the_fields_that_have_some() {
+        let mut rng = fastrand::Rng::with_seed(2);
+        for _ in 0..20_000 {
+            let mut message = Vec::new();
+            for _ in 0..rng.usize(..6) {
+                let number = [1, 3, 9, 15, 16, 100][rng.usize(..6)];
+                let put = |value: u64, out: &mut Vec<u8>| {
+                    let mut value = value;
+                    while value >= 0x80 {
+                        out.push(value as u8 | 0x80);
+                        value >>= 7;
+                    }
+                    out.push(value as u8);
+                };
+                match rng.u64(..5) {
+                    0 => {
+                        put(number << 3, &mut message);
+                        put(rng.u64(..) >> rng.u32(..64), &mut message);
+                    }
+                    1 => {
+                        put(number << 3 | 1, &mut message);
+                        message.extend(rng.u64(..).to_le_bytes());
+                    }
+                    2 => {
+                        put(number << 3 | 5, &mut message);
+                        message.extend(rng.u32(..).to_le_bytes());
+                    }
+                    3 => {
+                        put(number << 3 | 3, &mut message);
+                        put(number << 3 | 4, &mut message);
+                    }
+                    _ => {
+                        let len = [0, 1, 5, 127, 128, 300][rng.usize(..6)];
+                        put(number << 3 | 2, &mut message);
+                        put(len, &mut message);
+                        message.extend((0..len).map(|_| rng.u8(..)));
+                    }
+                }
+            }
+            let length_delimited = |field: &Field<'_>| field.whole[0] & 7 == 2;
+            let expected = fields(&message).filter(length_delimited);
+            let expected: Vec<_> = expected.map(|field| (field.number, field.content)).collect();
+            assert_eq!(contents(&message).collect::<Vec<_>>(), expected);
+            // Cut short, it ends early, and is no trouble.
+            message.truncate(rng.usize(..=message.len()));
+            assert!(contents(&message).count() <= fields(&message).count());
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Error, ErrorCode};
 use teleflow_exporter::ExportError;
+use teleflow_otlp::json;
 use thiserror::Error;
 
 /// Why a store cannot be opened. The file is as it was.
@@ -141,6 +142,12 @@ impl OpenError {
 
 impl From<Error> for ReadError {
     fn from(error: Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<json::Error> for ReadError {
+    fn from(error: json::Error) -> Self {
         Self(error.into())
     }
 }

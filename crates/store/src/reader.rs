@@ -1,5 +1,7 @@
 //! Reading a store.
 
+mod requests;
+
 use std::path::Path;
 use std::time::Duration;
 

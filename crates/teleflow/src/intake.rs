@@ -1,29 +1,19 @@
 //! Where receivers put payloads: the entrance of the lanes.
 
+mod entrance;
+mod routing;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use teleflow_otlp::{Ack, Answer, ExportResponse, Payload};
 use teleflow_receiver::{Consumer, Refused, RefusedReason};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::books::Ledger;
-use crate::lane::Taken;
-
-/// How many payloads may wait for a lane, and how many bytes they may take. A lane that is behind
-/// holds its receivers up, and they refuse what they cannot hold.
-pub(crate) const MAX_PAYLOADS: usize = 1024;
-pub(crate) const MAX_BYTES: usize = 64 * 1024 * 1024;
-
-/// The entrance of one lane.
-#[derive(Clone, Debug)]
-pub(crate) struct Entrance {
-    pub(crate) sender: mpsc::Sender<Taken>,
-    pub(crate) bytes: Arc<Semaphore>,
-    pub(crate) ledger: Ledger,
-    /// Whether what is behind the lane is full, and nobody is to be held up for that.
-    pub(crate) is_full: Arc<AtomicBool>,
-}
+use self::entrance::Place;
+pub(crate) use self::entrance::{Door, Entrance, MAX_PAYLOADS};
+pub(crate) use self::routing::Routing;
 
 /// What one receiver feeds: the entrances of its lanes, by signal.
 #[derive(Clone, Debug)]
@@ -35,41 +25,6 @@ pub(crate) struct Intake {
 
 /// What becomes of a payload that was handed in, where somebody waits for that.
 pub(crate) struct Outcome(Option<oneshot::Receiver<Answer>>);
-
-/// Room in a lane.
-type Place<'a> = (&'a Entrance, OwnedSemaphorePermit, mpsc::Permit<'a, Taken>);
-
-// === impl Entrance ===
-
-impl Entrance {
-    pub(crate) fn new(
-        sender: mpsc::Sender<Taken>,
-        ledger: Ledger,
-        is_full: Arc<AtomicBool>,
-    ) -> Self {
-        Self { sender, bytes: Arc::new(Semaphore::new(MAX_BYTES)), ledger, is_full }
-    }
-
-    /// Waits for room for a payload, unless there is none behind the lane either.
-    async fn reserve(&self, payload: &Payload) -> Result<Place<'_>, Refused> {
-        if self.is_full.load(Ordering::Relaxed) {
-            return Err(Refused::overloaded(None));
-        }
-        // One payload may be larger than all the room there is; it then takes all of it.
-        let bytes = payload.bytes().min(MAX_BYTES) as u32;
-        let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
-        match (permit, self.sender.reserve().await) {
-            (Ok(permit), Ok(place)) => Ok((self, permit, place)),
-            _ => Err(Refused::shutting_down()),
-        }
-    }
-}
-
-/// Hands a payload in. Awaits nothing: a payload is taken by all lanes or by none.
-fn fill((lane, permit, place): Place<'_>, payload: Payload) {
-    lane.ledger.accept(payload.items());
-    place.send((payload, permit));
-}
 
 // === impl Intake ===
 
@@ -93,19 +48,17 @@ impl Intake {
     /// first, and nothing is awaited once the first has taken it.
     pub(crate) async fn hand_in(&self, payload: Payload) -> Result<Outcome, Refused> {
         let lanes = &self.lanes[payload.signal().index()];
+        // The answer of what is refused has nobody to hear it.
+        let (payload, outcome) = self.await_result(payload);
         if let [lane] = &lanes[..] {
-            let place = lane.reserve(&payload).await?;
-            let (payload, outcome) = self.await_result(payload);
-            fill(place, payload);
+            lane.reserve(payload).await?.fill();
             return Ok(outcome);
         }
         let mut places = Vec::with_capacity(lanes.len());
-        for lane in lanes {
-            places.push(lane.reserve(&payload).await?);
+        for (lane, payload) in lanes.iter().zip(payload.fan_out(lanes.len())) {
+            places.push(lane.reserve(payload).await?);
         }
-        let (payload, outcome) = self.await_result(payload);
-        let ways = payload.fan_out(places.len());
-        places.into_iter().zip(ways).for_each(|(place, payload)| fill(place, payload));
+        places.into_iter().for_each(Place::fill);
         Ok(outcome)
     }
 }

@@ -1,135 +1,200 @@
-//! One lane: the task that carries payloads of one signal from the receivers to the queues.
+//! One lane: the tasks that carry payloads of one signal from the receivers to the queues.
 //!
 //! The sampler and the batcher are plain functions of their input and `now`. This file is the thin
 //! shell around them: it waits for payloads and deadlines, and hands batches to the queues.
+//!
+//! A lane is one task. With shards it is several: one for each shard, which alone owns the sampler of
+//! its traces, and one for the rest of the way, which takes what they keep. Between them is a channel
+//! that is bounded: a full destination holds up the last task, that the shards, those the door. All
+//! of them end together: what is given up is entered when the last shard has ended.
+//!
+//! A lane of log records may follow one that samples. Its records go into the tasks of that lane,
+//! which hold them with their traces, and its own task is the rest of their way.
 
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use futures_util::{FutureExt as _, poll};
-use teleflow_batcher::Batcher;
 use teleflow_exporter::Refused;
 use teleflow_otlp::Payload;
-use teleflow_sampler::{Output, TailSampler};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::stages::Work;
+pub(crate) use self::stages::{Stages, State};
 use crate::books::{FAILED, Ledger, QUEUE_FULL, SHUTDOWN, Step, TOO_LARGE};
+use crate::intake::MAX_PAYLOADS;
 use crate::outlet::Outlet;
 
-/// A payload in the intake, and the bytes it takes there.
+/// A payload on its way into a task, and the bytes it takes there.
 pub(crate) type Taken = (Payload, OwnedSemaphorePermit);
 
-/// The most payloads taken from the intake at a time.
+/// The most payloads taken in at a time.
 const AT_ONCE: usize = 64;
 
-/// What works on a lane's payloads. Shared with readers of statistics; the lane itself is the only
-/// one to change it, and never across an await.
-#[derive(Debug)]
-pub(crate) struct Stages(Mutex<State>);
+/// How many payloads may be between the shards and the rest of their lane, and how many bytes they
+/// may take.
+const HANDED_PAYLOADS: usize = 256;
+const HANDED_BYTES: usize = 16 * 1024 * 1024;
 
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) sampler: Option<TailSampler>,
-    pub(crate) batcher: Option<Batcher>,
-    /// Of each destination that has one of its own.
-    pub(crate) batchers: Vec<Option<Batcher>>,
-}
-
+/// One task of a lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
+    pub(crate) part: Part,
+    /// The lane whose records follow what is decided here.
+    pub(crate) follower: Option<Follower>,
     pub(crate) stages: Arc<Stages>,
     pub(crate) ledger: Ledger,
     pub(crate) outlets: Vec<Arc<Outlet>>,
     /// Set while the one outlet has no room, where senders are to be refused for that.
     pub(crate) is_full: Option<Arc<AtomicBool>>,
-    /// Cancelled when nothing new is taken in any more. Where senders wait for results the lane then
-    /// holds nothing back: they are to be answered before they are cut off.
-    pub(crate) hurry: Option<CancellationToken>,
-    /// Cancelled when the time to shut down has passed.
+    /// Cancelled when nothing new is taken in any more.
+    pub(crate) stop_intake: CancellationToken,
+    /// Where senders wait for results the lane then holds nothing back: they are to be answered
+    /// before they are cut off.
+    pub(crate) is_waited_for: bool,
+    /// The lane's own, cancelled when the time to shut down has passed, or a bug ends the lane.
     pub(crate) give_up: CancellationToken,
     /// Set where a panic ended the lane.
     pub(crate) has_failed: Arc<AtomicBool>,
 }
 
-/// What is on its way between the stages; its memory serves again.
-#[derive(Debug, Default)]
-struct Work {
-    out: Output,
-    /// For all destinations.
-    batches: Vec<Payload>,
-    /// For one.
-    full: Vec<Payload>,
-    ready: Vec<(usize, Payload)>,
+/// Which part of a lane's way a task goes.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// All of it.
+    Whole,
+    /// From the door to where the sampler of one shard has decided.
+    Shard(Handover),
+    /// From there on, for all shards.
+    Rest,
 }
 
-// === impl Stages ===
+/// A lane whose records follow the decisions of another.
+#[derive(Clone, Debug)]
+pub(crate) struct Follower {
+    pub(crate) ledger: Ledger,
+    pub(crate) rest: Handover,
+}
 
-impl Stages {
-    pub(crate) fn new(
-        sampler: Option<TailSampler>,
-        batcher: Option<Batcher>,
-        batchers: Vec<Option<Batcher>>,
-    ) -> Self {
-        Self(Mutex::new(State { sampler, batcher, batchers }))
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Where shards put what they keep. The rest of the lane ends with the last clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Handover {
+    sender: mpsc::Sender<Taken>,
+    bytes: Arc<Semaphore>,
 }
 
 // === impl Lane ===
 
 impl Lane {
+    /// Starts the tasks of a lane that is whole so far: one, or one for each shard and one for the
+    /// rest. Returns where what comes in goes, in the order of the shards.
+    pub(crate) fn spawn(
+        self,
+        shards: &[Arc<Stages>],
+        tasks: &mut JoinSet<()>,
+    ) -> Vec<mpsc::Sender<Taken>> {
+        if shards.is_empty() {
+            let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
+            tasks.spawn(self.run(intake));
+            return vec![sender];
+        }
+        let (rest, handed) = Handover::channel();
+        let senders = shards.iter().map(|stages| {
+            let (sender, intake) = mpsc::channel(MAX_PAYLOADS);
+            let shard = Self {
+                part: Part::Shard(rest.clone()),
+                follower: self.follower.clone(),
+                stages: Arc::clone(stages),
+                ledger: self.ledger.clone(),
+                outlets: Vec::new(),
+                is_full: None,
+                stop_intake: self.stop_intake.clone(),
+                is_waited_for: self.is_waited_for,
+                give_up: self.give_up.clone(),
+                has_failed: Arc::clone(&self.has_failed),
+            };
+            tasks.spawn(shard.run(intake));
+            sender
+        });
+        let senders = senders.collect();
+        tasks.spawn(Self { part: Part::Rest, follower: None, ..self }.run(handed));
+        senders
+    }
+
+    /// Starts the task of a lane that follows another, with what that hands over.
+    pub(crate) fn spawn_behind(self, handed: mpsc::Receiver<Taken>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(Self { part: Part::Rest, ..self }.run(handed));
+    }
+
     /// Works until the intake is closed and everything is handed on, or until it has to give up.
     ///
-    /// A panic ends it too. That is a bug of ours, and still nothing is lost unseen: what it held is
-    /// entered as dropped, and receivers refuse what would come after.
-    pub(crate) async fn run(self, mut intake: mpsc::Receiver<Taken>) {
-        if AssertUnwindSafe(self.carry(&mut intake)).catch_unwind().await.is_err() {
+    /// A panic ends it too, and the other tasks of the lane with it. That is a bug of ours, and still
+    /// nothing is lost unseen: what they held is entered as dropped, and receivers refuse what would
+    /// come after.
+    async fn run(self, mut intake: mpsc::Receiver<Taken>) {
+        let carried = AssertUnwindSafe(self.carry(&mut intake)).catch_unwind().await;
+        if carried.is_err() {
             self.has_failed.store(true, Ordering::Release);
-            self.abandon(&mut intake, FAILED).await;
+            self.give_up.cancel();
+        }
+        if !matches!(carried, Ok(true)) {
+            self.abandon(&mut intake).await;
         }
     }
 
-    async fn carry(&self, intake: &mut mpsc::Receiver<Taken>) {
+    /// Whether all that came was handed on.
+    async fn carry(&self, intake: &mut mpsc::Receiver<Taken>) -> bool {
         let mut received = Vec::with_capacity(AT_ONCE);
         let mut work = Work::default();
         let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
         let mut in_hurry = false;
         loop {
-            let deadline = self.stages.lock().next_deadline();
+            let (deadline, takes) = {
+                let stages = self.stages.lock();
+                (stages.next_deadline(), stages.takes())
+            };
             if let Some(deadline) = deadline.map(Instant::from_std)
                 && timer.deadline() != deadline
             {
                 timer.as_mut().reset(deadline);
             }
+            // Who waits for room in a full sampler would not see that it ends.
+            let heeds_end = self.is_waited_for || takes == 0;
             tokio::select! {
                 biased;
-                () = self.give_up.cancelled() => return self.abandon(intake, SHUTDOWN).await,
-                () = self.hurried(), if !in_hurry => in_hurry = true,
+                () = self.give_up.cancelled() => return false,
+                () = self.end_begins(), if heeds_end && !in_hurry => in_hurry = true,
                 () = &mut timer, if deadline.is_some() => {}
-                taken = intake.recv_many(&mut received, AT_ONCE) => if taken == 0 { break },
+                () = self.rules_change(), if takes == 0 => {}
+                taken = intake.recv_many(&mut received, takes), if takes > 0 => {
+                    if taken == 0 {
+                        break;
+                    }
+                }
             }
             let step = self.stages.lock().work(
                 Instant::now().into_std(),
                 received.drain(..).map(|(payload, _permit)| payload),
                 &mut work,
             );
-            self.ledger.step(step);
+            self.enter(step, &mut work);
             let goes_on = self.dispatch(&mut work, false).await;
             if !goes_on || (in_hurry && !self.empty(&mut work).await) {
-                return self.abandon(intake, SHUTDOWN).await;
+                return false;
             }
         }
-        if !self.empty(&mut work).await {
-            self.abandon(intake, SHUTDOWN).await;
-        }
+        self.empty(&mut work).await
     }
 
     /// Hands on everything that is held; `false` where the time ran out before all was.
@@ -137,7 +202,7 @@ impl Lane {
         loop {
             let now = Instant::now().into_std();
             let (step, is_all) = self.stages.lock().close(now, work);
-            self.ledger.step(step);
+            self.enter(step, work);
             if !self.dispatch(work, is_all).await {
                 return false;
             }
@@ -147,15 +212,50 @@ impl Lane {
         }
     }
 
-    async fn hurried(&self) {
-        match &self.hurry {
-            Some(hurry) => hurry.cancelled().await,
-            None => std::future::pending().await,
+    async fn end_begins(&self) {
+        self.stop_intake.cancelled().await;
+    }
+
+    async fn rules_change(&self) {
+        self.stages.changed.notified().await;
+    }
+
+    /// What shards have done is entered by them.
+    fn enter(&self, step: Step, work: &mut Work) {
+        if !matches!(self.part, Part::Rest) {
+            self.ledger.step(step);
+        }
+        if let Some(follower) = &self.follower {
+            follower.ledger.step(mem::take(&mut work.followed));
         }
     }
 
-    /// Hands batches to every destination; `false` where the time ran out before all were.
+    /// Hands batches on; `false` where the time ran out before all were.
     async fn dispatch(&self, work: &mut Work, is_last: bool) -> bool {
+        if let Some(follower) = &self.follower {
+            self.hand_over(&follower.rest, &mut work.records).await;
+        }
+        if let Part::Shard(rest) = &self.part {
+            self.hand_over(rest, &mut work.batches).await;
+        } else {
+            self.feed_outlets(work, is_last).await;
+        }
+        !self.give_up.is_cancelled()
+    }
+
+    /// What is left where the time ran out is still in the books, for the rest of the lane to enter.
+    async fn hand_over(&self, rest: &Handover, kept: &mut Vec<Payload>) {
+        for payload in kept.drain(..) {
+            tokio::select! {
+                biased;
+                () = rest.put(payload) => {}
+                () = self.give_up.cancelled() => return,
+            }
+        }
+    }
+
+    /// Hands batches to every destination.
+    async fn feed_outlets(&self, work: &mut Work, is_last: bool) {
         self.route(work, is_last);
         for (destination, batch) in work.ready.drain(..) {
             let items = batch.items();
@@ -178,11 +278,10 @@ impl Lane {
                 Some(Ok(())) => continue,
                 Some(Err(Refused::Full(_))) => QUEUE_FULL,
                 Some(Err(Refused::TooLarge(_))) => TOO_LARGE,
-                Some(Err(Refused::Closed(_))) | None => SHUTDOWN,
+                Some(Err(Refused::Closed(_))) | None => self.why(),
             };
             self.ledger.drop_queued(destination, items, reason);
         }
-        !self.give_up.is_cancelled()
     }
 
     /// Has senders refused as long as there is no room for what is here already.
@@ -216,12 +315,18 @@ impl Lane {
     }
 
     /// Enters everything that is still here as dropped.
-    async fn abandon(&self, intake: &mut mpsc::Receiver<Taken>, reason: &'static str) {
+    async fn abandon(&self, intake: &mut mpsc::Receiver<Taken>) {
         // A receiver that has a place reserved still fills it, and accepts: nothing may come after
-        // the entry. It awaits nothing in between, so this ends at once.
-        intake.close();
+        // the entry. It awaits nothing in between, so this ends at once. Shards end by themselves,
+        // and until they have there may be more from them.
+        if !matches!(self.part, Part::Rest) {
+            intake.close();
+        }
         while intake.recv().await.is_some() {}
-        self.ledger.abandon(reason);
+        let reason = self.why();
+        if !matches!(self.part, Part::Shard(_)) {
+            self.ledger.abandon(reason);
+        }
         let mut stages = self.stages.lock();
         (stages.sampler, stages.batcher) = (None, None);
         for (destination, batcher) in stages.batchers.iter_mut().enumerate() {
@@ -230,147 +335,29 @@ impl Lane {
             }
         }
     }
-}
 
-// === impl State ===
-
-impl State {
-    /// Tells the batchers how long exports take.
-    fn learn(&mut self, outlets: &[Arc<Outlet>]) {
-        for (outlet, batcher) in outlets.iter().zip(&mut self.batchers) {
-            for took in outlet.take_export_times() {
-                let batchers = self.batcher.iter_mut().chain(&mut *batcher);
-                batchers.for_each(|batcher| batcher.exported(took));
-            }
-        }
-    }
-
-    fn next_deadline(&self) -> Option<std::time::Instant> {
-        let sampler = self.sampler.as_ref().and_then(TailSampler::next_deadline);
-        let batchers = self.batcher.iter().chain(self.batchers.iter().flatten());
-        sampler.into_iter().chain(batchers.filter_map(Batcher::next_deadline)).min()
-    }
-
-    /// Lets the stages work on what came in, and on what is due.
-    fn work(
-        &mut self,
-        now: std::time::Instant,
-        payloads: impl Iterator<Item = Payload>,
-        work: &mut Work,
-    ) -> Step {
-        let mut step = Step::default();
-        for payload in payloads {
-            step.taken += payload.items();
-            match &mut self.sampler {
-                Some(sampler) => sampler.offer(now, payload, &mut work.out),
-                None => work.out.kept.push(payload),
-            }
-            self.collect(now, work, &mut step);
-        }
-        if let Some(sampler) = &mut self.sampler
-            && sampler.next_deadline().is_some_and(|deadline| deadline <= now)
-        {
-            sampler.poll(now, &mut work.out);
-            self.collect(now, work, &mut step);
-        }
-        if let Some(batcher) = &mut self.batcher {
-            work.batches.extend(batcher.poll(now));
-        }
-        step
-    }
-
-    /// Hands on what is held, and tells whether that was all: there may be more than should leave
-    /// at once.
-    fn close(&mut self, now: std::time::Instant, work: &mut Work) -> (Step, bool) {
-        let mut step = Step::default();
-        let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(now, &mut work.out));
-        self.collect(now, work, &mut step);
-        if is_all && let Some(batcher) = &mut self.batcher {
-            work.batches.extend(batcher.close());
-        }
-        (step, is_all)
-    }
-
-    /// Moves what the sampler let through to the batcher.
-    fn collect(&mut self, now: std::time::Instant, work: &mut Work, step: &mut Step) {
-        step.sampled_out += std::mem::take(&mut work.out.sampled_out);
-        for payload in work.out.kept.drain(..) {
-            step.kept += payload.items();
-            match &mut self.batcher {
-                Some(batcher) => batcher.offer(now, payload, &mut work.batches),
-                None if payload.is_empty() => {}
-                None => work.batches.push(payload),
-            }
-        }
+    /// Why the lane gave up.
+    fn why(&self) -> &'static str {
+        if self.has_failed.load(Ordering::Acquire) { FAILED } else { SHUTDOWN }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use teleflow_otlp::Signal;
-    use teleflow_testkit::telemetry::Telemetry;
-    use tokio::sync::Semaphore;
+// === impl Handover ===
 
-    use super::*;
+impl Handover {
+    /// The way from shards to the rest of their lane.
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Taken>) {
+        let (sender, receiver) = mpsc::channel(HANDED_PAYLOADS);
+        (Self { sender, bytes: Arc::new(Semaphore::new(HANDED_BYTES)) }, receiver)
+    }
 
-    fn lane(batcher: Option<Batcher>) -> Lane {
-        let destinations = ["out".to_owned()];
-        Lane {
-            stages: Arc::new(Stages::new(None, batcher, vec![None])),
-            ledger: Ledger::new("lane", Signal::Traces, &destinations),
-            outlets: Vec::new(),
-            is_full: None,
-            hurry: None,
-            give_up: CancellationToken::new(),
-            has_failed: Arc::default(),
+    /// Waits for room, and hands a payload on. There is somebody to take it as long as there is a
+    /// shard.
+    async fn put(&self, payload: Payload) {
+        let bytes = payload.bytes().min(HANDED_BYTES) as u32;
+        let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
+        if let (Ok(permit), Ok(place)) = (permit, self.sender.reserve().await) {
+            place.send((payload, permit));
         }
-    }
-
-    fn payload() -> Payload {
-        let request = Bytes::from(Telemetry::new(1).request(Signal::Traces, 4));
-        Payload::parse(Signal::Traces, request).unwrap()
-    }
-
-    async fn taken(payload: &Payload) -> Taken {
-        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        (payload.clone(), permit)
-    }
-
-    #[tokio::test]
-    async fn what_is_let_in_while_the_lane_gives_up_is_entered_too() {
-        let (lane, payload) = (lane(None), payload());
-        let ledger = lane.ledger.clone();
-        let (sender, intake) = mpsc::channel(2);
-        let place = sender.reserve().await.unwrap();
-        lane.give_up.cancel();
-        let running = tokio::spawn(lane.run(intake));
-        // The lane closes its intake and waits for the place that is reserved.
-        sender.closed().await;
-        assert!(!running.is_finished());
-        ledger.accept(payload.items());
-        place.send(taken(&payload).await);
-        running.await.unwrap();
-        let [account] = &ledger.accounts()[..] else { panic!("there is one destination") };
-        assert_eq!((account.accepted, account.held), (payload.items(), 0));
-        assert_eq!(account.dropped[SHUTDOWN], payload.items());
-        assert!(account.balances());
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_seen_and_what_was_held_is_entered() {
-        // A batcher for another signal panics at the first payload.
-        let batcher = Batcher::new(Signal::Logs, teleflow_batcher::Config::default()).unwrap();
-        let (lane, payload) = (lane(Some(batcher)), payload());
-        let (ledger, has_failed) = (lane.ledger.clone(), Arc::clone(&lane.has_failed));
-        let (sender, intake) = mpsc::channel(2);
-        ledger.accept(payload.items());
-        sender.send(taken(&payload).await).await.unwrap();
-        lane.run(intake).await;
-        assert!(has_failed.load(Ordering::Acquire));
-        assert!(sender.is_closed(), "nothing more is taken");
-        let [account] = &ledger.accounts()[..] else { panic!("there is one destination") };
-        assert_eq!((account.held, account.dropped[FAILED]), (0, payload.items()));
-        assert!(account.balances());
     }
 }

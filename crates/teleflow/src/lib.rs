@@ -53,7 +53,9 @@ mod pipeline;
 pub use books::{Account, Books};
 pub use inlet::Inlet;
 pub use outlet::{Storage, StorageError};
-pub use pipeline::{Builder, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats};
+pub use pipeline::{
+    Builder, ChangeError, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats,
+};
 pub use teleflow_batcher as batcher;
 pub use teleflow_exporter as exporter;
 pub use teleflow_otlp as otlp;

@@ -18,13 +18,21 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub use self::builder::{Builder, LaneConfig, Sending, StartError};
+pub use self::builder::{Builder, Sending};
+pub use self::lane_config::LaneConfig;
+pub use self::sampling::ChangeError;
+pub use self::start_error::StartError;
 use crate::books::{Books, Ledger};
 use crate::inlet::Inlet;
+use crate::intake::Routing;
 use crate::lane::Stages;
 use crate::outlet::Outlet;
 
 mod builder;
+mod lane_config;
+mod sampling;
+mod start;
+mod start_error;
 
 /// Where a pipeline is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,6 +71,12 @@ struct RunningLane {
     signal: Signal,
     ledger: Ledger,
     stages: Arc<Stages>,
+    /// Where there are several: the samplers are in these.
+    shards: Vec<Arc<Stages>>,
+    /// What parts payloads for these.
+    routing: Option<Arc<Routing>>,
+    /// The sampler's secret, if there is one.
+    hash_seed: Option<u64>,
     outlets: Vec<(String, Arc<Outlet>)>,
     has_failed: Arc<AtomicBool>,
 }
@@ -88,7 +102,7 @@ pub struct LaneStats {
     pub name: String,
     /// What it carries.
     pub signal: Signal,
-    /// The sampler's counters and what it holds.
+    /// The sampler's counters and what it holds: of all shards together.
     pub sampler: Option<(teleflow_sampler::Stats, teleflow_sampler::Held)>,
     /// The batcher's counters, and the items and bytes that it holds.
     pub batcher: Option<(teleflow_batcher::Stats, u64, usize)>,
@@ -156,11 +170,12 @@ impl Pipeline {
     /// What every part has counted.
     pub fn stats(&self) -> Stats {
         let lanes = self.lanes.iter().map(|lane| {
+            let sampler = lane.sampled();
             let stages = lane.stages.lock();
             LaneStats {
                 name: lane.name.clone(),
                 signal: lane.signal,
-                sampler: stages.sampler.as_ref().map(|stage| (stage.stats(), stage.held())),
+                sampler,
                 batcher: stages
                     .batcher
                     .as_ref()

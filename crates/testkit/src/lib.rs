@@ -2,8 +2,9 @@
 //!
 //! Everything is seeded: the same seed gives the same telemetry on every machine.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod alloc;
 pub mod differential;
 pub mod ids;
 pub mod mangle;

@@ -6,6 +6,7 @@ use super::code::{is_name, mask};
 /// Files that lift `unsafe_code`, each with its reason; a name that ends in `/` is a folder.
 const UNSAFE: &[(&str, &str)] = &[
     ("benches/src/alloc.rs", "a counting allocator implements an unsafe trait"),
+    ("crates/testkit/src/alloc.rs", "a counting allocator implements an unsafe trait"),
     ("crates/concurrency/tests/it/faults.rs", "a waker that panics where it is cloned"),
     ("crates/concurrency/tests/loom.rs", "loom watches the access"),
     ("crates/pool/src/slot.rs", "a lock that is only tried, at half the cost of a mutex"),

@@ -68,7 +68,6 @@ pub(super) const SERVER_PARAMETERS: Later = &[("timeout", "a silent client has 2
 pub(super) const CORS: Later = &[("exposed_headers", "")];
 
 pub(super) const PROCESSORS: Later = &[
-    ("adaptive_tail_sampling", "use tail_sampling"),
     ("attributes", ""),
     ("cumulativetodelta", ""),
     ("filter", ""),
@@ -86,32 +85,18 @@ pub(super) const PROCESSORS: Later = &[
     ("transform", ""),
 ];
 
-pub(super) const TAIL_SAMPLING: Later = &[
-    ("block_on_overflow", ""),
-    ("decision_wait_after_root_received", ""),
-    ("drop_pending_traces_on_shutdown", "pending traces are decided on shutdown"),
-    ("maximum_trace_size_bytes", "`max_bytes` bounds all traces together"),
-    ("num_shards", ""),
-    ("sample_on_first_match", ""),
-    ("sampling_strategy", "a trace is decided as a whole"),
-    ("tail_storage", ""),
-];
+pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in memory")];
 
-pub(super) const POLICIES: Later = &[
-    ("and", ""),
-    ("boolean_attribute", ""),
-    ("bytes_limiting", ""),
-    ("composite", ""),
-    ("drop", ""),
-    ("not", ""),
-    ("numeric_attribute", ""),
-    ("ottl_condition", ""),
-    ("rate_limiting", ""),
-    ("span_count", ""),
-    ("string_attribute", ""),
-    ("trace_flags", ""),
-    ("trace_state", ""),
-];
+pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
+
+pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
+
+pub(super) const EVICTION: Later =
+    &[("sampling_percentage", "a trace that has to go early is decided by the rules")];
+
+pub(super) const EVICTION_POLICIES: Later = &[("probabilistic", "")];
+
+pub(super) const RULE_SAMPLER: Later = &[("shared_counters", "a goal is that of one gateway")];
 
 pub(super) const BATCH: Later = &[
     ("metadata_cardinality_limit", "what receives does not carry metadata"),
@@ -243,7 +228,11 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("receivers.otlp.protocols.http.cors", CORS),
     ("processors", PROCESSORS),
     ("processors.tail_sampling", TAIL_SAMPLING),
-    ("a policy's `type`", POLICIES),
+    ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
+    ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
+    ("processors.adaptive_tail_sampling.eviction", EVICTION),
+    ("`policy` of processors.adaptive_tail_sampling.eviction", EVICTION_POLICIES),
+    ("the `sampler` of a rule", RULE_SAMPLER),
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),
     ("exporters.debug", DEBUG),

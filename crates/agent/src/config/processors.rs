@@ -1,5 +1,6 @@
 //! The `processors` section.
 
+mod adaptive;
 mod batch;
 mod policy;
 mod tail_sampling;
@@ -8,10 +9,11 @@ use super::components::{self, Components};
 use super::later;
 use super::read::At;
 
+pub(crate) use adaptive::{AdaptiveTailSampling, Algorithm, Keyed, MatchRule, RuleSampler};
 pub(crate) use batch::Batch;
+pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]
-pub(crate) use policy::Policy;
-pub(crate) use policy::{Rule, StatusCode};
+pub(crate) use policy::{Part, Rate};
 pub(crate) use tail_sampling::TailSampling;
 #[cfg(test)]
 pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
@@ -19,6 +21,8 @@ pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Processor {
+    /// `adaptive_tail_sampling`
+    AdaptiveTailSampling(AdaptiveTailSampling),
     /// `batch`
     Batch(Batch),
     /// `tail_sampling`
@@ -28,8 +32,18 @@ pub(crate) enum Processor {
 /// Reads the section.
 pub(super) fn read(section: &At<'_>) -> Components<Processor> {
     let kinds: &components::Kinds<Processor> = &[
+        ("adaptive_tail_sampling", |at| Processor::AdaptiveTailSampling(adaptive::read(at))),
         ("batch", |at| Processor::Batch(batch::read(at))),
         ("tail_sampling", |at| Processor::TailSampling(tail_sampling::read(at))),
     ];
     components::read(section, kinds, later::PROCESSORS)
+}
+
+// === impl Processor ===
+
+impl Processor {
+    /// Whether it holds traces and decides about them.
+    pub(crate) const fn is_tail_sampler(&self) -> bool {
+        matches!(self, Self::AdaptiveTailSampling(_) | Self::TailSampling(_))
+    }
 }

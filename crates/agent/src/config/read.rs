@@ -8,7 +8,7 @@ mod scalar;
 
 use super::later::Later;
 use super::node::{Key, Node, Shown, Value, printable};
-use super::report::{Position, Report};
+use super::report::{Place, Position, Report};
 use super::suggest::closest;
 
 /// A value, and how one gets there.
@@ -53,6 +53,11 @@ impl<'a> At<'a> {
     /// Where the value stands.
     pub(super) fn value_at(&self) -> Position {
         self.node.at
+    }
+
+    /// Where the value stands, to be kept beside what is read.
+    pub(super) fn place(&self) -> Place {
+        Place(self.node.at)
     }
 
     /// The value as a message shows it.
@@ -198,6 +203,22 @@ impl<'a> Keys<'a> {
             self.at.missing(name);
         }
         value
+    }
+
+    /// Whether `name` is written and not null.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let written = self.entries.iter().find(|(key, _)| key.name == name);
+        written.is_some_and(|(_, node)| node.value != Value::Null || node.expanded.is_some())
+    }
+
+    /// Whether it was no mapping, or is not written: nothing is missing then.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// A truth value, which is false where it is not written.
+    pub(super) fn truth(&mut self, name: &'static str) -> bool {
+        self.value(name).and_then(|at| at.truth()).unwrap_or(false)
     }
 
     /// Refuses no unknown key any more, where what is known hangs on what was refused already.

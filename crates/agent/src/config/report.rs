@@ -14,6 +14,11 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
+/// A place that is kept beside what is written there. It compares equal to any other: what is
+/// configured is the same wherever it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place(pub(super) Position);
+
 /// One reason why a file is refused. Whoever wrote the file can act on it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct ConfigError {
@@ -123,6 +128,16 @@ impl ConfigErrors {
         Self { errors: vec![ConfigError { file, position: None, message, hint: None }], omitted: 0 }
     }
 
+    /// What was found wrong with a file that could be read; `None` if that is nothing.
+    pub(crate) fn found(
+        file: &str,
+        found: impl IntoIterator<Item = (Place, String)>,
+    ) -> Option<Self> {
+        let report = Report::new(file);
+        found.into_iter().for_each(|(Place(at), message)| report.error(at, message));
+        report.finish().err()
+    }
+
     /// The file is not text after `valid`.
     pub(super) fn not_text(file: &str, valid: &[u8]) -> Self {
         let line = valid.iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -149,6 +164,16 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl Error for ConfigErrors {}
+
+// === impl Place ===
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
 
 // === impl ConfigError, Warning, Position ===
 

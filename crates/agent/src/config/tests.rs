@@ -2,11 +2,13 @@
 
 mod accepted;
 mod accepted_exporters;
+mod accepted_samplers;
 mod documented;
 mod extensions;
 mod refused;
 mod refused_components;
 mod refused_exporters;
+mod refused_samplers;
 mod refused_service;
 mod refused_yaml;
 mod robust;

@@ -105,7 +105,7 @@ service: {{ pipelines: {{ logs: {{ receivers: [otlp], exporters: [otlp] }} }} }}
 
 #[test]
 fn the_least_that_a_file_may_give_the_sampler_is_what_that_works_with() {
-    assert_eq!(config::MIN_MAX_BYTES, sampler::MIN_BYTES as u64);
+    assert_eq!(config::MIN_MAX_BYTES, teleflow::sampler::MIN_BYTES as u64);
 }
 
 #[test]

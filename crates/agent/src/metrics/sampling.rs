@@ -1,58 +1,243 @@
-//! The tail sampler.
+//! The tail samplers: under the Collector's names what it has too, and the rest under ours, which
+//! are the same for samplers with policies and for those with rules.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use teleflow::Stats;
+use teleflow::sampler::{self, Held, RuleStats, Trigger};
 
 use super::families::{Families, Labels, Rows, with};
 
-const PREFIX: &str = "otelcol_processor_tail_sampling";
+const WITH_POLICIES: &str = "otelcol_processor_tail_sampling";
+const WITH_RULES: &str = "otelcol_processor_adaptive_tail_sampling";
+const OURS: &str = "teleflow_tail_sampling";
 
-pub(super) fn write(families: &mut Families<'_>, stats: &Stats) -> fmt::Result {
-    let [mut sampled, mut by_policy, mut triggers, mut late] = [const { Rows::new() }; 4];
-    let [mut without_trace, mut below_large] = [const { Rows::new() }; 2];
-    let [mut traces, mut spans, mut bytes] = [const { Rows::new() }; 3];
-    for lane in &stats.lanes {
-        let Some((stats, held)) = &lane.sampler else { continue };
-        let pipeline: Labels = vec![("pipeline", lane.name.clone())];
-        let labels = |key, value| with(&pipeline, key, value);
-        sampled.push((labels("sampled", "true"), stats.traces_kept));
-        sampled.push((labels("sampled", "false"), stats.traces_sampled_out));
-        for rule in &stats.rules {
-            for (is_sampled, count) in
-                [("true", rule.traces_kept), ("false", rule.traces_seen - rule.traces_kept)]
-            {
-                let labels = with(&labels("policy", &rule.name), "sampled", is_sampled);
-                by_policy.push((labels, count));
-            }
-        }
-        for (trigger, count) in ["wait", "bytes", "count", "drain"].into_iter().zip(stats.decisions)
-        {
-            triggers.push((labels("trigger", trigger), count));
-        }
-        late.push((labels("sampled", "true"), stats.late_kept));
-        late.push((labels("sampled", "false"), stats.late_sampled_out));
-        without_trace.push((pipeline.clone(), stats.without_trace));
-        below_large.push((pipeline.clone(), stats.below_large_envelope));
-        traces.push((pipeline.clone(), held.traces));
-        spans.push((pipeline.clone(), held.spans));
-        bytes.push((pipeline, held.bytes));
-    }
-    let name = format!("{PREFIX}_global_count_traces_sampled");
-    families.counter(&name, "Traces decided", sampled)?;
-    let help = "Traces by policy: those it was the first to keep, and those it did not keep";
-    families.counter(&format!("{PREFIX}_count_traces_sampled"), help, by_policy)?;
-    let help = "Traces by what caused the decision";
-    families.counter("teleflow_tail_sampling_decisions", help, triggers)?;
-    let help = "Spans that came after the decision";
-    families.counter("teleflow_tail_sampling_late_spans", help, late)?;
+/// The sampler of a pipeline.
+#[derive(Clone, Copy, Debug)]
+struct Sampler<'a> {
+    pipeline: &'a str,
+    stats: &'a sampler::Stats,
+    held: &'a Held,
+}
+
+/// `adaptive` has the pipelines whose samplers have rules.
+pub(super) fn write(
+    families: &mut Families<'_>,
+    stats: &Stats,
+    adaptive: &BTreeSet<String>,
+) -> fmt::Result {
+    let samplers = stats.lanes.iter().filter_map(|lane| {
+        let (stats, held) = lane.sampler.as_ref()?;
+        Some(Sampler { pipeline: &lane.name, stats, held })
+    });
+    let samplers: Vec<_> = samplers.collect();
+    let is_adaptive = |sampler: &Sampler<'_>| adaptive.contains(sampler.pipeline);
+    let (with_rules, with_policies): (Vec<_>, Vec<_>) =
+        samplers.iter().copied().partition(is_adaptive);
+    write_policies(families, &with_policies)?;
+    write_rules(families, &with_rules)?;
+    write_ours(families, &samplers)
+}
+
+fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Result {
+    let mut counter =
+        |what, help, rows| families.counter(&format!("{WITH_POLICIES}_{what}"), help, rows);
+    let global = samplers.iter().flat_map(|sampler| {
+        let dropped = sampler.stats.traces_dropped;
+        let out = sampler.stats.traces_sampled_out.saturating_sub(dropped);
+        sampler.decided([sampler.stats.traces_kept, out, dropped], &sampler.labels())
+    });
+    counter("global_count_traces_sampled", "Traces decided", global.collect())?;
+    let votes = samplers.iter().flat_map(|sampler| {
+        sampler.rules("policy").flat_map(|(labels, rule)| {
+            let RuleStats { traces_seen, traces_sampled, traces_dropped, errors, .. } = *rule;
+            let out = traces_seen.saturating_sub(traces_sampled + traces_dropped + errors);
+            sampler.decided([traces_sampled, out, traces_dropped], &labels)
+        })
+    });
+    let help = "Traces by how a policy voted, whatever became of them";
+    counter("count_traces_sampled", help, votes.collect())?;
+    let asked = samplers.iter().flat_map(|sampler| {
+        sampler.rules("policy").map(|(labels, rule)| (labels, rule.traces_seen))
+    });
+    let help = "Traces that a policy was asked about";
+    counter("sampling_policy_execution_count", help, asked.collect())?;
+    let late = samplers.iter().flat_map(|sampler| {
+        let labels = sampler.labels();
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        let stats = sampler.stats;
+        [of("true", stats.late_kept), of("false", stats.late_sampled_out)]
+    });
+    let help = "Spans that came after the decision, and followed it";
+    counter("early_releases_from_cache_decision", help, late.collect())?;
+    let mut each =
+        |what, help, count: fn(&Sampler<'_>) -> u64| counter(what, help, each(samplers, count));
+    each("new_trace_id_received", "Traces that came", |sampler| sampler.stats.traces)?;
+    let help = "Traces that were dropped, for they were too large";
+    each("traces_dropped_too_large", help, |sampler| sampler.decisions([Trigger::TooLarge]))?;
+    let help = "Times that a policy could not vote about a trace";
+    each("sampling_policy_evaluation_error", help, |sampler| sampler.errors())?;
+    let name = format!("{WITH_POLICIES}_sampling_traces_on_memory");
+    families.gauge(&name, "Undecided traces", self::each(samplers, |sampler| sampler.held.traces))
+}
+
+fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Result {
+    let mut counter =
+        |what, help, rows| families.counter(&format!("{WITH_RULES}_{what}"), help, rows);
+    let kept = samplers
+        .iter()
+        .flat_map(|sampler| sampler.rules("rule").map(|(labels, rule)| (labels, rule.traces_kept)));
+    let help = "Traces that were kept, by the rule that decided";
+    counter("traces_sampled", help, kept.collect())?;
+    let out = samplers.iter().flat_map(|sampler| {
+        // Whom a rule was asked about and the next one was not, it has decided about.
+        let rules = &sampler.stats.rules;
+        let passed_on = rules.iter().skip(1).map(|rule| rule.traces_seen).chain([0]);
+        std::iter::zip(sampler.rules("rule"), passed_on).map(|((labels, rule), passed_on)| {
+            (labels, rule.traces_seen.saturating_sub(passed_on + rule.traces_kept))
+        })
+    });
+    let help = "Traces that were left out, by the rule that decided; of the last rule, those that \
+                no rule matched too";
+    counter("traces_dropped", help, out.collect())?;
+    let triggers = samplers.iter().flat_map(|sampler| {
+        let labels = sampler.labels();
+        [
+            ("trace_timeout", sampler.decisions([Trigger::Wait])),
+            ("root_span", sampler.decisions([Trigger::AfterRoot])),
+            ("span_limit", sampler.decisions([Trigger::Spans, Trigger::TooLarge])),
+            ("eviction", sampler.decisions([Trigger::Bytes, Trigger::Count])),
+            ("shutdown", sampler.decisions([Trigger::Drain])),
+        ]
+        .map(|(cause, count)| (with(&labels, "trigger", cause), count))
+    });
+    counter("decision_triggers", "Traces by what caused the decision", triggers.collect())?;
+    let evicted = each(samplers, |sampler| sampler.decisions([Trigger::Bytes, Trigger::Count]));
+    let help = "Traces decided early, for there was no room for more";
+    counter("traces_evicted", help, evicted)?;
+    let errors = samplers
+        .iter()
+        .flat_map(|sampler| sampler.rules("rule").map(|(labels, rule)| (labels, rule.errors)));
+    let help = "Traces that a condition of a rule could not be evaluated for";
+    counter("ottl_eval_errors", help, errors.collect())?;
+    let name = format!("{WITH_RULES}_traces_active");
+    families.gauge(&name, "Undecided traces", each(samplers, |sampler| sampler.held.traces))?;
+    let keys = samplers.iter().flat_map(|sampler| {
+        sampler.rules("rule").map(|(labels, rule)| (labels, rule.sampler.keys))
+    });
+    let name = format!("{WITH_RULES}_sampler_keyspace_size");
+    families.gauge(&name, "Kinds of traces that the sampler of a rule tells apart", keys.collect())
+}
+
+fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Result {
+    let mut counter = |what, help, rows| families.counter(&format!("{OURS}_{what}"), help, rows);
+    let by_trigger = |counts: fn(&sampler::Stats) -> &[u64]| -> Rows {
+        let rows = samplers.iter().flat_map(|sampler| {
+            let (labels, counts) = (sampler.labels(), counts(sampler.stats));
+            let rows = std::iter::zip(Trigger::ALL, counts);
+            rows.map(move |(cause, count)| (with(&labels, "trigger", cause.name()), *count))
+        });
+        rows.collect()
+    };
+    let decisions = by_trigger(|stats| &stats.decisions);
+    counter("decisions", "Traces by what caused the decision", decisions)?;
+    let out = by_trigger(|stats| &stats.spans_sampled_out);
+    counter("sampled_out_spans", "Spans that were left out, by what caused the decision", out)?;
+    let spans = samplers.iter().flat_map(|sampler| {
+        let (labels, stats) = (sampler.labels(), sampler.stats);
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        [of("true", stats.spans_kept), of("false", stats.spans_sampled_out.iter().sum())]
+    });
+    counter("spans", "Spans by what became of them", spans.collect())?;
+    let kept = samplers.iter().flat_map(|sampler| {
+        sampler.rules("policy").map(|(labels, rule)| (labels, rule.traces_kept))
+    });
+    let help = "Traces that were kept, by the policy or rule that was the first to keep them";
+    counter("kept_traces", help, kept.collect())?;
+    let kept = samplers.iter().flat_map(|sampler| {
+        sampler.rules("policy").map(|(labels, rule)| (labels, rule.spans_kept))
+    });
+    let help =
+        "Spans of traces that were kept, by the policy or rule that was the first to keep them";
+    counter("kept_spans", help, kept.collect())?;
+    let mut count = |what, help, count| counter(what, help, each(samplers, count));
+    let help =
+        "How many spans those stand for that were kept by known odds: an estimate of all spans";
+    // A part of a span is of no account.
+    count("estimated_spans", help, |sampler| sampler.stats.spans_estimated.round() as u64)?;
+    let help = "Spans kept by odds that nobody knows: the estimate lacks what they stand for";
+    count("unknown_spans", help, |sampler| sampler.stats.spans_unknown)?;
+    let help = "How long traces had waited when they were decided, all together";
+    count("waited_milliseconds", help, |sampler| sampler.stats.waited_millis)?;
+    let help = "Spans whose trace state had no room for the threshold";
+    count("spans_without_threshold", help, |sampler| sampler.stats.without_room)?;
+    let help = "Spans that came with a threshold by which they would have been left out";
+    count("inconsistent_spans", help, |sampler| sampler.stats.inconsistent)?;
+    let help = "Times that spans were copied out of requests of which little else was needed";
+    count("copied_out", help, |sampler| sampler.stats.copied_out)?;
+    let help = "Memory that this gave back";
+    count("copied_out_bytes", help, |sampler| sampler.stats.copied_out_bytes)?;
+    let help = "Decisions that were forgotten early, for want of a place for one more";
+    count("forgotten_early", help, |sampler| sampler.stats.memory.forgotten_early)?;
     let help = "Spans without a usable trace id, decided by themselves";
-    families.counter("teleflow_tail_sampling_spans_without_trace", help, without_trace)?;
+    count("spans_without_trace", help, |sampler| sampler.stats.without_trace)?;
     let help = "Spans below a resource or scope too large to be repeated, decided by themselves";
-    families.counter("teleflow_tail_sampling_spans_below_large", help, below_large)?;
-    let name = format!("{PREFIX}_sampling_traces_on_memory");
-    families.gauge(&name, "Undecided traces", traces)?;
-    families.gauge("teleflow_tail_sampling_held_spans", "Undecided spans", spans)?;
+    count("spans_below_large", help, |sampler| sampler.stats.below_large_envelope)?;
+    let mut gauge =
+        |what, help, count| families.gauge(&format!("{OURS}_{what}"), help, each(samplers, count));
+    gauge("held_spans", "Undecided spans", |sampler| sampler.held.spans)?;
     let help = "Memory that undecided spans take, with the memory of decisions";
-    families.gauge("teleflow_tail_sampling_held_bytes", help, bytes)
+    gauge("held_bytes", help, |sampler| sampler.held.bytes)?;
+    let help = "Memory that decisions take";
+    gauge("remembered_bytes", help, |sampler| sampler.stats.memory.bytes)?;
+    let help = "Of 10^9 traces that come anew, how many are taken for one that was left out";
+    gauge("false_positives", help, |sampler| {
+        (sampler.stats.memory.false_positive_rate * 1e9).round() as u64
+    })?;
+    let remembered = samplers.iter().flat_map(|sampler| {
+        let (labels, memory) = (sampler.labels(), &sampler.stats.memory);
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        [of("true", memory.kept), of("false", memory.dropped)]
+    });
+    let help = "Decided traces that are remembered";
+    families.gauge(&format!("{OURS}_remembered_traces"), help, remembered.collect())
+}
+
+/// One figure of each.
+fn each(samplers: &[Sampler<'_>], count: fn(&Sampler<'_>) -> u64) -> Rows {
+    samplers.iter().map(|sampler| (sampler.labels(), count(sampler))).collect()
+}
+
+// === impl Sampler ===
+
+impl<'a> Sampler<'a> {
+    fn labels(&self) -> Labels {
+        vec![("pipeline", self.pipeline.to_owned())]
+    }
+
+    /// Each policy or rule, and its labels.
+    fn rules(&self, key: &'static str) -> impl Iterator<Item = (Labels, &'a RuleStats)> + use<'a> {
+        let labels = self.labels();
+        self.stats.rules.iter().map(move |rule| (with(&labels, key, &rule.name), rule))
+    }
+
+    /// What was kept, not kept and dropped.
+    fn decided(&self, counts: [u64; 3], labels: &Labels) -> Rows {
+        let decisions = [("true", "sampled"), ("false", "not_sampled"), ("false", "dropped")];
+        let rows = std::iter::zip(decisions, counts).map(|((is_sampled, decision), count)| {
+            (with(&with(labels, "sampled", is_sampled), "decision", decision), count)
+        });
+        rows.collect()
+    }
+
+    /// Decisions by any of these.
+    fn decisions<const N: usize>(&self, by: [Trigger; N]) -> u64 {
+        let counts = std::iter::zip(Trigger::ALL, self.stats.decisions);
+        counts.filter(|(cause, _)| by.contains(cause)).map(|(_, count)| count).sum()
+    }
+
+    fn errors(&self) -> u64 {
+        self.stats.rules.iter().map(|rule| rule.errors).sum()
+    }
 }

@@ -12,7 +12,7 @@ use teleflow_concurrency::{BreakerState, BreakerStats};
 use super::*;
 
 /// Units that the table may name.
-const UNITS: [&str; 16] = [
+const UNITS: [&str; 19] = [
     "spans",
     "data points",
     "log records",
@@ -25,6 +25,9 @@ const UNITS: [&str; 16] = [
     "endpoints",
     "circuit breakers",
     "times",
+    "keys",
+    "milliseconds",
+    "decisions",
     "rows",
     "lines",
     "seconds",
@@ -118,20 +121,44 @@ fn full() -> Reading {
     (snapshot.connections_refused, snapshot.handshakes_failed) = (204, 205);
     (snapshot.connections_aged, snapshot.connections_abusive) = (206, 207);
     (snapshot.accept_errors, snapshot.bytes_in_flight) = (208, 209);
+    let rule = |name: &str, traces_seen, traces_kept| sampler::RuleStats {
+        name: name.to_owned(),
+        traces_seen,
+        traces_sampled: 312,
+        traces_dropped: 7,
+        errors: 5,
+        traces_kept,
+        spans_kept: 313,
+        sampler: sampler::SamplerStats { keys: 320, ..sampler::SamplerStats::default() },
+    };
     let sampler = sampler::Stats {
+        traces: 946,
         traces_kept: 301,
-        traces_sampled_out: 302,
-        decisions: [303, 304, 305, 306],
+        traces_sampled_out: 332,
+        traces_dropped: 14,
+        decisions: [303, 321, 322, 323, 304, 305, 306],
+        waited_millis: 324,
+        spans_kept: 325,
+        spans_sampled_out: [1, 2, 3, 4, 5, 6, 7],
+        spans_estimated: 326.4,
+        spans_unknown: 327,
+        without_room: 328,
+        inconsistent: 329,
+        copied_out: 330,
+        copied_out_bytes: 331,
+        memory: sampler::MemoryStats {
+            kept: 333,
+            dropped: 334,
+            capacity: sampler::Remembered::default(),
+            false_positive_rate: 3.35e-7,
+            forgotten_early: 336,
+            bytes: 337,
+        },
         late_kept: 307,
         late_sampled_out: 308,
         without_trace: 309,
         below_large_envelope: 310,
-        rules: vec![sampler::RuleStats {
-            name: "errors".to_owned(),
-            traces_kept: 311,
-            traces_seen: 611,
-            ..sampler::RuleStats::default()
-        }],
+        rules: vec![rule("errors", 611, 311), rule("slow", 250, 20)],
     };
     let queue = QueueStats {
         queued_requests: 401,
@@ -149,6 +176,13 @@ fn full() -> Reading {
         batchers: vec![("otlp".to_owned(), batcher_stats(521), 536, 537)],
         queues: vec![("otlp".to_owned(), queue)],
     };
+    let with_rules = LaneStats {
+        name: "traces/rules".to_owned(),
+        batcher: None,
+        batchers: Vec::new(),
+        queues: Vec::new(),
+        ..lane.clone()
+    };
     let account = |signal: Signal| Account {
         lane: signal.name().to_owned(),
         signal,
@@ -165,10 +199,15 @@ fn full() -> Reading {
     let mut store = StoreStats::default();
     (store.stored, store.evicted) = (rows(701), rows(704));
     Reading {
-        stats: Stats { receivers: vec![("otlp".to_owned(), snapshot)], lanes: vec![lane] },
+        stats: Stats {
+            receivers: vec![("otlp".to_owned(), snapshot)],
+            lanes: vec![lane, with_rules],
+        },
         books: Books { accounts: Signal::ALL.map(account).into(), refused: [0; 3] },
         exporters: vec![("otlp".to_owned(), figures())],
         stores: vec![("sqlite".to_owned(), store)],
+        adaptive: BTreeSet::from(["traces/rules".to_owned()]),
+        reloaded: Reloaded { succeeded: 707, failed: 708, of_restart: 709 },
         log: Offered { written: 801, left_out: 802, failed: 803 },
         uptime: Duration::from_millis(8500),
         usage: Some(Usage { rss: 804, peak_rss: 805, cpu_seconds: 0.5 }),
@@ -229,6 +268,13 @@ fn each_figure_is_under_its_own_name() {
     let otlp = "exporter=\"otlp\"";
     let of_lane = "processor=\"batch\",pipeline=\"traces\"";
     let batched = "exporter=\"otlp\",pipeline=\"traces\"";
+    let tail = "otelcol_processor_tail_sampling";
+    let adaptive = "otelcol_processor_adaptive_tail_sampling";
+    let (traces, rules) = ("pipeline=\"traces\"", "pipeline=\"traces/rules\"");
+    let errors = "pipeline=\"traces\",policy=\"errors\"";
+    let yes = "sampled=\"true\",decision=\"sampled\"";
+    let no = "sampled=\"false\",decision=\"not_sampled\"";
+    let dropped = "sampled=\"false\",decision=\"dropped\"";
     for sample in [
         format!("teleflow_exporter_requests_total{{{otlp}}} 101"),
         format!("teleflow_exporter_bytes_total{{{otlp}}} 102"),
@@ -285,6 +331,53 @@ fn each_figure_is_under_its_own_name() {
             .to_owned(),
         "teleflow_tail_sampling_spans_without_trace_total{pipeline=\"traces\"} 309".to_owned(),
         "teleflow_tail_sampling_held_bytes{pipeline=\"traces\"} 314".to_owned(),
+        format!("{tail}_global_count_traces_sampled_total{{{traces},{yes}}} 301"),
+        format!("{tail}_global_count_traces_sampled_total{{{traces},{no}}} 318"),
+        format!("{tail}_global_count_traces_sampled_total{{{traces},{dropped}}} 14"),
+        format!("{tail}_count_traces_sampled_total{{{errors},{yes}}} 312"),
+        format!("{tail}_count_traces_sampled_total{{{errors},{no}}} 287"),
+        format!("{tail}_count_traces_sampled_total{{{errors},{dropped}}} 7"),
+        format!("{tail}_sampling_policy_execution_count_total{{{errors}}} 611"),
+        format!("{tail}_early_releases_from_cache_decision_total{{{traces},sampled=\"true\"}} 307"),
+        format!("{tail}_early_releases_from_cache_decision_total{{{traces},sampled=\"false\"}} 308"),
+        format!("{tail}_new_trace_id_received_total{{{traces}}} 946"),
+        format!("{tail}_sampling_policy_evaluation_error_total{{{traces}}} 10"),
+        format!("{tail}_sampling_traces_on_memory{{{traces}}} 313"),
+        format!("{adaptive}_traces_sampled_total{{{rules},rule=\"errors\"}} 311"),
+        // Of 611, 250 went on to the next rule.
+        format!("{adaptive}_traces_dropped_total{{{rules},rule=\"errors\"}} 50"),
+        format!("{adaptive}_traces_dropped_total{{{rules},rule=\"slow\"}} 230"),
+        format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"trace_timeout\"}} 303"),
+        format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"eviction\"}} 609"),
+        format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"shutdown\"}} 306"),
+        format!("{adaptive}_traces_evicted_total{{{rules}}} 609"),
+        format!("{adaptive}_ottl_eval_errors_total{{{rules},rule=\"slow\"}} 5"),
+        format!("{adaptive}_traces_active{{{rules}}} 313"),
+        format!("teleflow_tail_sampling_decisions_total{{{rules},trigger=\"count\"}} 305"),
+        format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"root_span\"}} 321"),
+        format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"span_limit\"}} 645"),
+        format!("{adaptive}_sampler_keyspace_size{{{rules},rule=\"slow\"}} 320"),
+        format!("{tail}_traces_dropped_too_large_total{{{traces}}} 323"),
+        format!("teleflow_tail_sampling_sampled_out_spans_total{{{traces},trigger=\"drain\"}} 7"),
+        format!("teleflow_tail_sampling_spans_total{{{traces},sampled=\"true\"}} 325"),
+        format!("teleflow_tail_sampling_spans_total{{{traces},sampled=\"false\"}} 28"),
+        format!("teleflow_tail_sampling_estimated_spans_total{{{traces}}} 326"),
+        format!("teleflow_tail_sampling_unknown_spans_total{{{traces}}} 327"),
+        format!("teleflow_tail_sampling_waited_milliseconds_total{{{traces}}} 324"),
+        format!("teleflow_tail_sampling_spans_without_threshold_total{{{traces}}} 328"),
+        format!("teleflow_tail_sampling_inconsistent_spans_total{{{traces}}} 329"),
+        format!("teleflow_tail_sampling_copied_out_total{{{traces}}} 330"),
+        format!("teleflow_tail_sampling_copied_out_bytes_total{{{traces}}} 331"),
+        format!("teleflow_tail_sampling_forgotten_early_total{{{traces}}} 336"),
+        format!("teleflow_tail_sampling_remembered_bytes{{{traces}}} 337"),
+        format!("teleflow_tail_sampling_false_positives{{{traces}}} 335"),
+        format!("teleflow_tail_sampling_remembered_traces{{{traces},sampled=\"true\"}} 333"),
+        format!("teleflow_tail_sampling_remembered_traces{{{traces},sampled=\"false\"}} 334"),
+        format!("teleflow_tail_sampling_kept_traces_total{{{errors}}} 311"),
+        format!("teleflow_tail_sampling_kept_spans_total{{{errors}}} 313"),
+        "teleflow_config_reloads_total{outcome=\"success\"} 707".to_owned(),
+        "teleflow_config_reloads_total{outcome=\"failure\"} 708".to_owned(),
+        "teleflow_config_keys_for_restart{} 709".to_owned(),
         format!("otelcol_exporter_sent_spans_total{{{batched}}} 601"),
         format!("otelcol_exporter_send_failed_spans_total{{{batched}}} 9"),
         format!("otelcol_exporter_enqueue_failed_spans_total{{{batched}}} 9"),

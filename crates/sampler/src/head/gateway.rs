@@ -11,8 +11,8 @@ use teleflow_otlp::span::Span;
 use teleflow_otlp::value::Attributes;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, tree};
 
-use super::edit::{Edit, Edited, Mark, Marks};
 use super::{Candidate, Parent, Sampler, decide};
+use crate::edit::{Edit, Edited, Mark, Marks};
 use crate::wire::Open;
 use crate::{Composition, Decision, Output, Randomness, Threshold, TraceState};
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use fastrand::Rng;
 
 use super::*;
-use crate::keyed::{Keyed, Purpose};
+use crate::secret::{Keyed, Purpose};
 
 fn memory(kept: usize, dropped: usize) -> Memory {
     Memory::new(Remembered { kept, dropped })

@@ -90,8 +90,12 @@ const MOST_MORE: usize = 1024 * 1024;
 /// Keys and lengths of a group, at most.
 const HEAD: usize = 12;
 
-/// With so many runs a request is written up to there: its bookkeeping takes about 2 MiB then.
+/// With so many runs a request is written up to there, if nothing speaks against it: its bookkeeping
+/// takes about 2 MiB then.
 const MANY_RUNS: usize = 16 * 1024;
+
+/// With so many runs much has to speak against it: the bookkeeping takes up to 32 MiB.
+const MOST_RUNS: usize = 8 * MANY_RUNS;
 
 // === impl Limit ===
 
@@ -103,11 +107,17 @@ impl Limit {
 
     /// Whether the envelopes of a share may be repeated for it.
     const fn allows(&mut self, share: &Share) -> bool {
-        if share.longest <= LARGE_ENVELOPE && share.envelopes <= self.left {
-            self.left -= share.envelopes;
-            return true;
+        (share.longest <= LARGE_ENVELOPE && self.take(share.envelopes))
+            || share.envelopes <= share.items
+    }
+
+    /// Whether so many more may be repeated; they count, if so.
+    const fn take(&mut self, bytes: usize) -> bool {
+        let is_allowed = bytes <= self.left;
+        if is_allowed {
+            self.left -= bytes;
         }
-        share.envelopes <= share.items
+        is_allowed
     }
 }
 
@@ -126,19 +136,22 @@ impl Parts {
         }
     }
 
-    /// Whether it is time to [`write`](Self::write), in the midst of a group.
+    /// Whether it is time to [`write`](Self::write) and [`go_on`](Self::go_on), in the midst of a
+    /// group.
     ///
     /// Its envelopes are then written once more behind that, and so they have to be short: against
     /// the items that there are, and because what weighs as much as a large one is to be found out
-    /// about the whole group.
+    /// about the whole group. Only with very many runs that is not waited for, as long as the limit
+    /// allows it.
     #[inline]
-    pub(super) fn is_full(&self) -> bool {
-        self.runs.len() >= MANY_RUNS && self.is_worth_writing()
+    pub(super) fn is_full(&self, limit: &mut Limit) -> bool {
+        self.runs.len() >= MANY_RUNS && self.is_worth_writing(limit)
     }
 
-    fn is_worth_writing(&self) -> bool {
+    fn is_worth_writing(&self, limit: &mut Limit) -> bool {
         let open = self.groups.last().map_or(0, |group| group.resource.len() + group.scope.len());
-        open + 2 * HEAD <= self.bytes.min(LARGE_ENVELOPE)
+        let open = open + 2 * HEAD;
+        open <= self.bytes.min(LARGE_ENVELOPE) || (self.runs.len() >= MOST_RUNS && limit.take(open))
     }
 
     /// Adds a scope group, and its resource group unless that is known by then; returns its number.
@@ -226,10 +239,31 @@ impl Parts {
             }
         }
         self.runs.clear();
-        self.groups.clear();
-        self.envelopes.clear();
         self.bytes = 0;
         torn
+    }
+
+    /// Forgets all groups but the last, which is now the first; returns where its resource is.
+    ///
+    /// To read it again would take time with each step: it is what stands between its items.
+    pub(super) fn go_on(&mut self) -> Option<Envelope> {
+        let last = self.groups.pop()?;
+        let (resource, scope) = (last.resource.len() as u32, last.scope.len() as u32);
+        // The resource was added first.
+        self.envelopes.copy_within(last.resource.range(), 0);
+        self.envelopes.copy_within(last.scope.range(), resource as usize);
+        let (resource, scope) =
+            (Envelope { from: 0, to: resource }, Envelope { from: resource, to: resource + scope });
+        self.envelopes.truncate(scope.to as usize);
+        self.groups.clear();
+        self.groups.push(Group { resource, scope, ..last });
+        Some(resource)
+    }
+
+    /// Forgets all groups: the request has ended.
+    pub(super) fn end(&mut self) {
+        self.groups.clear();
+        self.envelopes.clear();
     }
 
     /// Adds a request that needs no parting.

@@ -23,6 +23,9 @@ pub struct Config {
     pub max_bytes: usize,
     /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
     pub max_traces: usize,
+    /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
+    /// the sampler [is full](crate::TailSampler::is_full).
+    pub blocks_when_full: bool,
     /// A trace that has so many spans is decided at once; those that come later follow.
     pub max_trace_spans: Option<u64>,
     /// A trace whose spans take more bytes is left out at once.
@@ -82,6 +85,18 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 // === impl Config ===
 
+impl Config {
+    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+        if self.max_traces == 0 {
+            return Err(ConfigError::NoTraces);
+        }
+        if self.max_bytes < MIN_BYTES {
+            return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     /// The Collector's waiting time (30 s) and number of traces (50 000), 256 MiB, no rule.
     fn default() -> Self {
@@ -98,6 +113,7 @@ impl Default for Config {
             writes_threshold: true,
             records_policy: false,
             drops_at_end: false,
+            blocks_when_full: false,
             hash_seed: 0,
         }
     }

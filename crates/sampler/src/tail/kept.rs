@@ -1,125 +1,233 @@
 //! What was kept and is not written yet, and how it becomes payloads.
 
-use bytes::Bytes;
 use teleflow_otlp::{Ack, Assembler, Payload, Signal};
 
+use super::mark::{Labels, Mark, Marked};
 use super::table::{SpanRef, Table};
+use crate::edit::Edited;
 
 /// Kept spans that are not written yet; their chunks are still counted as used.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(super) struct Kept {
     runs: Vec<Run>,
+    marks: Vec<Mark>,
     /// What the spans take, and the envelopes that will be written with them.
     bytes: usize,
     envelopes: usize,
     /// How many times spans were written before.
-    writing: u64,
+    writing: u32,
+    /// Fields and envelopes that are written anew; the memory serves again.
+    edited: Edited,
 }
 
 /// Spans that stand in a row in their request.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug)]
 struct Run {
     /// As if they were one.
     place: SpanRef,
     spans: u32,
+    mark: MarkRef,
+}
+
+/// What is to be written to a span.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct MarkRef {
+    /// Which mark; none where spans go as they are.
+    mark: u32,
+    /// Whether the spans may have a trace state.
+    has_state: bool,
+    /// What its scope tells.
+    label: u16,
+}
+
+/// Where something is written anew: from, to.
+type Piece = (usize, usize);
+
+const NO_MARK: u32 = u32::MAX;
+
+// === impl MarkRef ===
+
+impl MarkRef {
+    /// Nothing is written to a span, nor to its scope.
+    pub(super) const NONE: Self = Self { mark: NO_MARK, has_state: false, label: Labels::NONE };
 }
 
 // === impl Kept ===
 
 impl Kept {
+    /// Takes a mark, for spans that are pushed before the next writing.
+    pub(super) fn mark(&mut self, mark: Option<Mark>, has_state: bool, label: u16) -> MarkRef {
+        let Some(mark) = mark else { return MarkRef { label, ..MarkRef::NONE } };
+        self.marks.push(mark);
+        MarkRef { mark: self.marks.len() as u32 - 1, has_state, label }
+    }
+
     /// Takes a span that is still counted as used.
     #[inline]
-    pub(crate) fn push(&mut self, table: &mut Table, span: SpanRef) {
-        self.bytes += span.len as usize;
+    pub(super) fn push(&mut self, table: &mut Table, span: SpanRef, mark: MarkRef) {
+        self.bytes += span.len.get() as usize;
         if let Some(run) = self.runs.last_mut()
-            && (run.place.chunk, run.place.scope, run.place.at + run.place.len)
-                == (span.chunk, span.scope, span.at)
+            && (run.place.chunk, run.place.scope) == (span.chunk, span.scope)
+            && run.place.at + run.place.len.get() == span.at
+            && run.mark == mark
+            && let Some(len) = run.place.len.checked_add(span.len.get())
         {
-            run.place.len += span.len;
+            run.place.len = len;
             run.spans += 1;
             return;
         }
-        self.envelopes += table.count_envelopes(self.writing + 1, span.chunk);
-        self.runs.push(Run { place: span, spans: 1 });
+        self.envelopes += table.count_envelopes(self.writing.wrapping_add(1), span.chunk);
+        self.runs.push(Run { place: span, spans: 1, mark });
     }
 
     /// Whether the spans fill a payload and weigh as much as the envelopes that go with them: else
     /// a request of many spans below a huge resource would become many huge ones.
-    pub(crate) fn is_worth_writing(&self, payload_bytes: usize) -> bool {
+    pub(super) fn is_worth_writing(&self, payload_bytes: usize) -> bool {
         self.bytes >= payload_bytes.max(self.envelopes).max(1)
     }
 
+    /// Whether nothing waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// Writes the spans into payloads, those of one scope together, and releases them.
-    pub(crate) fn write(
+    pub(super) fn write(
         &mut self,
         table: &mut Table,
+        signal: Signal,
         payload_bytes: usize,
+        labels: &Labels,
         payloads: &mut Vec<Payload>,
-    ) {
+    ) -> Marked {
+        let mut marked = Marked::default();
         if self.runs.is_empty() {
-            return;
+            return marked;
         }
-        self.runs.sort_unstable();
+        self.runs.sort_unstable_by_key(|run| {
+            let SpanRef { chunk, scope, at, .. } = run.place;
+            (chunk, scope, run.mark.label, at)
+        });
         let most = payload_bytes.max(self.envelopes);
-        let mut rest = &self.runs[..];
-        while !rest.is_empty() {
+        let mut from = 0;
+        while from < self.runs.len() {
             let mut bytes = 0;
-            let take = rest
+            let take = self.runs[from..]
                 .iter()
                 .take_while(|run| {
                     let fits = bytes < most;
-                    bytes += run.place.len as usize;
+                    bytes += run.place.len.get() as usize;
                     fits
                 })
                 .count();
-            let (now, later) = rest.split_at(take.max(1));
-            let request = request(table, now);
-            let (mut ack, mut spans) = (Ack::none(), 0);
-            for run in now {
-                let more = u64::from(run.spans);
-                ack.append(spans, table.take_ack(run.place.chunk, run.spans), more);
-                spans += more;
-            }
-            payloads.push(Payload::trusted(Signal::Traces, request, spans).with_ack(ack));
-            rest = later;
+            let to = from + take.max(1);
+            marked.add(self.request(table, signal, from..to, labels, payloads));
+            from = to;
         }
         for run in self.runs.drain(..) {
-            table.release(run.place.chunk, run.spans);
+            table.release(run.place.chunk, run.spans, run.place.len.get());
         }
-        // The vector's memory serves again, unless a flood made it huge.
+        self.marks.clear();
+        // The memory serves again, unless a flood made it huge.
         self.runs.shrink_to(16 * 1024);
+        self.marks.shrink_to(4 * 1024);
+        self.edited.shrink_to(1024 * 1024);
         (self.bytes, self.envelopes) = (0, 0);
-        self.writing += 1;
+        self.writing = self.writing.wrapping_add(1);
+        marked
+    }
+
+    /// One payload of these runs.
+    fn request(
+        &mut self,
+        table: &mut Table,
+        signal: Signal,
+        runs: std::ops::Range<usize>,
+        labels: &Labels,
+        payloads: &mut Vec<Payload>,
+    ) -> Marked {
+        let runs = &self.runs[runs];
+        let (texts, marked) = edit(&mut self.edited, &self.marks, table, runs, labels);
+        let edited = &self.edited.fields;
+        let mut assembler = Assembler::new();
+        // Chunk, place of the resource; and scope with label.
+        let mut open: Option<(u32, (u32, u32))> = None;
+        let mut open_scope = None;
+        for (run, text) in runs.iter().zip(&texts) {
+            let chunk = table.chunk(run.place.chunk);
+            let scope = chunk.scopes[run.place.scope as usize];
+            let resource = (run.place.chunk, scope.resource);
+            if open != Some(resource) {
+                assembler.resource(chunk.piece(scope.resource));
+                (open, open_scope) = (Some(resource), None);
+            }
+            let group = (run.place.scope, run.mark.label);
+            if open_scope != Some(group) {
+                match text.scope {
+                    Some((from, to)) => assembler.scope(&edited[from..to]),
+                    None => assembler.scope(chunk.piece(scope.scope)),
+                }
+                open_scope = Some(group);
+            }
+            match text.spans {
+                Some((from, to)) => assembler.items(&edited[from..to]),
+                None => assembler.items(chunk.fields(run.place.at, run.place.len.get())),
+            }
+        }
+        let mut request = Vec::new();
+        assembler.finish(&mut request);
+        let (mut ack, mut spans) = (Ack::none(), 0);
+        for run in runs {
+            let more = u64::from(run.spans);
+            ack.append(spans, table.take_ack(run.place.chunk, run.spans), more);
+            spans += more;
+        }
+        payloads.push(Payload::trusted(signal, request.into(), spans).with_ack(ack));
+        marked
     }
 }
 
-/// One request of these spans.
-fn request(table: &Table, runs: &[Run]) -> Bytes {
-    let mut assembler = Assembler::new();
-    let mut open: Option<(u32, u32, (u32, u32))> = None;
-    let mut runs = runs.iter().map(|run| run.place).peekable();
-    while let Some(mut run) = runs.next() {
-        let chunk = table.chunk(run.chunk);
-        let scope = chunk.scopes[run.scope as usize];
-        if open.is_none_or(|(index, _, resource)| (index, resource) != (run.chunk, scope.resource))
-        {
-            assembler.resource(chunk.envelope(scope.resource));
-            open = None;
+/// What of a run is written anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Text {
+    /// The envelope of its scope, for the first run of a scope.
+    scope: Option<Piece>,
+    spans: Option<Piece>,
+}
+
+/// Writes anew what has to be.
+fn edit(
+    edited: &mut Edited,
+    marks: &[Mark],
+    table: &Table,
+    runs: &[Run],
+    labels: &Labels,
+) -> (Vec<Text>, Marked) {
+    let (mut texts, mut marked) = (Vec::with_capacity(runs.len()), Marked::default());
+    edited.fields.clear();
+    let mut last = None;
+    for run in runs {
+        let chunk = table.chunk(run.place.chunk);
+        let mut text = Text::default();
+        let scope = (run.place.chunk, run.place.scope, run.mark.label);
+        if last != Some(scope) {
+            let envelope = chunk.piece(chunk.scopes[run.place.scope as usize].scope);
+            let from = edited.fields.len();
+            if labels.write(run.mark.label, envelope, &mut edited.fields) {
+                text.scope = Some((from, edited.fields.len()));
+            }
         }
-        if open.is_none_or(|(_, index, _)| index != run.scope) {
-            assembler.scope(chunk.envelope(scope.scope));
+        last = Some(scope);
+        if let Some(mark) = marks.get(run.mark.mark as usize) {
+            let from = edited.fields.len();
+            let mut fields = chunk.fields(run.place.at, run.place.len.get());
+            while let Some((message, rest)) = teleflow_otlp::tree::split_message(fields) {
+                marked.add(mark.append(message, run.mark.has_state, edited));
+                fields = rest;
+            }
+            text.spans = Some((from, edited.fields.len()));
         }
-        open = Some((run.chunk, run.scope, scope.resource));
-        // Neighbours are copied in one go.
-        while let Some(next) = runs.next_if(|next| {
-            (next.chunk, next.scope, next.at) == (run.chunk, run.scope, run.at + run.len)
-        }) {
-            run.len += next.len;
-        }
-        let start = run.at as usize;
-        assembler.items(&chunk.bytes[start..start + run.len as usize]);
+        texts.push(text);
     }
-    let mut request = Vec::new();
-    assembler.finish(&mut request);
-    request.into()
+    (texts, marked)
 }

@@ -1,56 +1,34 @@
-//! The trace table: which spans are held, where their bytes are, and how old their traces are.
+//! The trace table: which spans are held, where their bytes are, and when their traces are due.
 //!
 //! A span is a slice of the request it came in. The request's bytes stay as long as one of its
 //! spans does, so what is held is counted in whole requests: nothing is pinned unseen. Spans,
 //! traces and requests each live in a slab and refer to each other by index; nothing is allocated
 //! per span once the slabs have grown.
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use bytes::Bytes;
 use hashbrown::HashTable;
 use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Ack, Answer, tree};
+use teleflow_otlp::{Ack, Answer, Signal};
 
+use super::chunk::Chunk;
+use super::due::{Link, Lists};
+use super::slab::{NIL, Slab};
+use super::stats::Trigger;
 use crate::{SpanView, Spans, TraceSummary};
-
-/// The end of a list.
-const NIL: u32 = u32::MAX;
-
-/// A request that spans came in.
-#[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) bytes: Bytes,
-    /// The envelopes of the groups that have spans, and which is whose.
-    pub(crate) envelopes: Vec<u8>,
-    pub(crate) scopes: Vec<Scope>,
-    /// Who waits for the spans that were not written yet.
-    ack: Ack,
-    /// How many spans are in use, and one for whoever still reads it.
-    live: u32,
-    /// The writing of kept spans that this chunk was last a part of, and how much of its envelopes
-    /// was counted for it.
-    writing: u64,
-    counted: usize,
-}
-
-/// Where a scope group's envelopes are, as ranges of a chunk's `envelopes`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope {
-    pub(crate) resource: (u32, u32),
-    pub(crate) scope: (u32, u32),
-}
 
 /// A span's place. The order is the order in which spans are written out together.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct SpanRef {
-    pub(crate) chunk: u32,
+pub(super) struct SpanRef {
+    pub(super) chunk: u32,
     /// Which of the chunk's scopes.
-    pub(crate) scope: u32,
+    pub(super) scope: u32,
     /// Where the span's field is in the chunk's bytes.
-    pub(crate) at: u32,
-    pub(crate) len: u32,
+    pub(super) at: u32,
+    /// How long it is: no field is empty.
+    pub(super) len: NonZeroU32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,194 +37,210 @@ struct SpanNode {
     next: u32,
 }
 
+/// What a span costs beside its bytes, and its share of its trace and its request.
+const _: () = assert!(size_of::<Option<SpanNode>>() == 20, "a span's place has grown");
+
 #[derive(Clone, Copy, Debug)]
 struct TraceNode {
     id: [u8; 16],
-    hash: u64,
     summary: TraceSummary,
-    deadline: Instant,
+    hash: u64,
+    link: Link,
+    /// When it came, in milliseconds since the sampler began.
+    came: u32,
     /// The trace's spans, first to last.
     first: u32,
     last: u32,
-    /// The trace that came next, or the next free node.
-    next: u32,
+    /// Whether a span of it has a trace state.
+    has_state: bool,
 }
 
 /// A trace that was taken out of the table; its spans are taken by [`Table::take_span`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Taken {
-    pub(crate) id: [u8; 16],
-    pub(crate) hash: u64,
-    pub(crate) summary: TraceSummary,
+pub(super) struct Taken {
+    pub(super) id: [u8; 16],
+    pub(super) hash: u64,
+    pub(super) summary: TraceSummary,
+    pub(super) has_state: bool,
+    /// When it came, in milliseconds since the sampler began.
+    pub(super) came: u32,
     /// Its first span.
-    pub(crate) first: u32,
+    pub(super) first: u32,
 }
 
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(super) struct Table {
     chunks: Slab<Chunk>,
     spans: Slab<SpanNode>,
     traces: Slab<TraceNode>,
     by_id: HashTable<u32>,
-    /// Traces in order of arrival, and so of their deadlines.
-    oldest: u32,
-    youngest: u32,
+    due: Lists,
+    /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
+    needed: usize,
 }
-
-/// What a request's buffer takes beside its bytes: counters and the allocator's part, a guess.
-const CHUNK_OVERHEAD: usize = 64;
 
 // === impl Table ===
 
 impl Table {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             chunks: Slab::new(),
             spans: Slab::new(),
             traces: Slab::new(),
             by_id: HashTable::new(),
-            oldest: NIL,
-            youngest: NIL,
+            due: Lists::default(),
             chunk_bytes: 0,
+            needed: 0,
         }
     }
 
     /// Adds a request without spans; spans are pushed, and then [`release`](Self::release)d.
     ///
     /// Returns its index; it holds one reference of its own until [`seal`](Self::seal).
-    pub(crate) fn add_chunk(&mut self, bytes: Bytes, ack: Ack) -> u32 {
-        self.chunk_bytes += bytes.len() + CHUNK_OVERHEAD;
-        self.chunks.insert(Chunk {
-            bytes,
-            envelopes: Vec::new(),
-            scopes: Vec::new(),
-            ack,
-            live: 1,
-            writing: 0,
-            counted: 0,
-        })
+    pub(super) fn add_chunk(&mut self, signal: Signal, bytes: Bytes, ack: Ack) -> u32 {
+        let chunk = Chunk::new(signal, bytes, ack);
+        self.chunk_bytes += chunk.size();
+        self.chunks.insert(chunk)
     }
 
-    /// Adds the envelopes of a scope that has spans, and of its resource unless that is known by
-    /// then. Returns the scope's index in its chunk.
-    pub(crate) fn add_scope(
-        &mut self,
-        chunk: u32,
-        known: &mut Option<(u32, u32)>,
-        resource: &[u8],
-        scope: &[u8],
-    ) -> u32 {
-        let chunk = self.chunks.get_mut(chunk);
-        let before = chunk.lists();
-        let mut write = |envelope: &[u8]| {
-            let from = chunk.envelopes.len() as u32;
-            chunk.envelopes.extend_from_slice(envelope);
-            (from, chunk.envelopes.len() as u32)
-        };
-        let resource = *known.get_or_insert_with(|| write(resource));
-        let scope = write(scope);
-        // Groups of one scope in a row are one group: else a request of nothing but groups would
-        // take many times its bytes.
-        let repeats = chunk.scopes.last().is_some_and(|last| {
-            last.resource == resource && chunk.envelope(last.scope) == chunk.envelope(scope)
-        });
-        if repeats {
-            chunk.envelopes.truncate(scope.0 as usize);
-        } else {
-            chunk.scopes.push(Scope { resource, scope });
-        }
-        self.chunk_bytes += chunk.lists() - before;
-        chunk.scopes.len() as u32 - 1
-    }
-
-    /// Forgets the scopes of a chunk that is being read and has no span in use; tells whether it
-    /// did.
-    pub(crate) fn forget_scopes(&mut self, chunk: u32) -> bool {
-        let chunk = self.chunks.get_mut(chunk);
-        if chunk.live > 1 || chunk.scopes.is_empty() {
-            return false;
-        }
-        self.chunk_bytes -= chunk.lists();
-        (chunk.envelopes, chunk.scopes) = (Vec::new(), Vec::new());
-        true
+    /// Changes a chunk that is being read.
+    pub(super) fn change<T>(&mut self, index: u32, change: impl FnOnce(&mut Chunk) -> T) -> T {
+        let chunk = self.chunks.get_mut(index);
+        let (size, needed) = (chunk.size(), chunk.needed());
+        let result = change(chunk);
+        self.chunk_bytes = self.chunk_bytes - size + chunk.size();
+        self.needed = self.needed - needed + chunk.needed();
+        result
     }
 
     /// Ends the adding of spans: a request without any goes at once.
-    pub(crate) fn seal(&mut self, chunk: u32) {
-        self.release(chunk, 1);
+    pub(super) fn seal(&mut self, index: u32) {
+        let chunk = self.chunks.get_mut(index);
+        chunk.is_open = false;
+        self.release(index, 1, 0);
     }
 
     /// Counts a span that is handed on directly, without a trace; it is released like any other.
-    pub(crate) fn retain(&mut self, chunk: u32) {
-        self.chunks.get_mut(chunk).live += 1;
+    pub(super) fn retain(&mut self, span: SpanRef) {
+        let chunk = self.chunks.get_mut(span.chunk);
+        chunk.live += 1;
+        chunk.live_bytes += span.len.get();
+        self.needed += span.len.get() as usize;
     }
 
     /// Hands out who waits for so many spans that go on.
-    pub(crate) fn take_ack(&mut self, chunk: u32, spans: u32) -> Ack {
+    pub(super) fn take_ack(&mut self, chunk: u32, spans: u32) -> Ack {
         self.chunks.get_mut(chunk).ack.take(u64::from(spans))
     }
 
     /// Gives up so many spans of a chunk, and the chunk with its last: those that did not go on were
     /// left out.
-    pub(crate) fn release(&mut self, index: u32, spans: u32) {
+    #[inline]
+    pub(super) fn release(&mut self, index: u32, spans: u32, bytes: u32) {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
+        chunk.live_bytes -= bytes;
+        self.needed -= bytes as usize;
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
-            self.chunk_bytes -= chunk.bytes.len() + CHUNK_OVERHEAD + chunk.lists();
+            self.chunk_bytes -= chunk.size();
+            self.needed -= chunk.needed();
             let left_out = Answer::sampled_out(chunk.ack.items());
             chunk.ack.settle(left_out);
         }
     }
 
     /// How much a chunk's envelopes add to a writing: what was not counted for it before.
-    pub(crate) fn count_envelopes(&mut self, writing: u64, chunk: u32) -> usize {
-        let chunk = self.chunks.get_mut(chunk);
-        if std::mem::replace(&mut chunk.writing, writing) != writing {
-            chunk.counted = 0;
-        }
-        let counted = std::mem::replace(&mut chunk.counted, chunk.envelopes.len());
-        chunk.counted.saturating_sub(counted)
+    pub(super) fn count_envelopes(&mut self, writing: u32, chunk: u32) -> usize {
+        self.chunks.get_mut(chunk).count_envelopes(writing)
     }
 
-    pub(crate) fn chunk(&self, index: u32) -> &Chunk {
+    pub(super) fn chunk(&self, index: u32) -> &Chunk {
         self.chunks.get(index)
     }
 
     /// The trace of this id, if it is in the table.
     #[inline]
-    pub(crate) fn find(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
+    pub(super) fn find(&self, id: &[u8; 16], hash: u64) -> Option<u32> {
         self.by_id.find(hash, |&index| self.traces.get(index).id == *id).copied()
     }
 
-    /// Adds a trace that is not in the table, as the youngest.
-    pub(crate) fn add_trace(&mut self, id: [u8; 16], hash: u64, deadline: Instant) -> u32 {
+    /// Adds a trace that is not in the table, and waits so many nanoseconds.
+    pub(super) fn add_trace(&mut self, id: [u8; 16], hash: u64, now: u64, wait: u64) -> u32 {
+        let list = self.due.of(wait, Trigger::Wait);
         let index = self.traces.insert(TraceNode {
             id,
-            hash,
             summary: TraceSummary::default(),
-            deadline,
+            hash,
+            link: Link { deadline: 0, before: NIL, after: NIL, list },
+            came: (now / 1_000_000) as u32,
             first: NIL,
             last: NIL,
-            next: NIL,
+            has_state: false,
         });
         self.by_id.insert_unique(hash, index, |&index| self.traces.get(index).hash);
-        match self.youngest {
-            NIL => self.oldest = index,
-            youngest => self.traces.get_mut(youngest).next = index,
-        }
-        self.youngest = index;
+        self.link(index, list, now.saturating_add(wait));
         index
     }
 
-    /// Adds a span to a trace.
+    /// Has a trace wait no longer than so many nanoseconds from now on, for its root is there.
+    pub(super) fn hurry(&mut self, index: u32, now: u64, wait: u64) {
+        let deadline = now.saturating_add(wait);
+        if deadline < self.traces.get(index).link.deadline {
+            self.unlink(index);
+            let list = self.due.of(wait, Trigger::AfterRoot);
+            self.link(index, list, deadline);
+        }
+    }
+
+    /// Puts a trace at the end of a list.
+    fn link(&mut self, index: u32, at: u8, deadline: u64) {
+        let list = self.due.get_mut(at);
+        // The order holds also where the clock goes back, and where waits share a list.
+        list.last = deadline.max(list.last);
+        let before = std::mem::replace(&mut list.youngest, index);
+        let link = Link { deadline: list.last, before, after: NIL, list: at };
+        match before {
+            NIL => list.oldest = index,
+            before => self.traces.get_mut(before).link.after = index,
+        }
+        self.traces.get_mut(index).link = link;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Link { before, after, list, .. } = self.traces.get(index).link;
+        match before {
+            NIL => self.due.get_mut(list).oldest = after,
+            before => self.traces.get_mut(before).link.after = after,
+        }
+        match after {
+            NIL => self.due.get_mut(list).youngest = before,
+            after => self.traces.get_mut(after).link.before = before,
+        }
+    }
+
+    /// Adds a span to a trace, and returns what is known of that then.
     #[inline]
-    pub(crate) fn add_span(&mut self, trace: u32, span: SpanRef, fields: &TailFields<'_>) {
-        let node = self.spans.insert(SpanNode { span, next: NIL });
-        self.chunks.get_mut(span.chunk).live += 1;
+    pub(super) fn add_span(
+        &mut self,
+        trace: u32,
+        span: SpanRef,
+        fields: &TailFields<'_>,
+    ) -> &TraceSummary {
+        self.push(trace, span);
         let trace = self.traces.get_mut(trace);
-        trace.summary.add(fields, u64::from(span.len));
+        trace.summary.add(fields, u64::from(span.len.get()));
+        trace.has_state |= !fields.trace_state.is_empty();
+        &trace.summary
+    }
+
+    /// Adds a span, or a log record, to the end of a trace's list.
+    #[inline]
+    fn push(&mut self, trace: u32, span: SpanRef) {
+        let node = self.spans.insert(SpanNode { span, next: NIL });
+        self.retain(span);
+        let trace = self.traces.get_mut(trace);
         match trace.last {
             NIL => trace.first = node,
             last => self.spans.get_mut(last).next = node,
@@ -254,22 +248,22 @@ impl Table {
         trace.last = node;
     }
 
-    /// When the oldest trace is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        (self.oldest != NIL).then(|| self.traces.get(self.oldest).deadline)
+    /// The trace that is due first, and when.
+    pub(super) fn next(&self) -> Option<(u32, u64)> {
+        let deadlines =
+            self.due.oldest().map(|index| (index, self.traces.get(index).link.deadline));
+        deadlines.min_by_key(|(_, deadline)| *deadline)
     }
 
-    /// Takes the oldest trace out.
-    pub(crate) fn take_oldest(&mut self) -> Option<Taken> {
-        if self.oldest == NIL {
-            return None;
-        }
-        let index = self.oldest;
+    /// Why a trace would be decided when it is due.
+    pub(super) fn trigger(&self, trace: u32) -> Trigger {
+        self.due.get(self.traces.get(trace).link.list).trigger
+    }
+
+    /// Takes a trace out.
+    pub(super) fn take(&mut self, index: u32) -> Taken {
+        self.unlink(index);
         let trace = self.traces.remove(index);
-        self.oldest = trace.next;
-        if self.oldest == NIL {
-            self.youngest = NIL;
-        }
         if let Ok(entry) = self.by_id.find_entry(trace.hash, |&at| at == index) {
             entry.remove();
         }
@@ -277,18 +271,19 @@ impl Table {
             // A quiet moment gives the memory of a busy one back.
             self.by_id = HashTable::new();
         }
-        Some(Taken { id: trace.id, hash: trace.hash, summary: trace.summary, first: trace.first })
+        let TraceNode { id, hash, summary, has_state, came, first, .. } = trace;
+        Taken { id, hash, summary, has_state, came, first }
     }
 
     /// The spans from one on, to look at.
-    pub(crate) const fn spans_of(&self, first: u32) -> SpansOf<'_> {
+    pub(super) const fn spans_of(&self, first: u32) -> SpansOf<'_> {
         SpansOf { table: self, first }
     }
 
     /// Takes out a span of a taken trace, and says which comes next. Its chunk is still counted as
     /// used: the span has to be released.
     #[inline]
-    pub(crate) fn take_span(&mut self, index: u32) -> Option<(SpanRef, u32)> {
+    pub(super) fn take_span(&mut self, index: u32) -> Option<(SpanRef, u32)> {
         if index == NIL {
             return None;
         }
@@ -296,26 +291,145 @@ impl Table {
         Some((node.span, node.next))
     }
 
-    pub(crate) fn traces(&self) -> usize {
-        self.traces.len
+    pub(super) fn traces(&self) -> usize {
+        self.traces.len()
     }
 
-    pub(crate) fn spans(&self) -> usize {
-        self.spans.len
+    pub(super) fn spans(&self) -> usize {
+        self.spans.len()
     }
 
     /// What the table takes, in bytes: requests and bookkeeping, with room that is not used now.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.chunk_bytes
             + self.chunks.bytes()
             + self.spans.bytes()
             + self.traces.bytes()
             + self.by_id.allocation_size()
     }
+
+    /// What it would take without room to spare.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.chunk_bytes
+            + self.chunks.used_bytes()
+            + self.spans.used_bytes()
+            + self.traces.used_bytes()
+            + self.by_id.allocation_size()
+    }
+
+    /// Moves the bookkeeping together, and gives room to spare back.
+    ///
+    /// No span may be on its way out, and no request being read.
+    pub(super) fn close_up(&mut self) {
+        let moved = |map: &[u32], index: &mut u32| {
+            if *index != NIL {
+                *index = map[*index as usize];
+            }
+        };
+        let map = self.chunks.close_up();
+        for node in self.spans.values_mut() {
+            moved(&map, &mut node.span.chunk);
+        }
+        let map = self.spans.close_up();
+        for node in self.spans.values_mut() {
+            moved(&map, &mut node.next);
+        }
+        for trace in self.traces.values_mut() {
+            moved(&map, &mut trace.first);
+            moved(&map, &mut trace.last);
+        }
+        let map = self.traces.close_up();
+        for trace in self.traces.values_mut() {
+            moved(&map, &mut trace.link.before);
+            moved(&map, &mut trace.link.after);
+        }
+        for list in self.due.iter_mut() {
+            moved(&map, &mut list.oldest);
+            moved(&map, &mut list.youngest);
+        }
+        self.by_id.iter_mut().for_each(|index| moved(&map, index));
+        let traces = &self.traces;
+        self.by_id.shrink_to_fit(|&index| traces.get(index).hash);
+    }
+
+    /// How many bytes of requests nobody needs: they stay for the sake of others.
+    pub(super) const fn idle_bytes(&self) -> usize {
+        self.chunk_bytes.saturating_sub(self.needed)
+    }
+
+    /// What is known of a trace.
+    pub(super) fn summary(&self, trace: u32) -> &TraceSummary {
+        &self.traces.get(trace).summary
+    }
+
+    /// The traces that free the most: by what their spans take, and more the longer they have
+    /// waited, up to five times as much at the end. The first are those to decide first.
+    ///
+    /// A part of all, at most: ask again for more.
+    pub(super) fn heaviest(&self, now: u64) -> Vec<u32> {
+        let mut ranks: Vec<(f32, u32)> = Vec::with_capacity(self.traces.len());
+        ranks.extend(self.traces.iter().map(|(index, trace)| {
+            let wait = self.due.get(trace.link.list).wait.max(1) as f32;
+            let left = trace.link.deadline.saturating_sub(now) as f32;
+            let age = 1.0 - (left / wait).min(1.0);
+            let size = trace.summary.bytes as f32 + size_of::<TraceNode>() as f32;
+            (size * (1.0 + 4.0 * age), index)
+        }));
+        let part = (ranks.len() / 8).max(64).min(ranks.len());
+        let by_rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0);
+        if part < ranks.len() {
+            ranks.select_nth_unstable_by(part, by_rank);
+        }
+        ranks.truncate(part);
+        ranks.sort_unstable_by(by_rank);
+        ranks.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Copies spans out of requests of which less than half is needed, and lets the rest go. Copies
+    /// at most about `most` bytes. Returns how many bytes that freed.
+    ///
+    /// No span may be on its way out.
+    pub(super) fn copy_out(&mut self, most: usize) -> usize {
+        let before = self.chunk_bytes;
+        // By chunk: where its new bytes are, or nowhere.
+        let mut places = vec![NIL; self.chunks.end()];
+        let mut moving: Vec<(u32, Vec<u8>)> = Vec::new();
+        let mut copied = 0;
+        for (index, chunk) in self.chunks.iter() {
+            if !chunk.is_open && 2 * chunk.needed() < chunk.bytes.len() && copied < most {
+                places[index as usize] = moving.len() as u32;
+                copied += chunk.needed();
+                moving.push((index, Vec::new()));
+            }
+        }
+        if moving.is_empty() {
+            return 0;
+        }
+        for (index, moved) in &mut moving {
+            let chunk = self.chunks.get_mut(*index);
+            self.chunk_bytes -= chunk.size();
+            *moved = chunk.unsettle();
+        }
+        for node in self.spans.values_mut() {
+            let place = places[node.span.chunk as usize];
+            if place != NIL {
+                let (index, moved) = &mut moving[place as usize];
+                let fields = self.chunks.get(*index).fields(node.span.at, node.span.len.get());
+                node.span.at = moved.len() as u32;
+                moved.extend_from_slice(fields);
+            }
+        }
+        for (index, moved) in moving {
+            let chunk = self.chunks.get_mut(index);
+            chunk.settle(moved);
+            self.chunk_bytes += chunk.size();
+        }
+        before.saturating_sub(self.chunk_bytes)
+    }
 }
 
 /// The spans of a trace.
-pub(crate) struct SpansOf<'a> {
+pub(super) struct SpansOf<'a> {
     table: &'a Table,
     first: u32,
 }
@@ -325,117 +439,12 @@ impl Spans for SpansOf<'_> {
         let mut next = self.first;
         while next != NIL {
             let node = self.table.spans.get(next);
-            visit(self.table.chunk(node.span.chunk).view(node.span))?;
+            let chunk = self.table.chunk(node.span.chunk);
+            if chunk.signal == Signal::Traces {
+                visit(chunk.view(node.span))?;
+            }
             next = node.next;
         }
         ControlFlow::Continue(())
-    }
-}
-
-// === impl Chunk ===
-
-impl Chunk {
-    /// What its lists take, in bytes.
-    const fn lists(&self) -> usize {
-        self.envelopes.capacity() + self.scopes.capacity() * size_of::<Scope>()
-    }
-
-    /// A span of it.
-    pub(crate) fn view(&self, span: SpanRef) -> SpanView<'_> {
-        let Scope { resource, scope } = self.scopes[span.scope as usize];
-        let field = &self.bytes[span.at as usize..][..span.len as usize];
-        SpanView {
-            resource: self.envelope(resource),
-            scope: self.envelope(scope),
-            message: tree::message(field),
-        }
-    }
-
-    /// A part of the envelopes.
-    pub(crate) fn envelope(&self, (from, to): (u32, u32)) -> &[u8] {
-        &self.envelopes[from as usize..to as usize]
-    }
-
-    /// How long the envelopes of a scope are, in bytes.
-    pub(crate) fn envelope_len(&self, scope: u32) -> usize {
-        let Scope { resource, scope } = self.scopes[scope as usize];
-        (resource.1 - resource.0 + scope.1 - scope.0) as usize
-    }
-}
-
-/// Values by index; freed places are filled again, the latest first.
-#[derive(Debug)]
-struct Slab<T> {
-    places: Vec<Place<T>>,
-    free: u32,
-    len: usize,
-}
-
-#[derive(Debug)]
-enum Place<T> {
-    Used(T),
-    /// The next free place.
-    Free(u32),
-}
-
-// === impl Slab ===
-
-impl<T> Slab<T> {
-    const fn new() -> Self {
-        Self { places: Vec::new(), free: NIL, len: 0 }
-    }
-
-    #[inline]
-    fn insert(&mut self, value: T) -> u32 {
-        self.len += 1;
-        if self.free == NIL {
-            let index = u32::try_from(self.places.len()).ok().filter(|&index| index != NIL);
-            if self.places.len() == self.places.capacity() {
-                // In steps of an eighth: doubling would leave up to half of the memory unused.
-                self.places.reserve_exact((self.places.len() / 8).max(64));
-            }
-            self.places.push(Place::Used(value));
-            return index.expect("four thousand million places do not fit into memory");
-        }
-        let index = self.free;
-        let place = &mut self.places[index as usize];
-        let Place::Free(next) = *place else { unreachable!("only freed places are in the list") };
-        self.free = next;
-        *place = Place::Used(value);
-        index
-    }
-
-    #[inline]
-    fn remove(&mut self, index: u32) -> T {
-        self.len -= 1;
-        let place = std::mem::replace(&mut self.places[index as usize], Place::Free(self.free));
-        self.free = index;
-        let Place::Used(value) = place else { unreachable!("an index is freed once") };
-        if self.len == 0 {
-            // A quiet moment gives the memory of a busy one back.
-            *self = Self::new();
-        }
-        value
-    }
-
-    /// What it takes, in bytes.
-    const fn bytes(&self) -> usize {
-        self.places.capacity() * size_of::<Place<T>>()
-    }
-
-    #[inline]
-    fn get(&self, index: u32) -> &T {
-        let Place::Used(value) = &self.places[index as usize] else {
-            unreachable!("an index is used until it is freed")
-        };
-        value
-    }
-
-    #[inline]
-    fn get_mut(&mut self, index: u32) -> &mut T {
-        let Place::Used(value) = &mut self.places[index as usize] else {
-            unreachable!("an index is used until it is freed")
-        };
-        value
     }
 }

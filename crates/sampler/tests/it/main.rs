@@ -19,9 +19,12 @@ use teleflow_testkit::telemetry::{START, Telemetry};
 mod acks;
 mod bounds;
 mod head;
-mod memory;
+mod ottl;
+mod policy;
 mod route;
 mod rules;
+mod rules_first_match;
+mod tail;
 mod trace_state;
 
 fn rules() -> Vec<Rule> {
@@ -115,7 +118,8 @@ fn every_kept_trace_comes_out_whole_and_no_other() {
     for seed in 0..30 {
         let start = Instant::now();
         let requests = traffic(seed, 40, 100);
-        let mut sampler = sampler(Config { rules: rules().into(), ..Config::default() });
+        let mut sampler =
+            sampler(Config { rules: rules().into(), writes_threshold: false, ..Config::default() });
         let (mut out, mut received) = (Output::default(), Received::default());
         let mut traces: HashMap<Vec<u8>, Vec<Span>> = HashMap::new();
         let mut offered = 0;

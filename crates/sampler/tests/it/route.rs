@@ -47,24 +47,37 @@ fn items_of(signal: Signal, request: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     items
 }
 
+/// The shard of an item, where it has a trace.
+fn owner(router: &Router, id: &[u8]) -> Option<usize> {
+    let id = <[u8; 16]>::try_from(id).ok().filter(|id| *id != [0; 16])?;
+    Some(router.shard_of(id))
+}
+
 /// Routes a payload, and checks the parts against the whole.
 fn check(router: &mut Router, payload: Payload, owners: &mut HashMap<Vec<u8>, usize>) {
-    let (signal, whole) = (payload.signal(), payload.to_bytes());
+    let signal = payload.signal();
+    let whole = items_of(signal, &payload.to_bytes());
     let mut expected = BTreeMap::new();
-    for (_, item) in items_of(signal, &whole) {
-        *expected.entry(item).or_insert(0) += 1;
+    for (_, item) in &whole {
+        *expected.entry(item.clone()).or_insert(0) += 1;
     }
     let mut came = BTreeMap::new();
     for (shard, part) in route(router, payload) {
         let bytes = part.to_bytes();
         assert_eq!(validate(signal, &bytes), Ok(part.items()));
-        for (id, item) in items_of(signal, &bytes) {
+        let items = items_of(signal, &bytes);
+        let is_owned = |(id, _): &&(Vec<u8>, Vec<u8>)| owner(router, id) == Some(shard);
+        assert!(
+            items
+                .iter()
+                .filter(|(id, _)| owner(router, id).is_some())
+                .eq(whole.iter().filter(is_owned)),
+            "a shard has just its traces, and in their order"
+        );
+        for (id, item) in items {
             *came.entry(item).or_insert(0) += 1;
-            if let Ok(known) = <[u8; 16]>::try_from(&id[..])
-                && known != [0; 16]
-            {
+            if owner(router, &id).is_some() {
                 assert_eq!(*owners.entry(id).or_insert(shard), shard, "a trace is in two shards");
-                assert_eq!(router.shard_of(known), shard);
             }
         }
     }
@@ -354,12 +367,16 @@ fn a_long_request_is_written_in_steps() {
     let mut rng = fastrand::Rng::with_seed(1);
     // A hundred traces, so that each is in all of the steps.
     let ids = random_ids(&mut rng, 100);
-    let scopes = (0..6000).map(|_| (0..10).map(|_| ids[rng.usize(..100)]).collect());
-    let request = ExportTraceServiceRequest { resource_spans: vec![below(100, scopes)] };
+    let mut scope = |spans| (0..spans).map(|_| ids[rng.usize(..100)]).collect::<Vec<_>>();
+    // Many scopes, one long one, and several resources.
+    let scopes: Vec<_> = (0..3000).map(|_| scope(10)).collect();
+    let resource_spans =
+        vec![below(100, scopes), below(200, [scope(40_000)]), below(300, [scope(5), scope(5)])];
+    let request = ExportTraceServiceRequest { resource_spans };
     let (mut router, mut owners) = (router(5), HashMap::new());
     check(&mut router, payload(&request), &mut owners);
     assert_eq!(owners.len(), 100);
     assert_eq!(router.stats().torn, 0);
     let parts = route(&mut router, payload(&request));
-    assert!(parts.iter().all(|(_, part)| part.segments().len() > 1));
+    assert!(parts.iter().all(|(_, part)| part.segments().len() > 2));
 }

@@ -7,6 +7,7 @@ mod columns;
 mod documented;
 mod lifecycle;
 mod opening;
+mod requests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -5,4 +5,5 @@
 mod persistent;
 mod pipeline;
 mod results;
+mod sampling;
 mod sending;

@@ -30,6 +30,7 @@ pub(crate) struct Gateway {
 struct Config {
     waits_for_result: bool,
     sampling: Option<sampler::Config>,
+    shards: NonZeroUsize,
     batch: Option<batcher::Config>,
     sending: Sending,
 }
@@ -73,8 +74,10 @@ impl Gateway {
             }),
             ..RetryConfig::default()
         };
+        let shards = if samples { *rng.choice(&[1, 2, 5]).unwrap() } else { 1 };
         let config = Config {
             waits_for_result,
+            shards: NonZeroUsize::new(shards).unwrap(),
             sampling: samples.then(|| sampler::Config {
                 rules: vec![Rule::new("some", Policy::percent(60.0, ""))].into(),
                 decision_wait: Duration::from_millis(rng.u64(1..3000)),
@@ -114,6 +117,7 @@ impl Gateway {
             lane = lane.to(name);
         }
         lane.sampler.clone_from(&self.config.sampling);
+        lane.shards = self.config.shards;
         lane.batcher.clone_from(&self.config.batch);
         let pipeline = builder.lane(lane).start().await.unwrap();
         *self.door.inlet.lock().unwrap() = pipeline.inlet("in");

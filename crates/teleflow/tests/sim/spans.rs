@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use fastrand::Rng;
-use teleflow::otlp::span::Span;
+use teleflow::otlp::span::{Span, StatusCode};
 use teleflow::otlp::tree;
 use teleflow::{Payload, Signal};
 use teleflow_testkit::reference::Request;
@@ -10,7 +10,7 @@ use teleflow_testkit::telemetry::Telemetry;
 
 /// A request of at least one span; each is named with the next number.
 pub(crate) fn numbered(telemetry: &mut Telemetry, next: &mut u64) -> Payload {
-    request(telemetry, |name, _| {
+    request(telemetry, |name, _, _| {
         *name = next.to_string();
         *next += 1;
     })
@@ -18,22 +18,37 @@ pub(crate) fn numbered(telemetry: &mut Telemetry, next: &mut u64) -> Payload {
 
 /// A request of at least one span, each of one of these traces.
 pub(crate) fn of_traces(telemetry: &mut Telemetry, rng: &mut Rng, traces: &[u128]) -> Payload {
-    request(telemetry, |_, trace| {
+    request(telemetry, |_, trace, _| {
         *trace = traces[rng.usize(..traces.len())].to_be_bytes().to_vec();
     })
 }
 
-/// A request of at least one span, with what `change` makes of its name and its trace.
+/// A request of at least one span, each of one of these traces; of a hundred so many failed.
+pub(crate) fn that_fail(
+    telemetry: &mut Telemetry,
+    rng: &mut Rng,
+    traces: &[u128],
+    percent: u8,
+) -> Payload {
+    request(telemetry, |_, trace, code| {
+        *trace = traces[rng.usize(..traces.len())].to_be_bytes().to_vec();
+        *code = if rng.u8(..100) < percent { 2 } else { 1 };
+    })
+}
+
+/// A request of at least one span, with what `change` makes of its name, its trace and the code of
+/// its status.
 fn request(
     telemetry: &mut Telemetry,
-    mut change: impl FnMut(&mut String, &mut Vec<u8>),
+    mut change: impl FnMut(&mut String, &mut Vec<u8>, &mut i32),
 ) -> Payload {
     loop {
         let mut request = telemetry.traces(4);
         let scopes = request.resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans);
         let mut count = 0;
         for span in scopes.flat_map(|scope| &mut scope.spans) {
-            change(&mut span.name, &mut span.trace_id);
+            let status = span.status.get_or_insert_default();
+            change(&mut span.name, &mut span.trace_id, &mut status.code);
             count += 1;
         }
         if count > 0 {
@@ -45,13 +60,19 @@ fn request(
 
 /// The traces of a payload's spans, in order.
 pub(crate) fn traces(payload: &Payload) -> Vec<u128> {
-    let mut traces = Vec::new();
+    outcomes(payload).into_iter().map(|(trace, _)| trace).collect()
+}
+
+/// The traces of a payload's spans, in order, and whether the span failed.
+pub(crate) fn outcomes(payload: &Payload) -> Vec<(u128, bool)> {
+    let mut outcomes = Vec::new();
     for segment in payload.segments() {
         let scopes = tree::resources(segment).flat_map(|group| group.scopes());
-        for span in scopes.flat_map(|scope| scope.items()) {
-            let trace = Span::read(span.message).trace_id;
-            traces.push(u128::from_be_bytes(trace.try_into().unwrap()));
+        for item in scopes.flat_map(|scope| scope.items()) {
+            let span = Span::read(item.message);
+            let trace = u128::from_be_bytes(span.trace_id.try_into().unwrap());
+            outcomes.push((trace, span.status == StatusCode::Error));
         }
     }
-    traces
+    outcomes
 }

@@ -1,17 +1,29 @@
 //! One of `processors.tail_sampling.policies`.
 
+mod blocks;
+mod composed;
+
 use std::time::Duration;
 
 use super::super::later;
 use super::super::read::{At, Keys};
+use super::super::report::Place;
+
+pub(super) use blocks::rate;
+pub(crate) use composed::Composite;
+#[cfg(test)]
+pub(crate) use composed::Part;
 
 /// A reason to keep a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Policy {
-    /// What metrics and logs call it.
+    /// What metrics and logs call it. Below another policy the name of its type, if it is not
+    /// written.
     pub(crate) name: String,
     /// Which traces it keeps.
     pub(crate) rule: Rule,
+    /// Where it is written.
+    pub(crate) place: Place,
 }
 
 /// Which traces a policy keeps.
@@ -19,6 +31,23 @@ pub(crate) struct Policy {
 pub(crate) enum Rule {
     /// `always_sample`: all.
     AlwaysSample,
+    /// `and`: those that all of these keep. At least one.
+    And(Vec<Policy>),
+    /// `boolean_attribute`: those with an attribute of this value.
+    BooleanAttribute {
+        /// `key`. Has to be written.
+        key: String,
+        /// `value`. Default false.
+        value: bool,
+        /// `invert_match`: the others. Default false.
+        is_inverted: bool,
+    },
+    /// `bytes_limiting`: so many bytes a second.
+    BytesLimiting(Rate),
+    /// `composite`: what parts keep, each within its share.
+    Composite(Composite),
+    /// `drop`: none that all of these keep, whatever others say. At least one.
+    Drop(Vec<Policy>),
     /// `latency`: those that take longer than `threshold`, and not longer than `upper` if there is
     /// one, from their earliest start to their latest end.
     Latency {
@@ -27,16 +56,75 @@ pub(crate) enum Rule {
         /// `upper_threshold_ms`. Default `None` (0 in the file). More than `threshold`.
         upper: Option<Duration>,
     },
+    /// `not`: those that it does not keep.
+    Not(Box<Policy>),
+    /// `numeric_attribute`: those with an attribute between these. One of them is there.
+    NumericAttribute {
+        /// `key`. Has to be written.
+        key: String,
+        /// `min_value`. `None` is 0 in the file.
+        min: Option<i64>,
+        /// `max_value`. `None` is 0 in the file.
+        max: Option<i64>,
+        /// `invert_match`: the others. Default false.
+        is_inverted: bool,
+    },
+    /// `ottl_condition`: those of which any condition is true. There is at least one.
+    OttlCondition {
+        /// `error_mode`. Default silent, which is what the Collector does without one.
+        error_mode: ErrorMode,
+        /// `span`: about spans.
+        spans: Vec<String>,
+        /// `spanevent`: about their events.
+        events: Vec<String>,
+    },
     /// `probabilistic`: a share, by trace id.
     Probabilistic {
         /// `sampling_percentage`, from 0 to 100. Has to be written.
         percentage: f64,
-        /// `hash_salt`: gateways with the same salt keep the same traces. Default empty, which
-        /// means the sampler's own.
+        /// `hash_salt`: with one, which traces are kept depends on it too. Default empty.
         hash_salt: String,
+    },
+    /// `rate_limiting`: so many spans a second.
+    RateLimiting(Rate),
+    /// `span_count`: those of so many spans.
+    SpanCount {
+        /// `min_spans`. Default 0.
+        min: u64,
+        /// `max_spans`. Default `None` (0 in the file). Not less than `min`.
+        max: Option<u64>,
     },
     /// `status_code`: those with a span of any of these. At least one.
     StatusCode(Vec<StatusCode>),
+    /// `string_attribute`: those with an attribute that is one of these texts.
+    StringAttribute {
+        /// `key`. Has to be written.
+        key: String,
+        /// `values`. At least one.
+        values: Vec<String>,
+        /// `enabled_regex_matching`: they are regular expressions. Default false.
+        is_regex: bool,
+        /// `invert_match`: the others. Default false.
+        is_inverted: bool,
+    },
+    /// `trace_flags`: those with a span that has the sampled flag.
+    TraceFlags,
+    /// `trace_state`: those with an entry of this key and one of these values in a trace state.
+    TraceState {
+        /// `key`. Has to be written.
+        key: String,
+        /// `values`. At least one.
+        values: Vec<String>,
+    },
+}
+
+/// How much passes in a second.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Rate {
+    /// Has to be written.
+    pub(crate) per_second: u64,
+    /// `burst_capacity`: how much at once. Default twice as much as in a second (0 in the file).
+    pub(crate) burst: u64,
 }
 
 /// A span's status.
@@ -50,90 +138,113 @@ pub(crate) enum StatusCode {
     Error,
 }
 
-const ALWAYS_SAMPLE: &str = "always_sample";
-const LATENCY: &str = "latency";
-const PROBABILISTIC: &str = "probabilistic";
-const STATUS_CODE: &str = "status_code";
+/// What becomes of a condition that cannot be evaluated.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum ErrorMode {
+    /// `propagate`: the policy has no vote.
+    Propagate,
+    /// `ignore`: it is false, and counted.
+    Ignore,
+    /// `silent`: it is false.
+    #[default]
+    Silent,
+}
+
+/// Where a policy stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Level {
+    /// In `policies`.
+    Top,
+    /// Part of another one.
+    Below,
+}
 
 type ReadRule = fn(&mut Keys<'_>) -> Rule;
 
-/// The types, and what reads the block of each.
-const TYPES: [(&str, ReadRule); 4] = [
-    (ALWAYS_SAMPLE, |_| Rule::AlwaysSample),
-    (LATENCY, read_latency),
-    (PROBABILISTIC, read_probabilistic),
-    (STATUS_CODE, read_status_code),
+/// A type, and what reads its block.
+#[derive(Clone, Copy)]
+struct Type {
+    name: &'static str,
+    read: ReadRule,
+    /// There is nothing to say about it.
+    is_plain: bool,
+    /// It makes no sense as part of another one, and the Collector does not have it there.
+    is_top_only: bool,
+}
+
+const fn of(name: &'static str, read: ReadRule) -> Type {
+    Type { name, read, is_plain: false, is_top_only: false }
+}
+
+const TYPES: [Type; 17] = [
+    Type { is_plain: true, ..of("always_sample", |_| Rule::AlwaysSample) },
+    of("and", |keys| Rule::And(composed::parts(keys, "and_sub_policy"))),
+    of("boolean_attribute", blocks::boolean_attribute),
+    of("bytes_limiting", blocks::bytes_limiting),
+    Type { is_top_only: true, ..of("composite", composed::composite) },
+    Type {
+        is_top_only: true,
+        ..of("drop", |keys| Rule::Drop(composed::parts(keys, "drop_sub_policy")))
+    },
+    of("latency", blocks::latency),
+    of("not", composed::not),
+    of("numeric_attribute", blocks::numeric_attribute),
+    of("ottl_condition", blocks::ottl_condition),
+    of("probabilistic", blocks::probabilistic),
+    of("rate_limiting", blocks::rate_limiting),
+    of("span_count", blocks::span_count),
+    of("status_code", blocks::status_code),
+    of("string_attribute", blocks::string_attribute),
+    Type { is_plain: true, ..of("trace_flags", |_| Rule::TraceFlags) },
+    of("trace_state", blocks::trace_state),
 ];
 
 /// Reads a policy: `name`, `type`, and the block that has the type's name.
 pub(super) fn read(at: &At<'_>) -> Policy {
-    at.section(later::POLICIES, |keys| {
-        let name = keys.require("name").and_then(|at| at.text_that_is_not_empty());
-        let kind = keys.require("type").and_then(|at| {
-            at.one_of(&TYPES.map(|(name, read)| (name, (name, read))), later::POLICIES)
-        });
+    read_at(at, Level::Top)
+}
+
+fn read_at(at: &At<'_>, level: Level) -> Policy {
+    at.section(later::NONE, |keys| {
+        let name = match level {
+            Level::Top => keys.require("name"),
+            Level::Below => keys.value("name"),
+        };
+        let name = name.and_then(|at| at.text_that_is_not_empty());
+        let known = TYPES.iter().filter(|kind| level == Level::Top || !kind.is_top_only);
+        let known: Vec<_> = known.map(|kind| (kind.name, *kind)).collect();
+        let kind = keys.require("type").and_then(|at| at.one_of(&known, later::NONE));
         let rule = match kind {
             None => {
                 // Which block belongs here is not known, so none is wrong.
                 keys.forgive();
                 Rule::AlwaysSample
             }
-            Some((kind, read)) => {
-                refuse_other_blocks(keys, kind);
+            Some(kind) => {
+                refuse_other_blocks(keys, kind.name);
                 let block =
-                    if kind == ALWAYS_SAMPLE { keys.value(kind) } else { keys.require(kind) };
-                block.map_or(Rule::AlwaysSample, |block| block.section(later::NONE, read))
+                    if kind.is_plain { keys.find(kind.name) } else { keys.require(kind.name) };
+                match block {
+                    Some(block) => block.section(later::NONE, kind.read),
+                    // It was said that it is missing, or is not needed.
+                    None => (kind.read)(&mut keys.nothing()),
+                }
             }
         };
-        Policy { name: name.unwrap_or_default().to_owned(), rule }
+        let default = kind.map(|kind| kind.name).filter(|_| level == Level::Below);
+        let name = name.or(default).unwrap_or_default().to_owned();
+        Policy { name, rule, place: at.place() }
     })
 }
 
 /// A block of another type would do nothing, which its author does not expect.
 fn refuse_other_blocks(keys: &mut Keys<'_>, kind: &str) {
-    for (other, _) in TYPES {
-        if other != kind
-            && let Some(block) = keys.find(other)
+    for other in TYPES {
+        if other.name != kind
+            && let Some(block) = keys.find(other.name)
         {
             let message = format!("{} has no effect on a policy of type `{kind}`", block.path());
             block.report.error(block.name_at(), message);
         }
     }
-}
-
-fn read_latency(keys: &mut Keys<'_>) -> Rule {
-    let milliseconds = |at: &At<'_>| at.whole(0..=u64::MAX).map(Duration::from_millis);
-    let threshold = keys.value("threshold_ms").and_then(|at| milliseconds(&at)).unwrap_or_default();
-    let at = keys.value("upper_threshold_ms");
-    let upper = at.as_ref().and_then(milliseconds).filter(|upper| !upper.is_zero());
-    if let (Some(at), Some(upper)) = (at, upper)
-        && upper <= threshold
-    {
-        at.refuse("be 0 or more than threshold_ms", None);
-    }
-    Rule::Latency { threshold, upper }
-}
-
-fn read_probabilistic(keys: &mut Keys<'_>) -> Rule {
-    let percentage = keys.require("sampling_percentage").and_then(|at| at.number(0.0..=100.0));
-    let hash_salt = keys.value("hash_salt").and_then(|at| at.text()).unwrap_or_default();
-    Rule::Probabilistic {
-        percentage: percentage.unwrap_or_default(),
-        hash_salt: hash_salt.to_owned(),
-    }
-}
-
-fn read_status_code(keys: &mut Keys<'_>) -> Rule {
-    const CODES: [(&str, StatusCode); 3] =
-        [("ERROR", StatusCode::Error), ("OK", StatusCode::Ok), ("UNSET", StatusCode::Unset)];
-    let Some(at) = keys.require("status_codes") else { return Rule::StatusCode(Vec::new()) };
-    let items = at.items();
-    if items.is_empty() && at.is_list() {
-        at.refuse_empty("status code");
-    }
-    let mut codes: Vec<_> =
-        items.iter().filter_map(|item| item.one_of(&CODES, later::NONE)).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    Rule::StatusCode(codes)
 }

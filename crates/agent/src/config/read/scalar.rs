@@ -83,6 +83,25 @@ impl<'a> At<'a> {
         number
     }
 
+    /// Reads a whole number that may be negative, of 64 bits.
+    pub(in super::super) fn integer(&self) -> Option<i64> {
+        let number = match self.node.value {
+            Value::Integer(number) => i64::try_from(number).ok(),
+            Value::Null => return None,
+            _ => None,
+        };
+        if number.is_none() {
+            self.refuse("be a whole number of 64 bits", None);
+        }
+        number
+    }
+
+    /// Reads a list of texts, none of which is empty.
+    pub(in super::super) fn texts(&self) -> Vec<String> {
+        let texts = self.items().into_iter();
+        texts.filter_map(|item| Some(item.text_that_is_not_empty()?.to_owned())).collect()
+    }
+
     /// Reads a number of things, from `low` to what 32 bits can count.
     pub(in super::super) fn count(&self, low: u64) -> Option<usize> {
         self.whole(low..=u32::MAX.into()).and_then(|count| usize::try_from(count).ok())

@@ -90,10 +90,10 @@ fn check_processors(processors: &[(Id, At<'_>)], signal: Signal, defined: Define
             Some(Processor::Batch(_)) => batch.replace(id).map(|first| {
                 format!("{list} has two processors that batch, `{first}` and `{id}`, one is enough")
             }),
-            Some(Processor::TailSampling(_)) if signal != Signal::Traces => {
+            Some(_) if signal != Signal::Traces => {
                 Some(format!("{list} has `{id}`, which works on traces and not on {signal}"))
             }
-            Some(Processor::TailSampling(_)) => match (sampling.replace(id), batch) {
+            Some(_) => match (sampling.replace(id), batch) {
                 (Some(first), _) => Some(format!(
                     "{list} has two processors that sample, `{first}` and `{id}`, write one with the policies of both"
                 )),

@@ -121,24 +121,13 @@ fn zero_is_the_default_of_a_receivers_limits() {
 
 #[test]
 fn what_a_processor_does_not_say_is_as_in_the_collector() {
-    let (config, _) = parse(&completed(
-        "processors: {batch: , tail_sampling: {policies: [{name: a, type: always_sample}]}}",
-    ));
+    let (config, _) = parse(&completed("processors: {batch: }"));
     let batch = Batch {
         send_batch_size: 8192,
         timeout: Duration::from_millis(200),
         send_batch_max_size: None,
     };
     check(&config.processors, "batch", Processor::Batch(batch));
-    let sampling = TailSampling {
-        decision_wait: Duration::from_secs(30),
-        num_traces: count(50_000),
-        expected_new_traces_per_sec: 0,
-        max_bytes: 256 * 1024 * 1024,
-        decision_cache: DecisionCache { sampled_cache_size: 0, non_sampled_cache_size: 0 },
-        policies: vec![Policy { name: "a".to_owned(), rule: Rule::AlwaysSample }],
-    };
-    check(&config.processors, "tail_sampling", Processor::TailSampling(sampling));
 }
 
 #[test]
@@ -150,24 +139,6 @@ fn a_processor_says_everything() {
         send_batch_max_size: Some(count(2000)),
     };
     check(&config.processors, "batch", Processor::Batch(batch));
-    let policy = |name: &str, rule| Policy { name: name.to_owned(), rule };
-    let every_code = vec![StatusCode::Unset, StatusCode::Ok, StatusCode::Error];
-    let threshold = Duration::from_secs(1);
-    let upper = Some(Duration::from_secs(5));
-    let sampling = TailSampling {
-        decision_wait: Duration::from_secs(90),
-        num_traces: count(1000),
-        expected_new_traces_per_sec: 10,
-        max_bytes: 64 * 1024 * 1024,
-        decision_cache: DecisionCache { sampled_cache_size: 1000, non_sampled_cache_size: 2000 },
-        policies: vec![
-            policy("errors", Rule::StatusCode(every_code)),
-            policy("slow", Rule::Latency { threshold, upper }),
-            policy("rest", Rule::Probabilistic { percentage: 12.5, hash_salt: "s".to_owned() }),
-            policy("all", Rule::AlwaysSample),
-        ],
-    };
-    check(&config.processors, "tail_sampling", Processor::TailSampling(sampling));
 }
 
 #[test]
@@ -203,7 +174,16 @@ fn the_service_says_what_runs() {
         pipeline(&["otlp"], &[], &["debug", "otlp_grpc/second", "loadbalancing", "otlp/socket"]);
     let metrics = pipeline(&["otlp", "otlp/socket"], &["batch"], &["otlphttp", "failover"]);
     let logs = pipeline(&["otlp"], &[], &["otlp_http/second", "otlphttp/socket"]);
-    let expected = [("traces", traces), ("traces/all", all), ("metrics", metrics), ("logs", logs)];
+    let adaptive = pipeline(&["otlp"], &["adaptive_tail_sampling", "batch"], &["debug"]);
+    let policies = pipeline(&["otlp"], &["tail_sampling/policies"], &["debug"]);
+    let expected = [
+        ("traces", traces),
+        ("traces/adaptive", adaptive),
+        ("traces/all", all),
+        ("traces/policies", policies),
+        ("metrics", metrics),
+        ("logs", logs),
+    ];
     assert_eq!(pipelines, expected.map(|(name, pipeline)| (name.to_owned(), pipeline)));
 }
 

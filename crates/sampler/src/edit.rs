@@ -21,35 +21,35 @@ const RANDOMNESS: &str = "sampling.randomness";
 
 /// What is to be written to what is kept.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
-    pub(super) threshold: Option<Threshold>,
+pub(crate) struct Mark {
+    pub(crate) threshold: Option<Threshold>,
     /// Where it has none of its own that others would find.
-    pub(super) randomness: Option<Randomness>,
+    pub(crate) randomness: Option<Randomness>,
 }
 
 /// What an edit came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Edit {
+pub(crate) struct Edit {
     /// Whether the item was written anew; if not, it is as it has to be.
-    pub(super) is_written: bool,
+    pub(crate) is_written: bool,
     /// How many bytes its field takes then.
-    pub(super) len: u32,
+    pub(crate) len: u32,
     /// Whether there was no room for the mark. What would have been wrong without it is gone.
-    pub(super) lacks_room: bool,
+    pub(crate) lacks_room: bool,
 }
 
 /// What was written anew, field by field.
 #[derive(Debug, Default)]
-pub(super) struct Edited {
+pub(crate) struct Edited {
     /// The fields, end to end.
-    pub(super) fields: Vec<u8>,
+    pub(crate) fields: Vec<u8>,
 }
 
 // === impl Edited ===
 
 impl Edited {
     /// Appends a span's field with another trace state, if that is a change.
-    pub(super) fn span(&mut self, span: &[u8], state: &TraceState<'_>, mark: Mark) -> Edit {
+    pub(crate) fn span(&mut self, span: &[u8], state: &TraceState<'_>, mark: Mark) -> Edit {
         let marked = match mark.randomness {
             Some(randomness) => state.with_randomness(mark.threshold, randomness),
             None => state.with_threshold(mark.threshold),
@@ -80,7 +80,7 @@ impl Edited {
     }
 
     /// Appends a log record's field with other attributes of sampling, if that is a change.
-    pub(super) fn record(&mut self, record: &[u8], marks: &Marks<'_>, mark: Mark) -> Edit {
+    pub(crate) fn record(&mut self, record: &[u8], marks: &Marks<'_>, mark: Mark) -> Edit {
         let is_same = match mark.threshold {
             Some(threshold) => marks.threshold() == Some(threshold),
             None => marks.threshold.is_none(),
@@ -109,7 +109,7 @@ impl Edited {
     }
 
     /// Gives memory beyond so many bytes back.
-    pub(super) fn shrink_to(&mut self, bytes: usize) {
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.fields.clear();
         self.fields.shrink_to(bytes);
     }
@@ -127,7 +127,7 @@ impl Edited {
 
 /// What a record says about its sampling.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Marks<'a> {
+pub(crate) struct Marks<'a> {
     /// Present, be it what it may.
     threshold: Option<AnyValue<'a>>,
     randomness: Option<AnyValue<'a>>,
@@ -137,7 +137,7 @@ pub(super) struct Marks<'a> {
 
 impl<'a> Marks<'a> {
     /// The first attribute of each name counts.
-    pub(super) fn read(attributes: impl Iterator<Item = (&'a str, AnyValue<'a>)>) -> Self {
+    pub(crate) fn read(attributes: impl Iterator<Item = (&'a str, AnyValue<'a>)>) -> Self {
         let mut marks = Self::default();
         for (key, value) in attributes {
             let place = match key {
@@ -150,11 +150,11 @@ impl<'a> Marks<'a> {
         marks
     }
 
-    pub(super) fn threshold(&self) -> Option<Threshold> {
+    pub(crate) fn threshold(&self) -> Option<Threshold> {
         self.threshold.as_ref()?.as_str()?.parse().ok()
     }
 
-    pub(super) fn randomness(&self) -> Option<Randomness> {
+    pub(crate) fn randomness(&self) -> Option<Randomness> {
         self.randomness.as_ref()?.as_str()?.parse().ok()
     }
 }

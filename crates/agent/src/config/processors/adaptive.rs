@@ -1,0 +1,142 @@
+//! `processors.adaptive_tail_sampling`
+
+mod sampler;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::super::later;
+use super::super::read::{At, Keys};
+use super::super::report::Place;
+use super::tail_sampling::{self, DecisionCache};
+
+pub(crate) use sampler::{Algorithm, Keyed, RuleSampler};
+
+/// Holds traces until they are likely complete, then lets the first rule that matches decide about
+/// each as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdaptiveTailSampling {
+    /// How long a trace is held without its root span, from the first one on. Default 30 s. More
+    /// than 0.
+    pub(crate) trace_timeout: Duration,
+    /// How long it is held after that, or after its root span. Default 2 s. More than 0.
+    pub(crate) decision_delay: Duration,
+    /// How many traces are held. Default 50 000. At least 1.
+    pub(crate) num_traces: NonZeroUsize,
+    /// How many bytes of spans are held, which the Collector cannot bound. Default 256 MiB. At
+    /// least 64 KiB.
+    pub(crate) max_bytes: u64,
+    /// A trace of so many spans is decided at once. Default 10 000. `None` is 0 in the file.
+    pub(crate) span_limit: Option<u64>,
+    /// Which decisions are remembered for late spans. Default 10 000 each.
+    pub(crate) decision_cache: DecisionCache,
+    /// The first that matches decides. At least one, names differ.
+    pub(crate) rules: Vec<MatchRule>,
+    /// Where it is written.
+    pub(crate) place: Place,
+}
+
+/// Says what is kept of some traces.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MatchRule {
+    /// What metrics and logs call it.
+    pub(crate) name: String,
+    /// `match: same_span`: one span has to meet all conditions. Default: each has to be met by any.
+    pub(crate) is_same_span: bool,
+    /// All of them have to be met. Default none: it matches every trace.
+    pub(crate) conditions: Vec<String>,
+    /// What is kept of the traces that match. Has to be written.
+    pub(crate) sampler: RuleSampler,
+    /// Where it is written.
+    pub(crate) place: Place,
+}
+
+const DEFAULT_TRACE_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_DECISION_DELAY: Duration = Duration::from_secs(2);
+const DEFAULT_SPAN_LIMIT: u64 = 10_000;
+const DEFAULT_CACHE_SIZE: usize = 10_000;
+
+/// Reads the section.
+pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
+    use tail_sampling::{decision_cache, max_bytes, more_than_zero, num_traces};
+    at.section(later::NONE, |keys| {
+        check_root_condition(keys);
+        check_eviction(keys);
+        let fingerprint = keys.value("record_fingerprint");
+        fingerprint.and_then(|at| at.one_of(&[("none", ())], later::FINGERPRINTS));
+        let limit = keys.value("span_limit").and_then(|at| at.whole(0..=u64::MAX));
+        AdaptiveTailSampling {
+            trace_timeout: more_than_zero(keys, "trace_timeout", DEFAULT_TRACE_TIMEOUT),
+            decision_delay: more_than_zero(keys, "decision_delay", DEFAULT_DECISION_DELAY),
+            num_traces: num_traces(keys),
+            max_bytes: max_bytes(keys),
+            span_limit: Some(limit.unwrap_or(DEFAULT_SPAN_LIMIT)).filter(|&limit| limit != 0),
+            decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
+            rules: rules(keys),
+            place: at.place(),
+        }
+    })
+}
+
+/// A root is a span without a parent.
+fn check_root_condition(keys: &mut Keys<'_>) {
+    let condition = keys.value("root_span_condition");
+    if let Some((at, condition)) = condition.and_then(|at| at.text().map(|text| (at.clone(), text)))
+        && condition.trim() != "IsRootSpan()"
+    {
+        let message =
+            format!("{} other than `IsRootSpan()` is not supported in this version", at.path());
+        at.report.error(at.value_at(), message);
+    }
+}
+
+fn check_eviction(keys: &mut Keys<'_>) {
+    if let Some(at) = keys.value("eviction") {
+        at.section(later::EVICTION, |keys| {
+            let policy = keys.value("policy");
+            policy.and_then(|at| at.one_of(&[("evaluate", ())], later::EVICTION_POLICIES));
+        });
+    }
+}
+
+fn rules(keys: &mut Keys<'_>) -> Vec<MatchRule> {
+    let Some(at) = keys.require("rules") else { return Vec::new() };
+    let rules = tail_sampling::named(&at, "rule", read_rule, |rule| &rule.name);
+    let all = rules.iter().position(|rule| rule.conditions.is_empty());
+    if let Some(rule) = all.filter(|&rule| rule + 1 < rules.len()).map(|rule| &rules[rule]) {
+        let (name, path) = (&rule.name, at.path());
+        let message = format!(
+            "{path}: `{name}` has no conditions and matches every trace; no rule after it is reached"
+        );
+        at.report.warn(rule.place.0, message);
+    }
+    rules
+}
+
+fn read_rule(at: &At<'_>) -> MatchRule {
+    const SCOPES: [(&str, bool); 2] = [("any_span", false), ("same_span", true)];
+    at.section(later::NONE, |keys| {
+        let name = keys.require("name").and_then(|at| {
+            let name = at.text_that_is_not_empty()?;
+            if name.starts_with('_') {
+                at.refuse("not begin with `_`", None);
+            }
+            Some(name.to_owned())
+        });
+        let conditions = keys.value("conditions").map(|at| at.texts()).unwrap_or_default();
+        let scope = keys.value("match");
+        let is_same_span = scope.as_ref().and_then(|at| at.one_of(&SCOPES, later::NONE));
+        if let Some(scope) = scope.filter(|_| conditions.is_empty() && !keys.has("conditions")) {
+            let message = format!("{} has no effect without conditions", scope.path());
+            scope.report.error(scope.name_at(), message);
+        }
+        let sampler = keys.require("sampler").map(|at| sampler::read(&at));
+        MatchRule {
+            name: name.unwrap_or_default(),
+            is_same_span: is_same_span.unwrap_or(false),
+            conditions,
+            sampler: sampler.unwrap_or(RuleSampler::Always),
+            place: at.place(),
+        }
+    })
+}

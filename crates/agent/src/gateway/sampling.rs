@@ -1,0 +1,166 @@
+//! Makes the tail samplers.
+
+mod rules;
+
+use std::sync::LazyLock;
+
+use teleflow::sampler::{self, ConfigError, TailSampler};
+
+use crate::config::{
+    self, AdaptiveTailSampling, Config, ConfigErrors, MatchRule, Place, Policy, Processor, Rule,
+    TailSampling,
+};
+
+/// The sampler that a processor is, if it is one.
+pub(crate) fn sampler(processor: &Processor) -> Option<sampler::Config> {
+    match processor {
+        Processor::AdaptiveTailSampling(adaptive) => Some(self::adaptive(adaptive)),
+        Processor::TailSampling(tail) => Some(self::tail(tail)),
+        Processor::Batch(_) => None,
+    }
+}
+
+/// `tail_sampling`
+pub(super) fn tail(tail: &TailSampling) -> sampler::Config {
+    let cache = &tail.decision_cache;
+    sampler::Config {
+        rules: rules::of_policies(tail),
+        decision_wait: tail.decision_wait,
+        decision_wait_after_root: tail.decision_wait_after_root,
+        max_bytes: bytes(tail.max_bytes),
+        max_traces: tail.num_traces.get(),
+        max_trace_spans: tail.max_trace_spans,
+        max_trace_bytes: tail.max_trace_bytes,
+        // Without a cache the Collector remembers a decision as long as it has room for traces.
+        remembered: sampler::Remembered {
+            kept: tail.num_traces.get().max(cache.sampled_cache_size),
+            dropped: tail.num_traces.get().max(cache.non_sampled_cache_size),
+        },
+        writes_threshold: tail.write_threshold,
+        records_policy: tail.record_policy,
+        drops_at_end: tail.drop_pending_traces_on_shutdown,
+        blocks_when_full: tail.block_on_overflow,
+        hash_seed: *HASH_SEED,
+        ..sampler::Config::default()
+    }
+}
+
+/// `adaptive_tail_sampling`
+pub(super) fn adaptive(adaptive: &AdaptiveTailSampling) -> sampler::Config {
+    let delay = adaptive.decision_delay;
+    sampler::Config {
+        rules: rules::of_first_match(adaptive),
+        decision_wait: adaptive.trace_timeout.saturating_add(delay),
+        decision_wait_after_root: Some(delay),
+        max_bytes: bytes(adaptive.max_bytes),
+        max_traces: adaptive.num_traces.get(),
+        max_trace_spans: adaptive.span_limit,
+        remembered: sampler::Remembered {
+            kept: adaptive.decision_cache.sampled_cache_size,
+            dropped: adaptive.decision_cache.non_sampled_cache_size,
+        },
+        hash_seed: *HASH_SEED,
+        ..sampler::Config::default()
+    }
+}
+
+/// Checks what only the samplers themselves can: regular expressions, conditions, numbers. Those
+/// that do not run are checked too. `file` names the file in messages.
+pub(crate) fn check(file: &str, config: &Config) -> Result<(), ConfigErrors> {
+    let mut found = Vec::new();
+    for (id, processor) in &config.processors {
+        let Some(config) = sampler(processor) else { continue };
+        // Nothing is to be remembered by what is thrown away.
+        let remembered = sampler::Remembered { kept: 0, dropped: 0 };
+        if let Err(error) = TailSampler::new(sampler::Config { remembered, ..config }) {
+            found.push(tell(id, processor, &error));
+        }
+    }
+    ConfigErrors::found(file, found).map_or(Ok(()), Err)
+}
+
+/// What is wrong, and where that is written.
+fn tell(id: &config::Id, processor: &Processor, error: &ConfigError) -> (Place, String) {
+    let of_processor = match processor {
+        Processor::AdaptiveTailSampling(adaptive) => adaptive.place,
+        Processor::TailSampling(tail) => tail.place,
+        Processor::Batch(_) => Place::default(),
+    };
+    let ConfigError::Rule { rule, problem } = error else {
+        return (of_processor, format!("processors.{id}: {error}"));
+    };
+    let (what, place) = match processor {
+        Processor::TailSampling(tail) => ("policy", find(&tail.policies, rule)),
+        Processor::AdaptiveTailSampling(adaptive) => ("rule", find(&adaptive.rules, rule)),
+        Processor::Batch(_) => ("rule", None),
+    };
+    let place = place.unwrap_or(of_processor);
+    (place, format!("processors.{id}: the {what} `{rule}` does not work: {problem}"))
+}
+
+/// What has a name that a library may complain of: `outer/inner`.
+trait Named: Sized {
+    fn name(&self) -> &str;
+    fn place(&self) -> Place;
+    fn parts(&self) -> Vec<&Self>;
+}
+
+/// Where the one that a path names is written. Names may have slashes in them.
+fn find<'a, T: Named + 'a>(among: impl IntoIterator<Item = &'a T>, path: &str) -> Option<Place> {
+    let mut outer = None;
+    for one in among {
+        let Some(rest) = path.strip_prefix(one.name()) else { continue };
+        if rest.is_empty() {
+            return Some(one.place());
+        }
+        if let Some(rest) = rest.strip_prefix('/') {
+            let inner = find(one.parts(), rest);
+            if inner.is_some() {
+                return inner;
+            }
+            outer = Some(one.place());
+        }
+    }
+    outer
+}
+
+impl Named for Policy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn parts(&self) -> Vec<&Self> {
+        match &self.rule {
+            Rule::And(parts) | Rule::Drop(parts) => parts.iter().collect(),
+            Rule::Composite(composite) => composite.parts.iter().map(|part| &part.policy).collect(),
+            Rule::Not(part) => vec![part],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Named for MatchRule {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn parts(&self) -> Vec<&Self> {
+        Vec::new()
+    }
+}
+
+/// One for all samplers and for as long as the process runs: a sampler that is configured anew finds
+/// its traces again.
+static HASH_SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
+
+fn bytes(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

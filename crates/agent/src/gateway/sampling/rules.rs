@@ -1,0 +1,133 @@
+//! Policies and rules, in the sampler's words.
+
+use teleflow::otlp::span::StatusCode;
+use teleflow::sampler::{
+    self, Composite, Conditions, DynamicSampler, Keys, MatchScope, OnError, Part, Policies, Rules,
+};
+
+use crate::config::{
+    self, AdaptiveTailSampling, Algorithm, ErrorMode, Keyed, MatchRule, Policy, Rule, RuleSampler,
+    TailSampling,
+};
+
+pub(super) fn of_policies(tail: &TailSampling) -> Rules {
+    Rules::Policies(Policies {
+        policies: tail.policies.iter().map(rule).collect(),
+        first_match: tail.sample_on_first_match,
+        inverted_votes: tail.inverted_votes,
+    })
+}
+
+pub(super) fn of_first_match(adaptive: &AdaptiveTailSampling) -> Rules {
+    Rules::FirstMatch(adaptive.rules.iter().map(match_rule).collect())
+}
+
+fn rule(policy: &Policy) -> sampler::Rule {
+    sampler::Rule::new(&policy.name, kept(&policy.rule))
+}
+
+fn all(policies: &[Policy]) -> Vec<sampler::Rule> {
+    policies.iter().map(rule).collect()
+}
+
+fn kept(rule: &Rule) -> sampler::Policy {
+    use sampler::Policy as To;
+    match rule.clone() {
+        Rule::AlwaysSample => To::Always,
+        Rule::And(parts) => To::And(all(&parts)),
+        Rule::BooleanAttribute { key, value, is_inverted } => {
+            To::BooleanAttribute { key, value, is_inverted }
+        }
+        Rule::BytesLimiting(rate) => {
+            To::ByteLimit { bytes_per_second: rate.per_second, burst: rate.burst }
+        }
+        Rule::Composite(composite) => To::Composite(composed(&composite)),
+        Rule::Drop(parts) => To::Drop(all(&parts)),
+        Rule::Latency { threshold, upper } => To::Latency { over: threshold, up_to: upper },
+        Rule::Not(part) => To::Not(Box::new(self::rule(&part))),
+        Rule::NumericAttribute { key, min, max, is_inverted } => {
+            To::NumericAttribute { key, min, max, is_inverted }
+        }
+        Rule::OttlCondition { error_mode, spans, events } => {
+            let on_error = match error_mode {
+                ErrorMode::Propagate => OnError::Propagate,
+                ErrorMode::Ignore => OnError::Ignore,
+                ErrorMode::Silent => OnError::Silent,
+            };
+            To::Conditions(Conditions { spans, events, on_error })
+        }
+        Rule::Probabilistic { percentage, hash_salt } => To::percent(percentage, hash_salt),
+        Rule::RateLimiting(rate) => {
+            To::RateLimit { spans_per_second: rate.per_second, burst: rate.burst }
+        }
+        Rule::SpanCount { min, max } => To::SpanCount { min, max },
+        Rule::StatusCode(codes) => To::Status(codes.into_iter().map(status).collect()),
+        Rule::StringAttribute { key, values, is_regex, is_inverted } => {
+            To::StringAttribute { key, values, is_regex, is_inverted }
+        }
+        Rule::TraceFlags => To::TraceFlags,
+        Rule::TraceState { key, values } => To::TraceState { key, values },
+    }
+}
+
+fn composed(composite: &config::Composite) -> Composite {
+    let parts = composite
+        .parts
+        .iter()
+        .map(|part| Part { rule: rule(&part.policy), spans_per_second: part.spans_per_second });
+    Composite { max_spans_per_second: composite.max_spans_per_second, parts: parts.collect() }
+}
+
+const fn status(code: config::StatusCode) -> StatusCode {
+    match code {
+        config::StatusCode::Unset => StatusCode::Unset,
+        config::StatusCode::Ok => StatusCode::Ok,
+        config::StatusCode::Error => StatusCode::Error,
+    }
+}
+
+fn match_rule(rule: &MatchRule) -> sampler::MatchRule {
+    sampler::MatchRule {
+        name: rule.name.clone(),
+        scope: if rule.is_same_span { MatchScope::SameSpan } else { MatchScope::AnySpan },
+        conditions: rule.conditions.clone(),
+        sampler: dynamic(&rule.sampler),
+    }
+}
+
+fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
+    match *sampler {
+        RuleSampler::Always => DynamicSampler::Always,
+        RuleSampler::Drop => DynamicSampler::Never,
+        RuleSampler::Probabilistic { percentage } => DynamicSampler::Ratio(percentage / 100.0),
+        RuleSampler::AdaptivePercentage { goal, ref keyed, interval, weight } => {
+            let (goal, keys) = (goal / 100.0, keys(keyed));
+            DynamicSampler::AdaptivePercentage { goal, keys, interval, weight }
+        }
+        RuleSampler::AdaptiveThroughput { goal, ref keyed, initial, algorithm } => {
+            DynamicSampler::AdaptiveThroughput {
+                goal: goal as f64,
+                keys: keys(keyed),
+                initial: initial / 100.0,
+                algorithm: match algorithm {
+                    Algorithm::Ema { interval, weight } => {
+                        sampler::Algorithm::Ema { interval, weight }
+                    }
+                    Algorithm::Windowed { update, lookback } => {
+                        sampler::Algorithm::Windowed { update, lookback }
+                    }
+                },
+            }
+        }
+        RuleSampler::PerKeyThroughput { goal, ref keyed, interval } => {
+            DynamicSampler::PerKeyThroughput { goal: goal as f64, keys: keys(keyed), interval }
+        }
+        RuleSampler::RateLimiting(rate) => {
+            DynamicSampler::RateLimit { spans_per_second: rate.per_second, burst: rate.burst }
+        }
+    }
+}
+
+fn keys(keyed: &Keyed) -> Keys {
+    Keys { max_keys: keyed.max_keys, ..Keys::new(&keyed.attributes) }
+}

@@ -1,0 +1,459 @@
+//! Several samplers side by side, each with the traces of its own shard: what each of them is to do,
+//! and what they did together.
+
+use std::num::NonZeroUsize;
+
+use crate::engine::RuleStats;
+use crate::memory::MemoryStats;
+use crate::policy::{Composite, Part, Policy, Rule};
+use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
+use crate::tail::{Config, Held, Remembered, Stats};
+
+/// The share of one shard: `index` of `of`.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    index: usize,
+    of: usize,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Divides it over so many shards, one configuration each.
+    ///
+    /// Bytes, traces, remembered decisions and all that rules allow a second add up to what was
+    /// configured; only what would be zero for a shard, and is not zero as a whole, is one. What is
+    /// about a single trace stays as it is, and so do bursts: they are the largest trace that a
+    /// limit lets through, and a trace is in one shard as a whole.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use teleflow_sampler::Config;
+    ///
+    /// let whole = Config { max_traces: 50_000, ..Config::default() };
+    /// let shards = whole.divided(NonZeroUsize::new(3).ok_or("three is not zero")?);
+    /// let traces: Vec<_> = shards.iter().map(|shard| shard.max_traces).collect();
+    /// assert_eq!(traces, [16_667, 16_667, 16_666]);
+    /// # Ok::<(), &str>(())
+    /// ```
+    pub fn divided(&self, shards: NonZeroUsize) -> Vec<Self> {
+        let of = shards.get();
+        (0..of).map(|index| Share { index, of }.of_config(self)).collect()
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    fn of_config(self, whole: &Config) -> Config {
+        let Remembered { kept, dropped } = whole.remembered;
+        Config {
+            rules: self.of_rules(&whole.rules),
+            max_bytes: self.of_count(whole.max_bytes as u64) as usize,
+            max_traces: self.of_count(whole.max_traces as u64) as usize,
+            remembered: Remembered {
+                kept: self.of_count(kept as u64) as usize,
+                dropped: self.of_count(dropped as u64) as usize,
+            },
+            ..whole.clone()
+        }
+    }
+
+    fn of_rules(self, rules: &Rules) -> Rules {
+        match rules {
+            Rules::Policies(whole) => {
+                Rules::Policies(Policies { policies: self.of_all(&whole.policies), ..*whole })
+            }
+            Rules::FirstMatch(rules) => {
+                let of_rule = |rule: &MatchRule| {
+                    let sampler = self.of_sampler(&rule.sampler);
+                    MatchRule { sampler, ..rule.clone() }
+                };
+                Rules::FirstMatch(rules.iter().map(of_rule).collect())
+            }
+        }
+    }
+
+    fn of_all(self, rules: &[Rule]) -> Vec<Rule> {
+        rules.iter().map(|rule| self.of_rule(rule)).collect()
+    }
+
+    fn of_rule(self, rule: &Rule) -> Rule {
+        Rule { name: rule.name.clone(), policy: self.of_policy(&rule.policy) }
+    }
+
+    fn of_policy(self, policy: &Policy) -> Policy {
+        match policy {
+            Policy::RateLimit { spans_per_second, burst } => Policy::RateLimit {
+                spans_per_second: self.of_count(*spans_per_second),
+                burst: *burst,
+            },
+            Policy::ByteLimit { bytes_per_second, burst } => Policy::ByteLimit {
+                bytes_per_second: self.of_count(*bytes_per_second),
+                burst: *burst,
+            },
+            Policy::And(rules) => Policy::And(self.of_all(rules)),
+            Policy::Not(rule) => Policy::Not(Box::new(self.of_rule(rule))),
+            Policy::Drop(rules) => Policy::Drop(self.of_all(rules)),
+            Policy::Composite(whole) => {
+                let of_part = |part: &Part| Part {
+                    rule: self.of_rule(&part.rule),
+                    spans_per_second: self.of_count(part.spans_per_second),
+                };
+                Policy::Composite(Composite {
+                    max_spans_per_second: self.of_count(whole.max_spans_per_second),
+                    parts: whole.parts.iter().map(of_part).collect(),
+                })
+            }
+            // Named one by one: a new policy has to say whether it is divided.
+            Policy::Always
+            | Policy::Status(_)
+            | Policy::Latency { .. }
+            | Policy::Ratio(_)
+            | Policy::StringAttribute { .. }
+            | Policy::NumericAttribute { .. }
+            | Policy::BooleanAttribute { .. }
+            | Policy::SpanCount { .. }
+            | Policy::TraceState { .. }
+            | Policy::TraceFlags
+            | Policy::Conditions(_) => policy.clone(),
+        }
+    }
+
+    fn of_sampler(self, sampler: &DynamicSampler) -> DynamicSampler {
+        let mut part = sampler.clone();
+        match &mut part {
+            DynamicSampler::AdaptiveThroughput { goal, .. }
+            | DynamicSampler::PerKeyThroughput { goal, .. } => *goal /= self.of as f64,
+            DynamicSampler::RateLimit { spans_per_second, burst: _ } => {
+                *spans_per_second = self.of_count(*spans_per_second);
+            }
+            DynamicSampler::Always
+            | DynamicSampler::Never
+            | DynamicSampler::Ratio(_)
+            | DynamicSampler::AdaptivePercentage { .. } => {}
+        }
+        part
+    }
+
+    /// The first shards get what is left over.
+    const fn of_count(self, whole: u64) -> u64 {
+        let (share, rest) = (whole / self.of as u64, whole % self.of as u64);
+        let share = share + ((self.index as u64) < rest) as u64;
+        if share == 0 && whole > 0 { 1 } else { share }
+    }
+}
+
+// === impl Stats ===
+
+impl Stats {
+    /// Adds what the sampler of another shard did. The rules are the same for both.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            traces,
+            traces_kept,
+            traces_sampled_out,
+            traces_dropped,
+            decisions,
+            waited_millis,
+            spans_kept,
+            spans_sampled_out,
+            spans_estimated,
+            spans_unknown,
+            late_kept,
+            late_sampled_out,
+            without_trace,
+            below_large_envelope,
+            without_room,
+            inconsistent,
+            copied_out,
+            copied_out_bytes,
+            memory,
+            rules,
+        } = other;
+        self.traces += traces;
+        self.traces_kept += traces_kept;
+        self.traces_sampled_out += traces_sampled_out;
+        self.traces_dropped += traces_dropped;
+        std::iter::zip(&mut self.decisions, decisions).for_each(|(sum, more)| *sum += more);
+        self.waited_millis += waited_millis;
+        self.spans_kept += spans_kept;
+        let sums = std::iter::zip(&mut self.spans_sampled_out, spans_sampled_out);
+        sums.for_each(|(sum, more)| *sum += more);
+        self.spans_estimated += spans_estimated;
+        self.spans_unknown += spans_unknown;
+        self.without_room += without_room;
+        self.inconsistent += inconsistent;
+        self.copied_out += copied_out;
+        self.copied_out_bytes += copied_out_bytes;
+        self.memory.add(memory);
+        self.late_kept += late_kept;
+        self.late_sampled_out += late_sampled_out;
+        self.without_trace += without_trace;
+        self.below_large_envelope += below_large_envelope;
+        if self.rules.is_empty() {
+            self.rules.clone_from(rules);
+            return;
+        }
+        std::iter::zip(&mut self.rules, rules).for_each(|(sum, more)| sum.add(more));
+    }
+}
+
+// === impl RuleStats ===
+
+impl RuleStats {
+    fn add(&mut self, other: &Self) {
+        let Self {
+            name: _,
+            traces_seen,
+            traces_sampled,
+            traces_dropped,
+            errors,
+            traces_kept,
+            spans_kept,
+            sampler,
+        } = other;
+        self.traces_seen += traces_seen;
+        self.traces_sampled += traces_sampled;
+        self.traces_dropped += traces_dropped;
+        self.errors += errors;
+        self.traces_kept += traces_kept;
+        self.spans_kept += spans_kept;
+        self.sampler.add(sampler);
+    }
+}
+
+// === impl SamplerStats ===
+
+impl SamplerStats {
+    fn add(&mut self, other: &Self) {
+        let Self { keys, beyond, intervals, last_seen, last_kept } = other;
+        // A key is known to every shard that had a trace of it, and each counts intervals.
+        self.keys = self.keys.max(*keys);
+        self.intervals = self.intervals.max(*intervals);
+        self.beyond += beyond;
+        self.last_seen += last_seen;
+        self.last_kept += last_kept;
+    }
+}
+
+// === impl MemoryStats ===
+
+impl MemoryStats {
+    fn add(&mut self, other: &Self) {
+        let Self { kept, dropped, capacity, false_positive_rate, forgotten_early, bytes } = other;
+        self.kept += kept;
+        self.dropped += dropped;
+        self.capacity.kept += capacity.kept;
+        self.capacity.dropped += capacity.dropped;
+        // A trace is looked for in its own shard alone.
+        self.false_positive_rate = self.false_positive_rate.max(*false_positive_rate);
+        self.forgotten_early += forgotten_early;
+        self.bytes += bytes;
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// Adds what the sampler of another shard holds.
+    pub const fn add(&mut self, other: &Self) {
+        let Self { spans, traces, bytes } = other;
+        self.spans += *spans;
+        self.traces += *traces;
+        self.bytes += *bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rules::{Algorithm, Keys, MatchScope};
+    use crate::tail::Trigger;
+
+    fn shards(config: &Config, shards: usize) -> Vec<Config> {
+        config.divided(NonZeroUsize::new(shards).unwrap())
+    }
+
+    fn limit(spans_per_second: u64) -> Policy {
+        Policy::RateLimit { spans_per_second, burst: 100 }
+    }
+
+    /// All limits of spans a second below a rule, with their bursts.
+    fn limits(policy: &Policy, out: &mut Vec<(u64, u64)>) {
+        match policy {
+            Policy::RateLimit { spans_per_second: rate, burst }
+            | Policy::ByteLimit { bytes_per_second: rate, burst } => out.push((*rate, *burst)),
+            Policy::And(rules) | Policy::Drop(rules) => {
+                rules.iter().for_each(|rule| limits(&rule.policy, out));
+            }
+            Policy::Not(rule) => limits(&rule.policy, out),
+            Policy::Composite(whole) => {
+                out.push((whole.max_spans_per_second, 0));
+                for part in &whole.parts {
+                    out.push((part.spans_per_second, 0));
+                    limits(&part.rule.policy, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn bounds_add_up_to_what_was_configured() {
+        let whole = Config {
+            max_bytes: 1_000_003,
+            max_traces: 50_001,
+            max_trace_spans: Some(7),
+            max_trace_bytes: Some(8),
+            remembered: Remembered { kept: 11, dropped: 0 },
+            ..Config::default()
+        };
+        for of in [1, 2, 3, 7, 256] {
+            let parts = shards(&whole, of);
+            assert_eq!(parts.len(), of);
+            let sum = |what: fn(&Config) -> usize| parts.iter().map(what).sum::<usize>();
+            assert_eq!(sum(|part| part.max_bytes), whole.max_bytes);
+            assert_eq!(sum(|part| part.max_traces), whole.max_traces);
+            assert_eq!(sum(|part| part.remembered.kept), 11.max(of), "at least one each");
+            assert_eq!(sum(|part| part.remembered.dropped), 0, "nothing stays nothing");
+            for part in &parts {
+                assert_eq!((part.max_trace_spans, part.max_trace_bytes), (Some(7), Some(8)));
+                assert_eq!(part.payload_bytes, whole.payload_bytes);
+            }
+        }
+        assert_eq!(shards(&whole, 1), [whole]);
+    }
+
+    #[test]
+    fn what_policies_allow_a_second_is_divided_at_any_depth_and_bursts_are_not() {
+        let composite = Policy::Composite(Composite {
+            max_spans_per_second: 90,
+            parts: vec![Part { rule: Rule::new("part", limit(30)), spans_per_second: 60 }],
+        });
+        let policies = vec![
+            Rule::new("plain", limit(31)),
+            Rule::new("bytes", Policy::ByteLimit { bytes_per_second: 1000, burst: 5 }),
+            Rule::new("and", Policy::And(vec![Rule::new("in", limit(12))])),
+            Rule::new("not", Policy::Not(Box::new(Rule::new("in", limit(13))))),
+            Rule::new("drop", Policy::Drop(vec![Rule::new("in", limit(14))])),
+            Rule::new("composite", composite),
+            Rule::new("small", limit(2)),
+            Rule::new("none", limit(0)),
+            Rule::new("half", Policy::percent(50.0, "")),
+        ];
+        let of = |config: &Config| {
+            let Rules::Policies(policies) = &config.rules else { panic!("there are policies") };
+            let mut out = Vec::new();
+            policies.policies.iter().for_each(|rule| limits(&rule.policy, &mut out));
+            assert_eq!(policies.policies[8].policy, Policy::percent(50.0, ""));
+            out
+        };
+        let whole = Config { rules: policies.into(), ..Config::default() };
+        let (before, parts) = (of(&whole), shards(&whole, 3));
+        let mut sums = vec![0; before.len()];
+        for part in &parts {
+            for ((sum, before), (rate, burst)) in sums.iter_mut().zip(&before).zip(of(part)) {
+                *sum += rate;
+                assert_eq!(burst, before.1);
+            }
+        }
+        let mut wanted: Vec<_> = before.iter().map(|(rate, _)| *rate).collect();
+        assert_eq!(wanted[8..], [2, 0]);
+        wanted[8] = 3;
+        assert_eq!(sums, wanted, "only what is less than the shards is more than configured");
+    }
+
+    #[test]
+    fn goals_a_second_are_divided_and_shares_are_not() {
+        let keys = || Keys::new(["span.http.route"]);
+        let second = Duration::from_secs(1);
+        let rule = |sampler| MatchRule {
+            name: "rule".into(),
+            scope: MatchScope::AnySpan,
+            conditions: Vec::new(),
+            sampler,
+        };
+        let algorithm = Algorithm::Windowed { update: second, lookback: second };
+        let whole = |goal: f64, spans_per_second| {
+            let (keys, initial) = (keys(), 0.1);
+            vec![
+                rule(DynamicSampler::AdaptivePercentage {
+                    goal: 0.5,
+                    keys: keys.clone(),
+                    interval: second,
+                    weight: 0.5,
+                }),
+                rule(DynamicSampler::AdaptiveThroughput {
+                    goal,
+                    keys: keys.clone(),
+                    initial,
+                    algorithm,
+                }),
+                rule(DynamicSampler::PerKeyThroughput { goal, keys, interval: second }),
+                rule(DynamicSampler::RateLimit { spans_per_second, burst: 100 }),
+                rule(DynamicSampler::Ratio(0.3)),
+            ]
+        };
+        let config = Config { rules: Rules::FirstMatch(whole(12.0, 40)), ..Config::default() };
+        for part in shards(&config, 4) {
+            assert_eq!(part.rules, Rules::FirstMatch(whole(3.0, 10)));
+        }
+    }
+
+    #[test]
+    fn what_shards_did_adds_up() {
+        let sampler =
+            SamplerStats { keys: 31, beyond: 32, intervals: 33, last_seen: 34, last_kept: 35 };
+        let memory = MemoryStats {
+            kept: 21,
+            dropped: 22,
+            capacity: Remembered { kept: 23, dropped: 24 },
+            false_positive_rate: 1e-9,
+            forgotten_early: 25,
+            bytes: 26,
+        };
+        let one = Stats {
+            traces: 1,
+            traces_kept: 2,
+            traces_sampled_out: 3,
+            traces_dropped: 4,
+            decisions: [5; Trigger::ALL.len()],
+            waited_millis: 6,
+            spans_kept: 7,
+            spans_sampled_out: [8; Trigger::ALL.len()],
+            spans_estimated: 9.5,
+            spans_unknown: 10,
+            late_kept: 11,
+            late_sampled_out: 12,
+            without_trace: 13,
+            below_large_envelope: 14,
+            without_room: 15,
+            inconsistent: 16,
+            copied_out: 17,
+            copied_out_bytes: 18,
+            memory,
+            rules: vec![RuleStats {
+                name: "rule".into(),
+                traces_seen: 8,
+                traces_sampled: 9,
+                traces_dropped: 10,
+                errors: 11,
+                traces_kept: 12,
+                spans_kept: 13,
+                sampler,
+            }],
+        };
+        let mut sum = Stats::default();
+        sum.add(&one);
+        assert_eq!(sum, one);
+        sum.add(&one);
+        assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
+        assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
+        let mut held = Held { spans: 1, traces: 2, bytes: 3 };
+        held.add(&Held { spans: 10, traces: 20, bytes: 30 });
+        assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });
+    }
+}

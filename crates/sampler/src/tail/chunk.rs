@@ -1,0 +1,207 @@
+//! A request of which spans or records are held.
+
+use bytes::Bytes;
+use teleflow_otlp::{Ack, Signal, tree};
+
+use super::table::SpanRef;
+use crate::SpanView;
+
+/// A request that spans came in.
+///
+/// Envelopes that are in one piece stay where they are; those in several are copied together. A place
+/// below the request's length is in the request, one above in the copies.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    copies: Vec<u8>,
+    pub(super) scopes: Vec<Scope>,
+    /// Who waits for the spans that were not written yet.
+    pub(super) ack: Ack,
+    /// How many spans are in use, and one for whoever still reads it.
+    pub(super) live: u32,
+    /// What they take.
+    pub(super) live_bytes: u32,
+    /// What the envelopes take, each counted once.
+    pub(super) envelopes: u32,
+    /// The writing of kept spans that this chunk was last a part of, and how much of its envelopes
+    /// was counted for it.
+    writing: u32,
+    counted: u32,
+    pub(super) signal: Signal,
+    /// Whether it is still being read: nothing in it may move.
+    pub(super) is_open: bool,
+}
+
+/// Where a scope group's envelopes are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope {
+    pub(super) resource: Piece,
+    pub(super) scope: Piece,
+}
+
+/// A place in a chunk: from, to.
+pub(super) type Piece = (u32, u32);
+
+/// An envelope that is to be added.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Envelope<'a> {
+    /// It is in one piece in the request, from here to there.
+    There(usize, usize),
+    /// It was put together.
+    Copied(&'a [u8]),
+}
+
+/// What a request's buffer takes beside its bytes: counters and the allocator's part, a guess.
+const OVERHEAD: usize = 64;
+
+// === impl Chunk ===
+
+impl Chunk {
+    /// One without spans, that is being read.
+    pub(super) fn new(signal: Signal, bytes: Bytes, ack: Ack) -> Self {
+        Self {
+            bytes,
+            copies: Vec::new(),
+            scopes: Vec::new(),
+            ack,
+            live: 1,
+            live_bytes: 0,
+            envelopes: 0,
+            writing: 0,
+            counted: 0,
+            signal,
+            is_open: true,
+        }
+    }
+
+    /// What it takes, in bytes, beside its place in the table.
+    pub(super) fn size(&self) -> usize {
+        let lists = self.copies.capacity() + self.scopes.capacity() * size_of::<Scope>();
+        self.bytes.len() + OVERHEAD + lists
+    }
+
+    /// Adds an envelope, and tells where it is.
+    pub(super) fn add_envelope(&mut self, envelope: Envelope<'_>) -> Piece {
+        match envelope {
+            Envelope::There(from, to) => (from as u32, to as u32),
+            Envelope::Copied(bytes) => {
+                let from = self.bytes.len() + self.copies.len();
+                self.copies.extend_from_slice(bytes);
+                (from as u32, (from + bytes.len()) as u32)
+            }
+        }
+    }
+
+    /// Adds a scope that has spans, and returns its index. `resource_is_new` where this is the
+    /// resource's first.
+    pub(super) fn add_scope(&mut self, added: Scope, resource_is_new: bool) -> u32 {
+        let Scope { resource, scope } = added;
+        // Groups of one scope in a row are one group: else a request of nothing but groups would
+        // take many times its bytes.
+        let repeats = self.scopes.last().is_some_and(|last| {
+            last.resource == resource && self.piece(last.scope) == self.piece(scope)
+        });
+        if repeats {
+            let end = (scope.0 as usize).checked_sub(self.bytes.len());
+            self.copies.truncate(end.unwrap_or(self.copies.len()));
+        } else {
+            if self.scopes.is_empty() {
+                self.scopes.reserve_exact(1);
+            }
+            self.envelopes += if resource_is_new { len(resource) } else { 0 } + len(scope);
+            self.scopes.push(added);
+        }
+        self.scopes.len() as u32 - 1
+    }
+
+    /// Forgets the scopes of a chunk that is being read and has no span in use; tells whether it
+    /// did.
+    pub(super) fn forget_scopes(&mut self) -> bool {
+        if self.live > 1 || self.scopes.is_empty() {
+            return false;
+        }
+        (self.copies, self.scopes, self.envelopes) = (Vec::new(), Vec::new(), 0);
+        true
+    }
+
+    /// A span of it.
+    #[inline]
+    pub(super) fn view(&self, span: SpanRef) -> SpanView<'_> {
+        let Scope { resource, scope } = self.scopes[span.scope as usize];
+        SpanView {
+            resource: self.piece(resource),
+            scope: self.piece(scope),
+            message: tree::message(self.fields(span.at, span.len.get())),
+        }
+    }
+
+    /// Fields in a row.
+    #[inline]
+    pub(super) fn fields(&self, at: u32, len: u32) -> &[u8] {
+        &self.bytes[at as usize..][..len as usize]
+    }
+
+    /// An envelope.
+    pub(super) fn piece(&self, (from, to): Piece) -> &[u8] {
+        let (from, to) = (from as usize, to as usize);
+        match from.checked_sub(self.bytes.len()) {
+            // One without content may be at the end.
+            Some(start) if from < to => &self.copies[start..start + to - from],
+            Some(_) => &[],
+            None => &self.bytes[from..to],
+        }
+    }
+
+    /// How long the envelopes of a scope are, in bytes.
+    pub(super) fn envelope_len(&self, scope: u32) -> usize {
+        let Scope { resource, scope } = self.scopes[scope as usize];
+        (len(resource) + len(scope)) as usize
+    }
+
+    /// How much its envelopes add to a writing: what was not counted for it before.
+    pub(super) fn count_envelopes(&mut self, writing: u32) -> usize {
+        if std::mem::replace(&mut self.writing, writing) != writing {
+            self.counted = 0;
+        }
+        let counted = std::mem::replace(&mut self.counted, self.envelopes);
+        self.counted.saturating_sub(counted) as usize
+    }
+
+    /// What it would take without the bytes that nobody needs.
+    pub(super) const fn needed(&self) -> usize {
+        self.live_bytes as usize + self.envelopes as usize
+    }
+
+    /// Begins to move out of its bytes: the envelopes move at once, into what is returned; the spans
+    /// are to follow, then [`settle`](Self::settle).
+    pub(super) fn unsettle(&mut self) -> Vec<u8> {
+        let mut moved = Vec::with_capacity(self.needed());
+        let mut last: Option<(Piece, Piece)> = None;
+        for index in 0..self.scopes.len() {
+            let mut put = |chunk: &Self, piece: Piece| {
+                let from = moved.len() as u32;
+                moved.extend_from_slice(chunk.piece(piece));
+                (from, moved.len() as u32)
+            };
+            let Scope { resource, scope } = self.scopes[index];
+            let new_resource = match last {
+                Some((old, new)) if old == resource => new,
+                _ => put(self, resource),
+            };
+            last = Some((resource, new_resource));
+            let scope = put(self, scope);
+            self.scopes[index] = Scope { resource: new_resource, scope };
+        }
+        moved
+    }
+
+    /// Ends a move.
+    pub(super) fn settle(&mut self, moved: Vec<u8>) {
+        self.bytes = moved.into();
+        self.copies = Vec::new();
+    }
+}
+
+const fn len((from, to): Piece) -> u32 {
+    to - from
+}

@@ -1,0 +1,112 @@
+//! What a tail sampler holds, and what it did.
+
+use crate::engine::RuleStats;
+use crate::memory::MemoryStats;
+
+/// What the sampler holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Held {
+    /// Undecided spans.
+    pub spans: u64,
+    /// Undecided traces.
+    pub traces: u64,
+    /// What they take, in bytes, with the memory of decisions.
+    pub bytes: u64,
+}
+
+/// Why a trace was decided when it was.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Trigger {
+    /// It had waited long enough.
+    Wait,
+    /// It had waited long enough since its root span came.
+    AfterRoot,
+    /// It had as many spans as a trace may have.
+    Spans,
+    /// Its spans took more bytes than those of a trace may: it was left out.
+    TooLarge,
+    /// The byte bound was reached.
+    Bytes,
+    /// The bound on the number of traces was reached.
+    Count,
+    /// The sampler was drained.
+    Drain,
+}
+
+/// What the sampler did so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Traces that came.
+    pub traces: u64,
+    /// Traces that were kept.
+    pub traces_kept: u64,
+    /// Traces that were sampled out.
+    pub traces_sampled_out: u64,
+    /// Of those, traces that a policy had dropped.
+    pub traces_dropped: u64,
+    /// Decisions by what caused them, in the order of [`Trigger::ALL`].
+    pub decisions: [u64; Trigger::ALL.len()],
+    /// How long the traces that were decided had waited, all together, in milliseconds.
+    pub waited_millis: u64,
+    /// Spans that were kept.
+    pub spans_kept: u64,
+    /// Spans that were sampled out, by what caused the decision, in the order of [`Trigger::ALL`].
+    pub spans_sampled_out: [u64; Trigger::ALL.len()],
+    /// How many spans those stand for that were kept by known odds: an estimate, free of bias, of
+    /// how many came. Where policies keep by unknown odds only, it is too low by what they keep.
+    pub spans_estimated: f64,
+    /// Spans that were kept by unknown odds: how many they stand for nobody knows.
+    pub spans_unknown: u64,
+    /// Spans that came after their trace was decided, and were kept.
+    pub late_kept: u64,
+    /// Spans that came after their trace was decided, and were sampled out.
+    pub late_sampled_out: u64,
+    /// Spans without a usable trace id, decided by themselves.
+    pub without_trace: u64,
+    /// Spans below a resource or scope that is longer than [`Config::payload_bytes`], decided by
+    /// themselves.
+    ///
+    /// [`Config::payload_bytes`]: crate::Config::payload_bytes
+    pub below_large_envelope: u64,
+    /// Spans whose threshold could not be written: there was no room in their trace state.
+    pub without_room: u64,
+    /// Spans that came with a threshold by which they would have been left out.
+    pub inconsistent: u64,
+    /// Times that spans were copied out of requests of which little else was needed, and how many
+    /// bytes that freed.
+    pub copied_out: u64,
+    /// Bytes that copying out freed.
+    pub copied_out_bytes: u64,
+    /// What is remembered of decisions.
+    pub memory: MemoryStats,
+    /// By policy or rule, in the order of the configuration.
+    pub rules: Vec<RuleStats>,
+}
+
+// === impl Trigger ===
+
+impl Trigger {
+    /// All, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Wait,
+        Self::AfterRoot,
+        Self::Spans,
+        Self::TooLarge,
+        Self::Bytes,
+        Self::Count,
+        Self::Drain,
+    ];
+
+    /// Its name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::AfterRoot => "after_root",
+            Self::Spans => "span_limit",
+            Self::TooLarge => "too_large",
+            Self::Bytes => "bytes",
+            Self::Count => "count",
+            Self::Drain => "drain",
+        }
+    }
+}
