@@ -308,7 +308,8 @@ impl TailSampler {
                             }
                         }
                         Place::Kept(mark, threshold) => {
-                            let is_late = matches!(found, Found::Past(_) | Found::Place(_));
+                            let is_late =
+                                matches!(found, Found::Past(_) | Found::Place(Place::Kept(..)));
                             self.stats.late_kept += u64::from(is_late);
                             self.count(threshold, 1);
                             self.table.retain(span);
