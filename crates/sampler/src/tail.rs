@@ -461,8 +461,9 @@ impl TailSampler {
         };
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;
-        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came);
-        self.stats.waited_millis += u64::from(waited);
+        // The clock may have gone back.
+        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
+        self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);

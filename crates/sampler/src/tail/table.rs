@@ -168,7 +168,8 @@ impl Table {
 
     /// Adds a trace that is not in the table, and waits so many nanoseconds.
     pub(super) fn add_trace(&mut self, id: [u8; 16], hash: u64, now: u64, wait: u64) -> u32 {
-        let list = self.due.of(wait, Trigger::Wait);
+        let deadline = now.saturating_add(wait);
+        let list = self.due.of(wait, Trigger::Wait, deadline);
         let index = self.traces.insert(TraceNode {
             id,
             summary: TraceSummary::default(),
@@ -180,16 +181,21 @@ impl Table {
             has_state: false,
         });
         self.by_id.insert_unique(hash, index, |&index| self.traces.get(index).hash);
-        self.link(index, list, now.saturating_add(wait));
+        self.link(index, list, deadline);
         index
     }
 
     /// Has a trace wait no longer than so many nanoseconds from now on, for its root is there.
     pub(super) fn hurry(&mut self, index: u32, now: u64, wait: u64) {
         let deadline = now.saturating_add(wait);
-        if deadline < self.traces.get(index).link.deadline {
+        let before = self.traces.get(index).link.deadline;
+        if deadline >= before {
+            return;
+        }
+        let list = self.due.of(wait, Trigger::AfterRoot, deadline);
+        // Where waits share a list it may not be due earlier there.
+        if self.due.get(list).next_deadline(deadline) < before {
             self.unlink(index);
-            let list = self.due.of(wait, Trigger::AfterRoot);
             self.link(index, list, deadline);
         }
     }
@@ -197,8 +203,7 @@ impl Table {
     /// Puts a trace at the end of a list.
     fn link(&mut self, index: u32, at: u8, deadline: u64) {
         let list = self.due.get_mut(at);
-        // The order holds also where the clock goes back, and where waits share a list.
-        list.last = deadline.max(list.last);
+        list.last = list.next_deadline(deadline);
         let before = std::mem::replace(&mut list.youngest, index);
         let link = Link { deadline: list.last, before, after: NIL, list: at };
         match before {

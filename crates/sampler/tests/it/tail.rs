@@ -11,6 +11,7 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod hurried;
 mod model;
 mod odds;
 mod pressure;
