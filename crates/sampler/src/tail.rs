@@ -251,7 +251,8 @@ impl TailSampler {
                                 *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
                             let scope = chunk.add_envelope(of_scope);
                             let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            (index, chunk.envelope_len(index) > self.config.payload_bytes)
+                            let (above, own) = chunk.envelope_lens(index);
+                            (index, above + own > self.config.payload_bytes)
                         })
                     });
                     let fields = TailFields::read(item.message);
@@ -524,7 +525,7 @@ impl TailSampler {
 
     /// Writes the kept spans once they are worth it.
     fn write_if_worth(&mut self, out: &mut Output) {
-        if self.kept.is_worth_writing(self.config.payload_bytes) {
+        if self.kept.is_worth_writing(&self.table, self.config.payload_bytes) {
             self.write_kept(out);
         }
     }

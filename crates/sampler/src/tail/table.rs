@@ -78,6 +78,10 @@ pub(super) struct Table {
     /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
     needed: usize,
+    /// What the next writing of kept spans takes of envelopes: of chunks that stay, for which they
+    /// are written again with what comes later, and of those that go with it.
+    staying: usize,
+    going: usize,
 }
 
 // === impl Table ===
@@ -92,6 +96,8 @@ impl Table {
             due: Lists::default(),
             chunk_bytes: 0,
             needed: 0,
+            staying: 0,
+            going: 0,
         }
     }
 
@@ -148,12 +154,46 @@ impl Table {
             self.needed -= chunk.needed();
             let left_out = Answer::sampled_out(chunk.ack.items());
             chunk.ack.settle(left_out);
+        } else if chunk.goes() {
+            self.note_going(index);
         }
     }
 
-    /// How much a chunk's envelopes add to a writing: what was not counted for it before.
-    pub(super) fn count_envelopes(&mut self, writing: u32, chunk: u32) -> usize {
-        self.chunks.get_mut(chunk).count_envelopes(writing)
+    /// Counts a kept span that waits to be written. Where it begins a run, the envelopes of its chunk
+    /// may be new to the writing.
+    #[inline]
+    pub(super) fn leave(&mut self, index: u32, writing: u32, is_new_run: bool) {
+        let chunk = self.chunks.get_mut(index);
+        chunk.leaving += 1;
+        if is_new_run {
+            self.staying += chunk.count_envelopes(writing);
+        }
+        self.note_going(index);
+    }
+
+    /// Gives up a run of spans that was written.
+    pub(super) fn release_written(&mut self, index: u32, spans: u32, bytes: u32) {
+        self.chunks.get_mut(index).leaving -= spans;
+        self.release(index, spans, bytes);
+    }
+
+    /// Begins to count for another writing.
+    pub(super) const fn end_writing(&mut self) {
+        (self.staying, self.going) = (0, 0);
+    }
+
+    /// What the next writing takes of the envelopes of chunks that stay, and of those that go.
+    pub(super) const fn leaving_envelopes(&self) -> (usize, usize) {
+        (self.staying, self.going)
+    }
+
+    fn note_going(&mut self, index: u32) {
+        let chunk = self.chunks.get_mut(index);
+        if chunk.goes() {
+            let counted = chunk.take_counted();
+            self.staying -= counted;
+            self.going += counted;
+        }
     }
 
     pub(super) fn chunk(&self, index: u32) -> &Chunk {

@@ -33,6 +33,44 @@ fn below(attribute: usize, spans: Vec<Span>) -> Payload {
 }
 
 #[test]
+fn small_requests_below_large_resources_are_not_all_decided_when_memory_runs_out() {
+    let mut sampler = TailSampler::new(Config { max_bytes: 1024 * KIB, ..all() }).unwrap();
+    let (now, mut out) = (Instant::now(), Output::default());
+    let mut least = u64::MAX;
+    for n in 1..=4000 {
+        sampler.offer(now, below(1000, vec![span(id(n), "x")]), &mut out);
+        if sampler.stats().decisions[Trigger::Bytes as usize] > 0 {
+            least = least.min(sampler.held().traces);
+        }
+    }
+    // Some 700 fit. A sixteenth of them goes at a time.
+    assert!(least > 400, "only {least} traces were left");
+    let kept: u64 = out.kept.iter().map(Payload::items).sum();
+    assert_eq!(kept + sampler.held().spans, 4000);
+}
+
+#[test]
+fn payloads_are_of_the_size_that_was_asked_for_whatever_spans_are_below() {
+    let payload_bytes = 50_000;
+    let mut sampler = TailSampler::new(Config { payload_bytes, ..all() }).unwrap();
+    let (now, mut out) = (Instant::now(), Output::default());
+    for n in 1..=1000 {
+        sampler.offer(now, below(1000, vec![span(id(n), "x")]), &mut out);
+    }
+    let mut written = 0;
+    let mut is_done = false;
+    while !is_done {
+        is_done = sampler.drain(now, &mut out);
+        assert!(out.kept.len() < 10, "{} payloads at once", out.kept.len());
+        for payload in out.kept.drain(..) {
+            assert!(payload.bytes() < 2 * payload_bytes, "{} bytes", payload.bytes());
+            written += payload.items();
+        }
+    }
+    assert_eq!(written, 1000);
+}
+
+#[test]
 fn a_clock_that_was_far_ahead_for_a_moment_is_forgotten() {
     let mut sampler = TailSampler::new(Config { decision_wait: SECOND, ..all() }).unwrap();
     let (start, mut out) = (Instant::now(), Output::default());
