@@ -37,10 +37,10 @@ pub(super) struct Plan {
 
 /// A span as it was sent.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
-    pub(super) number: usize,
+pub(in crate::tail) struct Sent {
+    pub(in crate::tail) number: usize,
     /// `None` where it is no id.
-    pub(super) id: Option<[u8; 16]>,
+    pub(in crate::tail) id: Option<[u8; 16]>,
     pub(super) is_root: bool,
     pub(super) is_error: bool,
     pub(super) start: u64,
