@@ -30,7 +30,7 @@ Examples:
   teleflow                             run with the built-in defaults
   teleflow run --config gateway.yaml   run with the Collector's config file
   teleflow validate --config gateway.yaml
-  teleflow explain --trace ID          why was that trace kept?
+  teleflow explain --trace 4bf92f3577b34da6a3ce929d0e0e4736
   curl localhost:8888/health           is it serving?
   curl localhost:8888/metrics          what has it done, and what was lost?
   sqlite3 teleflow.db 'SELECT service_name, name, count(*) FROM spans GROUP BY 1, 2'";

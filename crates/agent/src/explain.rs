@@ -43,8 +43,9 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     let bytes = requests.into_iter().map(|request| request.bytes).collect();
     let explanation = library::explain(&asked.rules, args.trace.0, bytes)?;
     let (trace, id, lane) = (args.trace, asked.id, &asked.lane);
+    let plural = if spans == 1 { "" } else { "s" };
     let head = format!(
-        "trace {trace} in {found_in}: {spans} spans\nprocessors.{id} of pipeline {lane}:\n"
+        "trace {trace} in {found_in}: {spans} span{plural}\nprocessors.{id} of pipeline {lane}:\n"
     );
     Ok(head + &show::explanation(&explanation))
 }

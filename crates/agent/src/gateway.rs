@@ -88,6 +88,7 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
         let mut lane = LaneConfig::new(id.to_string(), signal(id.signal));
         lane.receivers = pipeline.receivers.iter().map(ToString::to_string).collect();
         lane.exporters = pipeline.exporters.iter().map(ToString::to_string).collect();
+        lane.follows = pipeline.follows.as_ref().map(ToString::to_string);
         for of in &pipeline.processors {
             match config.processors.get(of) {
                 Some(config::Processor::Batch(batch)) => lane = lane.batch(batching(batch)),

@@ -46,8 +46,11 @@ pub(crate) enum Signal {
 pub(crate) struct Pipeline {
     /// What feeds it. At least one.
     pub(crate) receivers: Vec<Id>,
-    /// What the data passes, in this order: at most one `tail_sampling`, then at most one `batch`.
+    /// What the data passes, in this order: at most one that samples, then at most one `batch`.
     pub(crate) processors: Vec<Id>,
+    /// The pipeline whose samplers decide about its log records, by their trace. Default none. It
+    /// samples, and no other one follows it. The Collector has no such key.
+    pub(crate) follows: Option<PipelineId>,
     /// What gets the result, each of them all of it. At least one.
     pub(crate) exporters: Vec<Id>,
 }

@@ -61,9 +61,7 @@ fn having(requests: Vec<Bytes>, TraceId(id): TraceId) -> Vec<Request> {
 fn parse(bytes: Vec<u8>) -> anyhow::Result<Vec<Bytes>> {
     let begins = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     // A request of protobuf may begin as JSON does; JSON is never one of protobuf.
-    let Err(invalid) = validate(Signal::Traces, &bytes) else {
-        return Ok(vec![bytes.into()]);
-    };
+    let Err(invalid) = validate(Signal::Traces, &bytes) else { return Ok(vec![bytes.into()]) };
     if begins != Some(&b'{') {
         return Err(invalid.into());
     }

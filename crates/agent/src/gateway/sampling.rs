@@ -164,3 +164,6 @@ static HASH_SEED: LazyLock<u64> = LazyLock::new(|| fastrand::u64(..));
 fn bytes(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,11 +26,18 @@ exporters:
 service:
   pipelines:
     traces: { receivers: [otlp], processors: [tail_sampling, batch], exporters: [otlp] }
-    logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp] }
+    logs/x: { receivers: [otlp], processors: [batch], exporters: [debug, otlphttp], follows: traces }
 ",
     );
     let shown = format!("{:?}", parts(&config, &open).unwrap().builder);
-    for part in ["logs/x", "localhost:14318", "min_items: 10", "always", "otlphttp"] {
+    for part in [
+        "logs/x",
+        "follows: some(\"traces\")",
+        "localhost:14318",
+        "min_items: 10",
+        "always",
+        "otlphttp",
+    ] {
         assert!(shown.to_lowercase().contains(part), "{part} in {shown}");
     }
 }

@@ -143,11 +143,14 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     let decisions = by_trigger(|stats| &stats.decisions);
     counter("decisions", "Traces by what caused the decision", decisions)?;
     let out = by_trigger(|stats| &stats.spans_sampled_out);
-    counter("sampled_out_spans", "Spans that were left out, by what caused the decision", out)?;
+    let help =
+        "Spans that were left out, by what caused the decision; without those that came late";
+    counter("sampled_out_spans", help, out)?;
     let spans = samplers.iter().flat_map(|sampler| {
         let (labels, stats) = (sampler.labels(), sampler.stats);
         let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
-        [of("true", stats.spans_kept), of("false", stats.spans_sampled_out.iter().sum())]
+        let out = stats.spans_sampled_out.iter().sum::<u64>() + stats.late_sampled_out;
+        [of("true", stats.spans_kept), of("false", out)]
     });
     counter("spans", "Spans by what became of them", spans.collect())?;
     let kept = samplers.iter().flat_map(|sampler| {

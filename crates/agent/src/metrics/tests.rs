@@ -360,7 +360,7 @@ fn each_figure_is_under_its_own_name() {
         format!("{tail}_traces_dropped_too_large_total{{{traces}}} 323"),
         format!("teleflow_tail_sampling_sampled_out_spans_total{{{traces},trigger=\"drain\"}} 7"),
         format!("teleflow_tail_sampling_spans_total{{{traces},sampled=\"true\"}} 325"),
-        format!("teleflow_tail_sampling_spans_total{{{traces},sampled=\"false\"}} 28"),
+        format!("teleflow_tail_sampling_spans_total{{{traces},sampled=\"false\"}} 336"),
         format!("teleflow_tail_sampling_estimated_spans_total{{{traces}}} 326"),
         format!("teleflow_tail_sampling_unknown_spans_total{{{traces}}} 327"),
         format!("teleflow_tail_sampling_waited_milliseconds_total{{{traces}}} 324"),

@@ -103,6 +103,9 @@ impl Running {
             if before.exporters != after.exporters {
                 difference.of_restart.insert(format!("{path}.exporters"));
             }
+            if before.follows != after.follows {
+                difference.of_restart.insert(format!("{path}.follows"));
+            }
             let others = |config, ids| -> Vec<_> {
                 let all = processors(config, ids);
                 all.filter(|(_, processor)| !processor.is_tail_sampler()).collect()

@@ -40,15 +40,15 @@ const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON: (&str, &str) = ("content-type", "application/json");
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// What the program has taken so far.
 #[derive(Clone, Copy, Debug)]
-struct Usage {
+pub(crate) struct Usage {
     /// The most that was resident since the last look, in bytes.
     peak: u64,
     /// What is resident now, in bytes.
-    resident: u64,
+    pub(crate) resident: u64,
     /// Processor time, in the system's ticks: only good for comparing.
     ticks: u64,
 }
@@ -57,7 +57,7 @@ struct Usage {
 
 impl Usage {
     /// `None` where there is no `/proc`: the rest of the test is worth it there too.
-    fn of(program: &Program) -> Option<Self> {
+    pub(crate) fn of(program: &Program) -> Option<Self> {
         let read = |file| std::fs::read_to_string(format!("/proc/{}/{file}", program.id())).ok();
         let (Some(status), Some(stat)) = (read("status"), read("stat")) else {
             skipped("memory and processor time under attacks", "there is no /proc");
@@ -76,12 +76,17 @@ impl Usage {
     }
 
     /// Fails if since `before`, which was the last look, the program has taken `allowed` bytes more
-    /// than it had then.
+    /// than it had then. Returns how many it was, where that can be known.
     #[track_caller]
-    fn grew_by_no_more_than(allowed: u64, before: Option<Self>, program: &Program) {
-        let (Some(before), Some(after)) = (before, Self::of(program)) else { return };
+    pub(crate) fn grew_by_no_more_than(
+        allowed: u64,
+        before: Option<Self>,
+        program: &Program,
+    ) -> Option<u64> {
+        let (Some(before), Some(after)) = (before, Self::of(program)) else { return None };
         let growth = after.peak.saturating_sub(before.resident);
         assert!(growth <= allowed, "{growth} bytes more: {before:?}, {after:?}");
+        Some(growth)
     }
 }
 

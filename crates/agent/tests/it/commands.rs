@@ -29,7 +29,7 @@ service:
 #[test]
 fn help_ends_with_examples_that_are_commands_it_knows() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [&["--help"][..], &["demo", "--help"]] {
+    for args in [&["--help"][..], &["demo", "--help"], &["explain", "--help"]] {
         let output = teleflow(folder.path(), args);
         assert!(output.status.success(), "{output:?}");
         let help = text(&output.stdout);
@@ -111,6 +111,54 @@ fn a_file_that_cannot_be_run_is_refused_with_the_place_and_what_is_known() {
 }
 
 #[test]
+fn what_only_a_sampler_can_tell_is_found_at_the_line_of_the_policy() {
+    const SAMPLING: &str = "
+receivers:
+  otlp: { protocols: { grpc: { endpoint: 127.0.0.1:0 } } }
+processors:
+  tail_sampling:
+    policies:
+      - { name: fine, type: always_sample }
+      - { name: regex, type: string_attribute, string_attribute: { key: k, values: ['a('], enabled_regex_matching: true } }
+      - name: outer
+        type: and
+        and:
+          and_sub_policy:
+            - { name: inner, type: ottl_condition, ottl_condition: { span: ['span.attributes['] } }
+  adaptive_tail_sampling:
+    rules:
+      - { name: first, conditions: ['span.kind == '], sampler: { type: always_sample } }
+exporters:
+  debug:
+service:
+  pipelines:
+    traces: { receivers: [otlp], processors: [tail_sampling], exporters: [debug] }
+";
+    let folder = folder_with(SAMPLING);
+    let says = |folder: &Path| {
+        let outputs = ["validate", "run"].map(|command| {
+            let output = teleflow(folder, &[command, "--config", "teleflow.yaml"]);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            text(&output.stderr)
+        });
+        assert_eq!(outputs[0], outputs[1]);
+        outputs[0].clone()
+    };
+    // Each sampler tells its first mistake.
+    let said = says(folder.path());
+    assert!(
+        said.contains("teleflow.yaml:8:9: processors.tail_sampling: the policy `regex` "),
+        "{said}"
+    );
+    let rule = "teleflow.yaml:16:9: processors.adaptive_tail_sampling: the rule `first` ";
+    assert!(said.contains(rule), "{said}");
+    let folder = folder_with(&SAMPLING.replace("'a('", "a"));
+    let said = says(folder.path());
+    let policy = "teleflow.yaml:13:15: processors.tail_sampling: the policy `outer/inner` ";
+    assert!(said.contains(policy), "{said}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for command in ["validate", "run"] {
@@ -175,7 +223,7 @@ service:
 }
 
 /// Runs the program to its end.
-fn teleflow(folder: &Path, args: &[&str]) -> Output {
+pub(crate) fn teleflow(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_teleflow"))
         .args(args)
         .current_dir(folder)
@@ -197,6 +245,6 @@ fn taken_port() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

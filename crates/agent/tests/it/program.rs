@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -26,7 +27,7 @@ pub(crate) struct Program {
     http: SocketAddr,
     admin: SocketAddr,
     /// Where it runs and leaves its files.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Killed on drop: also by a test that fails before the program serves.
@@ -116,7 +117,7 @@ impl Program {
             process,
             said,
             stdout,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -148,9 +149,24 @@ impl Program {
         self.said.more.notify_all();
     }
 
+    /// Where it runs: its config file is `teleflow.yaml`.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn signal(&self) {
-        let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().unwrap();
+        self.kill("-TERM");
+    }
+
+    /// Writes another config file in place of its own, and sends SIGHUP.
+    pub(crate) fn reload(&self, config: &str) {
+        fs::write(self.folder().join("teleflow.yaml"), config).unwrap();
+        self.kill("-HUP");
+    }
+
+    fn kill(&self, signal: &str) {
+        let kill = Command::new("kill").args([signal, &self.id().to_string()]).status().unwrap();
         assert!(kill.success());
     }
 

@@ -1,6 +1,6 @@
 //! SIGTERM under load: what was answered with success arrives or is in the books.
 
-mod load;
+pub(crate) mod load;
 pub(crate) mod sink;
 
 use std::net::{SocketAddr, TcpListener};

@@ -41,6 +41,9 @@ pub struct Config {
     pub records_policy: bool,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
+    /// Has log records that are offered wait for the decision about their trace, and follow it. They
+    /// count for the bound of bytes; no policy sees them.
+    pub holds_logs: bool,
     /// A secret that senders do not know, so that they cannot choose trace ids that slow the table
     /// down.
     pub hash_seed: u64,
@@ -114,6 +117,7 @@ impl Default for Config {
             records_policy: false,
             drops_at_end: false,
             blocks_when_full: false,
+            holds_logs: false,
             hash_seed: 0,
         }
     }

@@ -20,16 +20,6 @@ pub(super) struct List {
     pub(super) last: u64,
 }
 
-/// A trace's place in a list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    /// In nanoseconds since the sampler began.
-    pub(super) deadline: u64,
-    pub(super) before: u32,
-    pub(super) after: u32,
-    pub(super) list: u8,
-}
-
 /// The most lists. One more wait shares the list in which it makes least of a difference.
 const MOST: usize = 16;
 

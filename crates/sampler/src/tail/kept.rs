@@ -5,12 +5,15 @@ use teleflow_otlp::{Ack, Assembler, Payload, Signal};
 use super::mark::{Labels, Mark, Marked};
 use super::table::{SpanRef, Table};
 use crate::edit::Edited;
+use crate::{Randomness, Threshold};
 
 /// Kept spans that are not written yet; their chunks are still counted as used.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     runs: Vec<Run>,
     marks: Vec<Mark>,
+    /// Of those, marks of traces without a trace state, by threshold.
+    shared: Vec<(Option<Threshold>, u32)>,
     /// What the spans take.
     bytes: usize,
     /// How many times spans were written before.
@@ -33,10 +36,10 @@ struct Run {
 pub(super) struct MarkRef {
     /// Which mark; none where spans go as they are.
     mark: u32,
-    /// Whether the spans may have a trace state.
-    has_state: bool,
     /// What its scope tells.
     label: u16,
+    /// Whether the spans may have a trace state.
+    has_state: bool,
 }
 
 /// Where something is written anew: from, to.
@@ -44,26 +47,64 @@ type Piece = (usize, usize);
 
 const NO_MARK: u32 = u32::MAX;
 
+/// The most thresholds that marks are shared for: policies have few.
+const SHARED: usize = 8;
+
 // === impl MarkRef ===
 
 impl MarkRef {
     /// Nothing is written to a span, nor to its scope.
-    pub(super) const NONE: Self = Self { mark: NO_MARK, has_state: false, label: Labels::NONE };
+    pub(super) const NONE: Self = Self::label(Labels::NONE);
+
+    /// Nothing is written to a span.
+    pub(super) const fn label(label: u16) -> Self {
+        Self { mark: NO_MARK, label, has_state: false }
+    }
 }
 
 // === impl Kept ===
 
 impl Kept {
-    /// Takes a mark, for spans that are pushed before the next writing.
-    pub(super) fn mark(&mut self, mark: Option<Mark>, has_state: bool, label: u16) -> MarkRef {
-        let Some(mark) = mark else { return MarkRef { label, ..MarkRef::NONE } };
-        self.marks.push(mark);
-        MarkRef { mark: self.marks.len() as u32 - 1, has_state, label }
+    /// Makes a mark, for spans that are pushed before the next writing. Traces without a trace state
+    /// that were kept by the same odds share one.
+    pub(super) fn mark(
+        &mut self,
+        threshold: Option<Threshold>,
+        (randomness, tells): (Randomness, bool),
+        has_state: bool,
+        label: u16,
+    ) -> MarkRef {
+        let is_shared = !has_state && !tells;
+        let known = self.shared.iter().find(|(known, _)| is_shared && *known == threshold);
+        let mark = match known {
+            Some((_, mark)) => *mark,
+            None => {
+                let mark = self.marks.len() as u32;
+                self.marks.push(Mark::new(threshold, randomness, tells));
+                if is_shared && self.shared.len() < SHARED {
+                    self.shared.push((threshold, mark));
+                }
+                mark
+            }
+        };
+        MarkRef { mark, label, has_state: false }
     }
 
     /// Takes a span that is still counted as used.
     #[inline]
-    pub(super) fn push(&mut self, table: &mut Table, span: SpanRef, mark: MarkRef) {
+    pub(super) fn push(
+        &mut self,
+        table: &mut Table,
+        span: SpanRef,
+        mark: MarkRef,
+        has_state: bool,
+    ) {
+        let is_same =
+            self.marks.get(mark.mark as usize).is_none_or(|mark| !has_state && mark.is_empty());
+        let mark = match is_same {
+            true => MarkRef::label(mark.label),
+            false => MarkRef { has_state, ..mark },
+        };
         self.bytes += span.len.get() as usize;
         let writing = self.writing.wrapping_add(1);
         if let Some(run) = self.runs.last_mut()
@@ -81,12 +122,9 @@ impl Kept {
         self.runs.push(Run { place: span, spans: 1, mark });
     }
 
-    /// Whether a payload can be filled, and what is written for the last time weighs as much as the
-    /// envelopes that will have to be written again: else a request of many spans below a huge
-    /// resource would become many huge ones.
-    pub(super) fn is_worth_writing(&self, table: &Table, payload_bytes: usize) -> bool {
-        let (staying, going) = table.leaving_envelopes();
-        self.bytes + going >= payload_bytes.max(staying).max(1)
+    /// What the spans take that wait to be written.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether nothing waits to be written.
@@ -120,8 +158,8 @@ impl Kept {
         for run in self.runs.drain(..) {
             table.release_written(run.place.chunk, run.spans, run.place.len.get());
         }
-        table.end_writing();
         self.marks.clear();
+        self.shared.clear();
         // The memory serves again, unless a flood made it huge.
         self.runs.shrink_to(16 * 1024);
         self.marks.shrink_to(4 * 1024);

@@ -62,7 +62,7 @@ impl TailSampler {
 
     /// Writes what is kept, so that it frees memory, unless that would be mostly envelopes.
     fn write_if_light(&mut self, out: &mut Output) {
-        if self.kept.is_worth_writing(&self.table, 0) {
+        if self.is_worth_writing(0) {
             self.write_kept(out);
         }
     }
@@ -87,7 +87,7 @@ impl TailSampler {
         }
         // Nothing that moves may be on its way out.
         self.write_if_light(out);
-        if !self.kept.is_empty() {
+        if !self.kept.is_empty() || !self.kept_logs.is_empty() {
             return;
         }
         // What is copied is there twice for a moment.

@@ -48,9 +48,10 @@ pub struct Stats {
     pub decisions: [u64; Trigger::ALL.len()],
     /// How long the traces that were decided had waited, all together, in milliseconds.
     pub waited_millis: u64,
-    /// Spans that were kept.
+    /// Spans that were kept, those that came late too.
     pub spans_kept: u64,
-    /// Spans that were sampled out, by what caused the decision, in the order of [`Trigger::ALL`].
+    /// Spans that were sampled out, by what caused the decision, in the order of [`Trigger::ALL`];
+    /// without those that came late.
     pub spans_sampled_out: [u64; Trigger::ALL.len()],
     /// How many spans those stand for that were kept by known odds: an estimate, free of bias, of
     /// how many came. Where policies keep by unknown odds only, it is too low by what they keep.

@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Ack, Answer, Signal};
+use teleflow_otlp::{Ack, Signal};
 
 use super::chunk::Chunk;
-use super::due::{Link, Lists};
+use super::due::Lists;
 use super::slab::{NIL, Slab};
 use super::stats::Trigger;
 use crate::{SpanView, Spans, TraceSummary};
@@ -45,15 +45,24 @@ struct TraceNode {
     id: [u8; 16],
     summary: TraceSummary,
     hash: u64,
-    link: Link,
+    /// When it is due, in nanoseconds since the sampler began.
+    deadline: u64,
+    /// Its neighbours in its list.
+    before: u32,
+    after: u32,
     /// When it came, in milliseconds since the sampler began.
     came: u32,
     /// The trace's spans, first to last.
     first: u32,
     last: u32,
+    /// Which list.
+    list: u8,
     /// Whether a span of it has a trace state.
     has_state: bool,
 }
+
+/// What a trace costs beside its spans.
+const _: () = assert!(size_of::<Option<TraceNode>>() <= 112, "a trace's place has grown");
 
 /// A trace that was taken out of the table; its spans are taken by [`Table::take_span`].
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +146,7 @@ impl Table {
 
     /// Hands out who waits for so many spans that go on.
     pub(super) fn take_ack(&mut self, chunk: u32, spans: u32) -> Ack {
-        self.chunks.get_mut(chunk).ack.take(u64::from(spans))
+        self.chunks.get_mut(chunk).take_ack(u64::from(spans))
     }
 
     /// Gives up so many spans of a chunk, and the chunk with its last: those that did not go on were
@@ -152,8 +161,7 @@ impl Table {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.size();
             self.needed -= chunk.needed();
-            let left_out = Answer::sampled_out(chunk.ack.items());
-            chunk.ack.settle(left_out);
+            chunk.settle_ack();
         } else if chunk.goes() {
             self.note_going(index);
         }
@@ -214,10 +222,13 @@ impl Table {
             id,
             summary: TraceSummary::default(),
             hash,
-            link: Link { deadline: 0, before: NIL, after: NIL, list },
+            deadline: 0,
+            before: NIL,
+            after: NIL,
             came: (now / 1_000_000) as u32,
             first: NIL,
             last: NIL,
+            list,
             has_state: false,
         });
         self.by_id.insert_unique(hash, index, |&index| self.traces.get(index).hash);
@@ -228,7 +239,7 @@ impl Table {
     /// Has a trace wait no longer than so many nanoseconds from now on, for its root is there.
     pub(super) fn hurry(&mut self, index: u32, now: u64, wait: u64) {
         let deadline = now.saturating_add(wait);
-        let before = self.traces.get(index).link.deadline;
+        let before = self.traces.get(index).deadline;
         if deadline >= before {
             return;
         }
@@ -245,23 +256,24 @@ impl Table {
         let list = self.due.get_mut(at);
         list.last = list.next_deadline(deadline);
         let before = std::mem::replace(&mut list.youngest, index);
-        let link = Link { deadline: list.last, before, after: NIL, list: at };
+        let deadline = list.last;
         match before {
             NIL => list.oldest = index,
-            before => self.traces.get_mut(before).link.after = index,
+            before => self.traces.get_mut(before).after = index,
         }
-        self.traces.get_mut(index).link = link;
+        let trace = self.traces.get_mut(index);
+        (trace.deadline, trace.before, trace.after, trace.list) = (deadline, before, NIL, at);
     }
 
     fn unlink(&mut self, index: u32) {
-        let Link { before, after, list, .. } = self.traces.get(index).link;
+        let TraceNode { before, after, list, .. } = *self.traces.get(index);
         match before {
             NIL => self.due.get_mut(list).oldest = after,
-            before => self.traces.get_mut(before).link.after = after,
+            before => self.traces.get_mut(before).after = after,
         }
         match after {
             NIL => self.due.get_mut(list).youngest = before,
-            after => self.traces.get_mut(after).link.before = before,
+            after => self.traces.get_mut(after).before = before,
         }
     }
 
@@ -282,7 +294,7 @@ impl Table {
 
     /// Adds a span, or a log record, to the end of a trace's list.
     #[inline]
-    fn push(&mut self, trace: u32, span: SpanRef) {
+    pub(super) fn push(&mut self, trace: u32, span: SpanRef) {
         let node = self.spans.insert(SpanNode { span, next: NIL });
         self.retain(span);
         let trace = self.traces.get_mut(trace);
@@ -295,14 +307,13 @@ impl Table {
 
     /// The trace that is due first, and when.
     pub(super) fn next(&self) -> Option<(u32, u64)> {
-        let deadlines =
-            self.due.oldest().map(|index| (index, self.traces.get(index).link.deadline));
+        let deadlines = self.due.oldest().map(|index| (index, self.traces.get(index).deadline));
         deadlines.min_by_key(|(_, deadline)| *deadline)
     }
 
     /// Why a trace would be decided when it is due.
     pub(super) fn trigger(&self, trace: u32) -> Trigger {
-        self.due.get(self.traces.get(trace).link.list).trigger
+        self.due.get(self.traces.get(trace).list).trigger
     }
 
     /// Takes a trace out.
@@ -385,8 +396,8 @@ impl Table {
         }
         let map = self.traces.close_up();
         for trace in self.traces.values_mut() {
-            moved(&map, &mut trace.link.before);
-            moved(&map, &mut trace.link.after);
+            moved(&map, &mut trace.before);
+            moved(&map, &mut trace.after);
         }
         for list in self.due.iter_mut() {
             moved(&map, &mut list.oldest);
@@ -414,8 +425,8 @@ impl Table {
     pub(super) fn heaviest(&self, now: u64) -> Vec<u32> {
         let mut ranks: Vec<(f32, u32)> = Vec::with_capacity(self.traces.len());
         ranks.extend(self.traces.iter().map(|(index, trace)| {
-            let wait = self.due.get(trace.link.list).wait.max(1) as f32;
-            let left = trace.link.deadline.saturating_sub(now) as f32;
+            let wait = self.due.get(trace.list).wait.max(1) as f32;
+            let left = trace.deadline.saturating_sub(now) as f32;
             let age = 1.0 - (left / wait).min(1.0);
             let size = trace.summary.bytes as f32 + size_of::<TraceNode>() as f32;
             (size * (1.0 + 4.0 * age), index)

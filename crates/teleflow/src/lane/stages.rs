@@ -1,5 +1,6 @@
 //! What works on a lane's payloads: plain functions of their input and `now`.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use teleflow_batcher::Batcher;
@@ -134,7 +135,8 @@ impl State {
 
     /// Moves what the sampler let through to the batcher.
     fn collect(&mut self, now: std::time::Instant, work: &mut Work, step: &mut Step) {
-        step.sampled_out += std::mem::take(&mut work.out.sampled_out);
+        step.sampled_out += mem::take(&mut work.out.sampled_out);
+        work.followed.sampled_out += mem::take(&mut work.out.logs_sampled_out);
         for payload in work.out.kept.drain(..) {
             if self.is_of_follower(&payload) {
                 work.followed.kept += payload.items();

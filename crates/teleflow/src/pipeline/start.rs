@@ -9,6 +9,7 @@ use teleflow_batcher::Batcher;
 use teleflow_exporter::{AnyExporter, OnFull, Queue};
 use teleflow_otlp::Signal;
 use teleflow_receiver::Receiver;
+use teleflow_sampler::Config;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -238,7 +239,9 @@ pub(super) fn stages(
     exporters: &[(String, AnyExporter, Sending)],
     is_followed: bool,
 ) -> Result<Staged, StartError> {
-    let mut sampling = samplers(lane.sampler.as_ref(), lane.shards)
+    let config = lane.sampler.clone();
+    let config = config.map(|config| Config { holds_logs: is_followed, ..config });
+    let mut sampling = samplers(config.as_ref(), lane.shards)
         .map_err(|unfit| {
             let (lane, shards) = (lane.name.clone(), lane.shards);
             match unfit {

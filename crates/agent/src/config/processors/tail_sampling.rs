@@ -76,6 +76,7 @@ const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 pub(super) fn read(at: &At<'_>) -> TailSampling {
     at.section(later::TAIL_SAMPLING, |keys| {
         check_strategy(keys);
+        let max_bytes = max_bytes(keys);
         TailSampling {
             decision_wait: more_than_zero(keys, "decision_wait", DEFAULT_DECISION_WAIT),
             decision_wait_after_root: keys
@@ -88,14 +89,11 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
                 .value("expected_new_traces_per_sec")
                 .and_then(|at| at.whole(0..=u64::MAX))
                 .unwrap_or(0),
-            max_bytes: max_bytes(keys),
+            max_bytes,
             max_trace_spans: limit(keys, "max_trace_spans", |at| at.whole(0..=u64::MAX)),
             max_trace_bytes: limit(keys, "maximum_trace_size_bytes", |at| at.bytes(0..=u64::MAX)),
             decision_cache: decision_cache(keys, 0),
-            num_shards: keys
-                .value("num_shards")
-                .and_then(|at| at.whole(1..=MAX_SHARDS))
-                .map_or(1, |shards| shards as u16),
+            num_shards: num_shards(keys, max_bytes),
             sample_on_first_match: keys.truth("sample_on_first_match"),
             drop_pending_traces_on_shutdown: keys.truth("drop_pending_traces_on_shutdown"),
             write_threshold: keys
@@ -138,6 +136,17 @@ pub(super) fn num_traces(keys: &mut Keys<'_>) -> NonZeroUsize {
 pub(super) fn max_bytes(keys: &mut Keys<'_>) -> u64 {
     let bytes = keys.value("max_bytes").and_then(|at| at.bytes(MIN_MAX_BYTES..=u64::MAX));
     bytes.unwrap_or(DEFAULT_MAX_BYTES)
+}
+
+/// Each shard has its part of the bytes, which has to be enough to work with.
+fn num_shards(keys: &mut Keys<'_>, max_bytes: u64) -> u16 {
+    let Some(at) = keys.value("num_shards") else { return 1 };
+    let shards = at.whole(1..=MAX_SHARDS).unwrap_or(1);
+    if shards > 1 && max_bytes / shards < MIN_MAX_BYTES {
+        let most = max_bytes / MIN_MAX_BYTES;
+        at.refuse(&format!("be at most {most}, with {max_bytes} bytes in max_bytes"), None);
+    }
+    shards as u16
 }
 
 /// A limit, which 0 lifts.

@@ -1,5 +1,7 @@
 //! `service.pipelines`: references resolved, and orders refused that we do not do.
 
+mod follows;
+
 use std::collections::BTreeMap;
 
 use super::super::id::Id;
@@ -19,12 +21,15 @@ pub(super) fn read(at: &At<'_>, defined: Defined<'_>) -> BTreeMap<PipelineId, Pi
         at.refuse_empty("pipeline");
     }
     let mut pipelines = BTreeMap::new();
+    let mut following = Vec::new();
     for (key, at) in entries {
         if let Some(id) = read_id(key, &at) {
-            let pipeline = read_pipeline(&at, id.signal, defined);
+            let (pipeline, follows) = read_pipeline(&at, id.signal, defined);
+            following.extend(follows.map(|follows| (id.clone(), follows)));
             pipelines.insert(id, pipeline);
         }
     }
+    follows::resolve(&mut pipelines, &following, defined);
     pipelines
 }
 
@@ -47,7 +52,12 @@ fn read_id(key: &Key, at: &At<'_>) -> Option<PipelineId> {
     }
 }
 
-fn read_pipeline(at: &At<'_>, signal: Signal, defined: Defined<'_>) -> Pipeline {
+/// Reads a pipeline, and where it says which one it follows.
+fn read_pipeline<'a>(
+    at: &At<'a>,
+    signal: Signal,
+    defined: Defined<'_>,
+) -> (Pipeline, Option<At<'a>>) {
     at.section(later::NONE, |keys| {
         let receivers = needed(keys, "receivers", "receiver")
             .map(|at| references(&at, "receivers", defined.receivers))
@@ -61,11 +71,13 @@ fn read_pipeline(at: &At<'_>, signal: Signal, defined: Defined<'_>) -> Pipeline 
             .map(|at| references(&at, "exporters", defined.exporters))
             .unwrap_or_default();
         check_urls(&exporters, signal, defined);
-        Pipeline {
+        let pipeline = Pipeline {
             receivers: ids(receivers),
             processors: ids(processors),
+            follows: None,
             exporters: ids(exporters),
-        }
+        };
+        (pipeline, keys.value("follows"))
     })
 }
 

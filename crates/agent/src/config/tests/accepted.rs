@@ -166,6 +166,7 @@ fn the_service_says_what_runs() {
     let pipeline = |receivers, processors, exporters| Pipeline {
         receivers: ids(receivers),
         processors: ids(processors),
+        follows: None,
         exporters: ids(exporters),
     };
     let pipelines: Vec<_> = pipelines.into_iter().map(|(id, p)| (id.to_string(), p)).collect();
@@ -173,7 +174,9 @@ fn the_service_says_what_runs() {
     let all =
         pipeline(&["otlp"], &[], &["debug", "otlp_grpc/second", "loadbalancing", "otlp/socket"]);
     let metrics = pipeline(&["otlp", "otlp/socket"], &["batch"], &["otlphttp", "failover"]);
+    let follows = Some(PipelineId { signal: Signal::Traces, name: None });
     let logs = pipeline(&["otlp"], &[], &["otlp_http/second", "otlphttp/socket"]);
+    let logs = Pipeline { follows, ..logs };
     let adaptive = pipeline(&["otlp"], &["adaptive_tail_sampling", "batch"], &["debug"]);
     let policies = pipeline(&["otlp"], &["tail_sampling/policies"], &["debug"]);
     let expected = [

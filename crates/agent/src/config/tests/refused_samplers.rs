@@ -49,6 +49,17 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
         r"
             processors:
               tail_sampling:
+                policies: [{name: a, type: always_sample}]
+                max_bytes: 1MiB
+                num_shards: 17",
+        &[
+            "5:17: processors.tail_sampling.num_shards must be at most 16, with 1048576 bytes in max_bytes, got the number 17",
+        ],
+    );
+    check_refused(
+        r"
+            processors:
+              tail_sampling:
                 policies: []",
         &["3:15: processors.tail_sampling.policies must have at least one policy"],
     );

@@ -56,7 +56,7 @@ fn a_reference_names_what_is_defined_and_names_it_once() {
             "3:78: service.pipelines.traces.exporters[0] is `debug/2`, which exporters does not define; did you mean `debug`? defined: debug",
             "3:87: service.pipelines.traces.exporters[1] must be text, got a list",
             r#"3:96: service.pipelines.traces.exporters[2] must be text, got the number 5; write "5" if text is meant"#,
-            "3:100: unknown key `connectors` in service.pipelines.traces; known: exporters, processors, receivers",
+            "3:100: unknown key `connectors` in service.pipelines.traces; known: exporters, follows, processors, receivers",
         ],
     );
     check_refused(
@@ -167,6 +167,30 @@ fn telemetry_is_a_log_level() {
             "4:26: key `encoding` in service.telemetry.logs is not supported in this version",
             "5:5: key `metrics` in service.telemetry is not supported in this version; `admin` serves /metrics",
             "6:5: unknown key `tracing` in service.telemetry; known: logs",
+        ],
+    );
+}
+
+#[test]
+fn logs_follow_a_pipeline_that_samples_and_that_no_other_follows() {
+    check_refused(
+        r"
+            processors: {batch: , tail_sampling: {policies: [{name: a, type: always_sample}]}}
+            service:
+              pipelines:
+                traces: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+                traces/2: {receivers: [otlp], processors: [batch], exporters: [debug], follows: traces}
+                logs: {receivers: [otlp], exporters: [debug], follows: traces}
+                logs/2: {receivers: [otlp], exporters: [debug], follows: traces}
+                logs/3: {receivers: [otlp], exporters: [debug], follows: traces/2}
+                logs/4: {receivers: [otlp], exporters: [debug], follows: trace}
+                logs/5: {receivers: [otlp], exporters: [debug], follows: [traces]}",
+        &[
+            "5:76: service.pipelines.traces/2.follows has no effect on traces: only logs follow traces",
+            "7:62: service.pipelines.logs/2.follows is `traces`, which `logs` follows already",
+            "8:62: service.pipelines.logs/3.follows is `traces/2`, which has no tail sampler",
+            "9:62: service.pipelines.logs/4.follows is `trace`, which service.pipelines does not define; did you mean `traces`? defined: traces, traces/2, logs, logs/2, logs/3, logs/4, logs/5",
+            "10:62: service.pipelines.logs/5.follows must be text, got a list",
         ],
     );
 }

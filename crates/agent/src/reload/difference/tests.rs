@@ -116,6 +116,7 @@ fn everything_else_takes_a_restart_and_is_named() {
         ("debug: ,", "debug: { verbosity: normal },", "exporters.debug"),
         ("{ admin: }", "{ admin: { endpoint: ':1' } }", "extensions.admin"),
         ("extensions: [admin]", "extensions: []", "service.extensions"),
+        ("logs: {", "logs: { follows: traces,", "service.pipelines.logs.follows"),
         ("logs: {", "logs/2: {", "service.pipelines.logs, service.pipelines.logs/2"),
         ("[tail_sampling, batch]", "[tail_sampling]", "service.pipelines.traces.processors"),
         ("[tail_sampling], ", "[], ", "service.pipelines.traces/2.processors"),

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use super::load::is_marked;
 use crate::malformed::client::frame;
 use crate::malformed::reference;
+use crate::sampling::Arrived;
 
 /// Lives as long as the test's runtime.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ struct Counts {
     /// Items of requests that were answered, by signal.
     items: [AtomicU64; 3],
     marked: AtomicU64,
+    /// Is told of the spans, if anybody wants to know.
+    arrived: Option<Arc<Arrived>>,
 }
 
 // === impl Sink ===
@@ -48,14 +51,26 @@ impl Sink {
         sink
     }
 
+    /// Answers whatever comes, and tells of the spans in it.
+    pub(crate) async fn open_to(arrived: &Arc<Arrived>) -> Self {
+        let sink = Self::bind(Some(Arc::clone(arrived))).await;
+        sink.counts.places.add_permits(1000);
+        sink
+    }
+
     /// Takes requests in and answers none, until it is told to.
     pub(crate) async fn shut() -> Self {
+        Self::bind(None).await
+    }
+
+    async fn bind(arrived: Option<Arc<Arrived>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let counts = Arc::new(Counts {
             places: Semaphore::new(0),
             items: Default::default(),
             marked: AtomicU64::new(0),
+            arrived,
         });
         tokio::spawn(accept(listener, Arc::clone(&counts)));
         Self { address, counts }
@@ -109,6 +124,9 @@ async fn answer(
         let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
         let marked = scopes.flat_map(|scope| &scope.spans).filter(|span| is_marked(span));
         counts.marked.fetch_add(marked.count() as u64, SeqCst);
+        if let Some(arrived) = &counts.arrived {
+            arrived.take(&request);
+        }
     }
 
     let mut trailers = HeaderMap::new();

@@ -336,6 +336,8 @@ impl Model {
         is_late: bool,
     ) {
         let state = match self.plan.writes_threshold {
+            // One that says nothing says what the others of its trace do.
+            true if span.state.text.is_empty() => Some(ot(None, verdict.threshold)),
             true => {
                 let chance = span.state.randomness.or(chance);
                 chance.map(|chance| span.state.after(verdict.threshold, chance))

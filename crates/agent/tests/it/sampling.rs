@@ -1,0 +1,66 @@
+//! The tail sampler at work in the real program: traffic as shops have it, of numbered traces each
+//! of which comes in several requests, and a sink that knows which of their spans it has.
+
+mod arrived;
+mod bounds;
+mod reloads;
+mod traffic;
+
+pub(crate) use self::arrived::Arrived;
+
+use std::time::{Duration, Instant};
+
+use crate::admin::{Metrics, get};
+use crate::program::Program;
+
+/// How long something may take that happens in another process.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The file of a gateway that samples and sends to `sink`.
+///
+/// It has room for so little on the way in and on the way out that what is held for decisions is
+/// most of what there is.
+fn config(sink: std::net::SocketAddr, sampling: &str) -> String {
+    format!(
+        "
+receivers:
+  otlp:
+    protocols:
+      grpc: {{ endpoint: 127.0.0.1:0, max_recv_msg_size_mib: 1 }}
+      http: {{ endpoint: 127.0.0.1:0, max_request_body_size: 1MiB }}
+    limits: {{ max_in_flight_bytes: 4MiB }}
+processors:
+  batch:
+  tail_sampling: {{ record_policy: true, {sampling} }}
+exporters:
+  otlp:
+    endpoint: http://{sink}
+    compression: none
+    timeout: 0
+    sending_queue: {{ block_on_overflow: true, sizer: bytes, queue_size: 4_194_304 }}
+extensions:
+  admin: {{ endpoint: 127.0.0.1:0 }}
+service:
+  extensions: [admin]
+  pipelines:
+    traces: {{ receivers: [otlp], processors: [tail_sampling, batch], exporters: [otlp] }}
+"
+    )
+}
+
+const ERRORS: &str = "{ name: errors, type: status_code, status_code: { status_codes: [ERROR] } }";
+const SLOW: &str = "{ name: slow, type: latency, latency: { threshold_ms: 1000 } }";
+
+/// Asks for metrics until they are as they should be.
+async fn metrics_when(program: &Program, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let metrics = Metrics::of(&get(program, "/metrics").await);
+        if is_so(&metrics) {
+            return metrics;
+        }
+        // bounded wait: what is counted happens in another process.
+        assert!(Instant::now() < patience, "not within {PATIENCE:?}: {metrics:#?}");
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,141 @@
+use std::sync::mpsc;
+use std::time::Duration;
+
+use teleflow_otlp::Answer;
+use teleflow_testkit::reference::Request;
+use teleflow_testkit::telemetry::Telemetry;
+
+use super::*;
+use crate::{Config, Policy, Remembered, Rule};
+
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Keeps traces that failed.
+fn sampler(config: Config) -> TailSampler {
+    let rules = vec![Rule::new("errors", Policy::errors())].into();
+    TailSampler::new(Config { rules, decision_wait: WAIT, holds_logs: true, ..config }).unwrap()
+}
+
+/// A request with a record of each of these traces; 0 stands for none.
+fn records(telemetry: &mut Telemetry, traces: impl IntoIterator<Item = u128>) -> Payload {
+    let mut request = telemetry.logs(1);
+    while request.resource_logs.iter().all(|resource| resource.scope_logs.is_empty()) {
+        request = telemetry.logs(1);
+    }
+    let template = telemetry.log_record();
+    let records = traces.into_iter().map(|trace| {
+        let mut record = template.clone();
+        record.trace_id = if trace == 0 { Vec::new() } else { trace.to_be_bytes().to_vec() };
+        record
+    });
+    let mut groups = request.resource_logs.iter_mut().flat_map(|group| &mut group.scope_logs);
+    groups.next().unwrap().log_records = records.collect();
+    groups.for_each(|group| group.log_records.clear());
+    Payload::parse(Signal::Logs, Request::Logs(request).encode().into()).unwrap()
+}
+
+/// A request with a span of a trace, which failed or not.
+fn span(telemetry: &mut Telemetry, trace: u128, failed: bool) -> Payload {
+    let mut request = telemetry.traces(1);
+    while request.resource_spans.iter().all(|resource| resource.scope_spans.is_empty()) {
+        request = telemetry.traces(1);
+    }
+    let mut one = telemetry.span();
+    one.trace_id = trace.to_be_bytes().to_vec();
+    one.status.get_or_insert_default().code = if failed { 2 } else { 1 };
+    let mut groups = request.resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans);
+    groups.next().unwrap().spans = vec![one];
+    groups.for_each(|group| group.spans.clear());
+    Payload::parse(Signal::Traces, Request::Traces(request).encode().into()).unwrap()
+}
+
+/// How many spans and records are kept.
+fn kept(out: &mut Output) -> (u64, u64) {
+    let count = |signal| {
+        let of_signal = out.kept.iter().filter(|payload| payload.signal() == signal);
+        of_signal.map(Payload::items).sum()
+    };
+    let counts = (count(Signal::Traces), count(Signal::Logs));
+    out.kept.clear();
+    counts
+}
+
+#[test]
+fn records_wait_for_the_decision_about_their_trace_and_follow_it() {
+    let mut telemetry = Telemetry::new(1);
+    let (mut sampler, mut out) = (sampler(Config::default()), Output::default());
+    let now = Instant::now();
+    // One trace fails, one does not, of one only records come.
+    sampler.offer(now, records(&mut telemetry, [1, 2, 3, 0]), &mut out);
+    assert_eq!(kept(&mut out), (0, 1), "who has no trace waits for none");
+    sampler.offer(now, span(&mut telemetry, 1, true), &mut out);
+    sampler.offer(now, span(&mut telemetry, 2, false), &mut out);
+    sampler.offer(now, records(&mut telemetry, [1, 1, 2, 3]), &mut out);
+    assert_eq!((kept(&mut out), sampler.held().traces), ((0, 0), 3));
+    sampler.poll(now + WAIT, &mut out);
+    assert_eq!(kept(&mut out), (1, 3));
+    assert_eq!((out.sampled_out, out.logs_sampled_out), (1, 4));
+    assert_eq!((sampler.held().spans, sampler.held().traces), (0, 0));
+    sampler.offer(now + WAIT, records(&mut telemetry, [1, 2, 2, 3, 0]), &mut out);
+    assert_eq!((kept(&mut out), out.logs_sampled_out), ((0, 2), 7), "late ones follow too");
+    let stats = sampler.stats();
+    assert_eq!((stats.traces_kept, stats.traces_sampled_out, stats.spans_kept), (1, 2, 1));
+}
+
+#[test]
+fn without_being_told_to_hold_them_records_pass_by() {
+    let mut telemetry = Telemetry::new(2);
+    let config = Config { holds_logs: false, ..sampler(Config::default()).config };
+    let (mut sampler, mut out) = (TailSampler::new(config).unwrap(), Output::default());
+    sampler.offer(Instant::now(), records(&mut telemetry, [1, 0]), &mut out);
+    assert_eq!((kept(&mut out), sampler.held().traces), ((0, 2), 0));
+}
+
+#[test]
+fn who_waits_for_records_is_answered_once_for_each() {
+    let mut telemetry = Telemetry::new(3);
+    let (mut sampler, mut out) = (sampler(Config::default()), Output::default());
+    let now = Instant::now();
+    let mut payload = records(&mut telemetry, [1, 2, 0, 1]);
+    payload.append(records(&mut telemetry, [2, 2, 3]));
+    let (tell, told) = mpsc::channel();
+    let ack = Ack::new(payload.items(), move |answer| tell.send(answer).unwrap());
+    sampler.offer(now, payload.with_ack(ack), &mut out);
+    sampler.offer(now, span(&mut telemetry, 1, true), &mut out);
+    sampler.poll(now + WAIT, &mut out);
+    assert!(told.try_recv().is_err(), "what is kept is on its way");
+    for mut payload in out.kept.drain(..) {
+        let items = payload.items();
+        payload.take_ack().settle(Answer::delivered(items));
+    }
+    let wanted = Answer { delivered: 3, sampled_out: 4, ..Answer::default() };
+    assert_eq!(told.try_recv(), Ok(wanted));
+}
+
+#[test]
+fn a_flood_of_records_stays_within_the_bound_and_nothing_is_lost() {
+    let mut telemetry = Telemetry::new(4);
+    let max_bytes = 1024 * 1024;
+    let remembered = Remembered { kept: 100, dropped: 100 };
+    let (mut sampler, mut out) =
+        (sampler(Config { max_bytes, remembered, ..Config::default() }), Output::default());
+    let now = Instant::now();
+    let (mut offered, mut handed) = (0, 0);
+    for round in 0..400u128 {
+        let first = round * 50 + 1;
+        let payload = records(&mut telemetry, first..first + 50);
+        let bytes = payload.bytes();
+        offered += payload.items();
+        sampler.offer(now, payload, &mut out);
+        handed += kept(&mut out).1;
+        let held = sampler.held().bytes;
+        let most = max_bytes + max_bytes / 16 + bytes + 64 * 1024;
+        assert!(held <= most as u64, "{held} after {round}");
+    }
+    let early = sampler.stats().decisions[crate::Trigger::Bytes as usize];
+    assert!(early > 0, "the bound was reached");
+    while !sampler.drain(now, &mut out) {}
+    handed += kept(&mut out).1;
+    assert_eq!(handed + out.logs_sampled_out, offered);
+    assert_eq!((sampler.held().spans, sampler.held().traces), (0, 0));
+}
