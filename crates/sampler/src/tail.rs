@@ -281,7 +281,8 @@ impl TailSampler {
                                 *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
                             let scope = chunk.add_envelope(of_scope);
                             let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            (index, chunk.envelope_len(index) > self.config.payload_bytes)
+                            let (above, own) = chunk.envelope_lens(index);
+                            (index, above + own > self.config.payload_bytes)
                         })
                     });
                     let span = SpanRef { chunk, scope: scope_index, at: item.at as u32, len };
@@ -485,8 +486,9 @@ impl TailSampler {
         };
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;
-        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came);
-        self.stats.waited_millis += u64::from(waited);
+        // The clock may have gone back.
+        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
+        self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
@@ -556,10 +558,17 @@ impl TailSampler {
 
     /// Writes the kept spans once they are worth it.
     fn write_if_worth(&mut self, out: &mut Output) {
-        let bytes = self.config.payload_bytes;
-        if self.kept.is_worth_writing(bytes) || self.kept_logs.is_worth_writing(bytes) {
+        if self.is_worth_writing(self.config.payload_bytes) {
             self.write_kept(out);
         }
+    }
+
+    /// Whether so many bytes can be written, and what is written for the last time weighs as much as
+    /// the envelopes that will have to be written again: else a request of many spans below a huge
+    /// resource would become many huge ones.
+    fn is_worth_writing(&self, least: usize) -> bool {
+        let (staying, going) = self.table.leaving_envelopes();
+        self.kept.bytes() + self.kept_logs.bytes() + going >= least.max(staying).max(1)
     }
 
     fn write_kept(&mut self, out: &mut Output) {
@@ -574,6 +583,7 @@ impl TailSampler {
             self.stats.without_room += marked.without_room;
             self.stats.inconsistent += marked.inconsistent;
         }
+        self.table.end_writing();
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Chunk {
     pub(super) live_bytes: u32,
     /// What the envelopes take, each counted once.
     pub(super) envelopes: u32,
+    /// How many of the spans in use wait to be written.
+    pub(super) leaving: u32,
     /// The writing of kept spans that this chunk was last a part of, and how much of its envelopes
     /// was counted for it.
     writing: u32,
@@ -73,6 +75,7 @@ impl Chunk {
             live: 1,
             live_bytes: 0,
             envelopes: 0,
+            leaving: 0,
             writing: 0,
             counted: 0,
             signal,
@@ -164,10 +167,10 @@ impl Chunk {
         }
     }
 
-    /// How long the envelopes of a scope are, in bytes.
-    pub(super) fn envelope_len(&self, scope: u32) -> usize {
+    /// How long the envelopes of a scope are, in bytes: the resource's and its own.
+    pub(super) fn envelope_lens(&self, scope: u32) -> (usize, usize) {
         let Scope { resource, scope } = self.scopes[scope as usize];
-        (len(resource) + len(scope)) as usize
+        (len(resource) as usize, len(scope) as usize)
     }
 
     /// How much its envelopes add to a writing: what was not counted for it before.
@@ -177,6 +180,16 @@ impl Chunk {
         }
         let counted = std::mem::replace(&mut self.counted, self.envelopes);
         self.counted.saturating_sub(counted) as usize
+    }
+
+    /// Whether all that is left of it waits to be written.
+    pub(super) const fn goes(&self) -> bool {
+        self.leaving > 0 && self.leaving == self.live
+    }
+
+    /// What was counted for the writing, once.
+    pub(super) const fn take_counted(&mut self) -> usize {
+        std::mem::replace(&mut self.counted, 0) as usize
     }
 
     /// What it would take without the bytes that nobody needs.

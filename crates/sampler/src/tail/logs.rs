@@ -75,7 +75,8 @@ impl TailSampler {
                                 *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
                             let scope = chunk.add_envelope(of_scope);
                             let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            (index, chunk.envelope_len(index) > self.config.payload_bytes)
+                            let (above, own) = chunk.envelope_lens(index);
+                            (index, above + own > self.config.payload_bytes)
                         })
                     });
                     // No field is empty: it has a key.

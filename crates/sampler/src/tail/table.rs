@@ -87,6 +87,10 @@ pub(super) struct Table {
     /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
     needed: usize,
+    /// What the next writing of kept spans takes of envelopes: of chunks that stay, for which they
+    /// are written again with what comes later, and of those that go with it.
+    staying: usize,
+    going: usize,
 }
 
 // === impl Table ===
@@ -101,6 +105,8 @@ impl Table {
             due: Lists::default(),
             chunk_bytes: 0,
             needed: 0,
+            staying: 0,
+            going: 0,
         }
     }
 
@@ -156,12 +162,46 @@ impl Table {
             self.chunk_bytes -= chunk.size();
             self.needed -= chunk.needed();
             chunk.settle_ack();
+        } else if chunk.goes() {
+            self.note_going(index);
         }
     }
 
-    /// How much a chunk's envelopes add to a writing: what was not counted for it before.
-    pub(super) fn count_envelopes(&mut self, writing: u32, chunk: u32) -> usize {
-        self.chunks.get_mut(chunk).count_envelopes(writing)
+    /// Counts a kept span that waits to be written. Where it begins a run, the envelopes of its chunk
+    /// may be new to the writing.
+    #[inline]
+    pub(super) fn leave(&mut self, index: u32, writing: u32, is_new_run: bool) {
+        let chunk = self.chunks.get_mut(index);
+        chunk.leaving += 1;
+        if is_new_run {
+            self.staying += chunk.count_envelopes(writing);
+        }
+        self.note_going(index);
+    }
+
+    /// Gives up a run of spans that was written.
+    pub(super) fn release_written(&mut self, index: u32, spans: u32, bytes: u32) {
+        self.chunks.get_mut(index).leaving -= spans;
+        self.release(index, spans, bytes);
+    }
+
+    /// Begins to count for another writing.
+    pub(super) const fn end_writing(&mut self) {
+        (self.staying, self.going) = (0, 0);
+    }
+
+    /// What the next writing takes of the envelopes of chunks that stay, and of those that go.
+    pub(super) const fn leaving_envelopes(&self) -> (usize, usize) {
+        (self.staying, self.going)
+    }
+
+    fn note_going(&mut self, index: u32) {
+        let chunk = self.chunks.get_mut(index);
+        if chunk.goes() {
+            let counted = chunk.take_counted();
+            self.staying -= counted;
+            self.going += counted;
+        }
     }
 
     pub(super) fn chunk(&self, index: u32) -> &Chunk {
@@ -176,7 +216,8 @@ impl Table {
 
     /// Adds a trace that is not in the table, and waits so many nanoseconds.
     pub(super) fn add_trace(&mut self, id: [u8; 16], hash: u64, now: u64, wait: u64) -> u32 {
-        let list = self.due.of(wait, Trigger::Wait);
+        let deadline = now.saturating_add(wait);
+        let list = self.due.of(wait, Trigger::Wait, deadline);
         let index = self.traces.insert(TraceNode {
             id,
             summary: TraceSummary::default(),
@@ -191,16 +232,21 @@ impl Table {
             has_state: false,
         });
         self.by_id.insert_unique(hash, index, |&index| self.traces.get(index).hash);
-        self.link(index, list, now.saturating_add(wait));
+        self.link(index, list, deadline);
         index
     }
 
     /// Has a trace wait no longer than so many nanoseconds from now on, for its root is there.
     pub(super) fn hurry(&mut self, index: u32, now: u64, wait: u64) {
         let deadline = now.saturating_add(wait);
-        if deadline < self.traces.get(index).deadline {
+        let before = self.traces.get(index).deadline;
+        if deadline >= before {
+            return;
+        }
+        let list = self.due.of(wait, Trigger::AfterRoot, deadline);
+        // Where waits share a list it may not be due earlier there.
+        if self.due.get(list).next_deadline(deadline) < before {
             self.unlink(index);
-            let list = self.due.of(wait, Trigger::AfterRoot);
             self.link(index, list, deadline);
         }
     }
@@ -208,8 +254,7 @@ impl Table {
     /// Puts a trace at the end of a list.
     fn link(&mut self, index: u32, at: u8, deadline: u64) {
         let list = self.due.get_mut(at);
-        // The order holds also where the clock goes back, and where waits share a list.
-        list.last = deadline.max(list.last);
+        list.last = list.next_deadline(deadline);
         let before = std::mem::replace(&mut list.youngest, index);
         let deadline = list.last;
         match before {

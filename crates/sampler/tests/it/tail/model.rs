@@ -1,6 +1,6 @@
 //! Random traffic, configurations and times, against a sampler that is written plainly.
 
-mod plain;
+pub(super) mod plain;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,14 +19,14 @@ use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler};
 use self::plain::{Keeps, Model, NOBODY_KNOWS, Plan, Sent, State, threshold};
 
 /// `TELEFLOW_SEEDS=5000` for a long run.
-fn seeds() -> u64 {
+pub(super) fn seeds() -> u64 {
     std::env::var("TELEFLOW_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(50)
 }
 
 /// The bytes of a span and of what it is below.
-struct Raw {
-    message: Vec<u8>,
-    resource: Vec<u8>,
+pub(super) struct Raw {
+    pub(super) message: Vec<u8>,
+    pub(super) resource: Vec<u8>,
     scope: Vec<u8>,
     /// Who waits for it.
     asker: usize,
@@ -34,8 +34,8 @@ struct Raw {
 
 /// What came, by the numbers that spans have for names.
 #[derive(Default)]
-struct Traffic {
-    raw: Vec<Raw>,
+pub(super) struct Traffic {
+    pub(super) raw: Vec<Raw>,
     ids: Vec<[u8; 16]>,
 }
 
@@ -157,7 +157,7 @@ impl Traffic {
     }
 
     /// A request, and its spans in the order in which they are in it.
-    fn request(&mut self, rng: &mut fastrand::Rng, asker: usize) -> (Bytes, Vec<Sent>) {
+    pub(super) fn request(&mut self, rng: &mut fastrand::Rng, asker: usize) -> (Bytes, Vec<Sent>) {
         let mut states = BTreeMap::new();
         let mut number = self.raw.len();
         let text = |len: usize| KeyValue {
@@ -212,7 +212,7 @@ impl Traffic {
 }
 
 /// Each span's message, how long its field is, and what it is below.
-fn items(request: &[u8]) -> Vec<(Vec<u8>, u64, Vec<u8>, Vec<u8>)> {
+pub(super) fn items(request: &[u8]) -> Vec<(Vec<u8>, u64, Vec<u8>, Vec<u8>)> {
     let mut items = Vec::new();
     for resource in tree::resources(request) {
         let mut above = Vec::new();
@@ -230,7 +230,7 @@ fn items(request: &[u8]) -> Vec<(Vec<u8>, u64, Vec<u8>, Vec<u8>)> {
 }
 
 /// A span's bytes without its trace state, which prost writes behind two ids.
-fn without_state(message: &[u8]) -> Vec<u8> {
+pub(super) fn without_state(message: &[u8]) -> Vec<u8> {
     let span = Span::decode(message).unwrap();
     let state = Span { trace_state: span.trace_state, ..Span::default() }.encode_to_vec();
     if state.is_empty() {
@@ -452,7 +452,7 @@ fn random_traffic_fares_as_in_the_model() {
 }
 
 /// Tells the seed of a world that failed.
-struct Hint(u64);
+pub(super) struct Hint(pub(super) u64);
 
 impl Drop for Hint {
     fn drop(&mut self) {

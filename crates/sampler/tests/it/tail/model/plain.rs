@@ -37,10 +37,10 @@ pub(super) struct Plan {
 
 /// A span as it was sent.
 #[derive(Clone, Debug)]
-pub(super) struct Sent {
-    pub(super) number: usize,
+pub(in crate::tail) struct Sent {
+    pub(in crate::tail) number: usize,
     /// `None` where it is no id.
-    pub(super) id: Option<[u8; 16]>,
+    pub(in crate::tail) id: Option<[u8; 16]>,
     pub(super) is_root: bool,
     pub(super) is_error: bool,
     pub(super) start: u64,
@@ -336,6 +336,8 @@ impl Model {
         is_late: bool,
     ) {
         let state = match self.plan.writes_threshold {
+            // One that says nothing says what the others of its trace do.
+            true if span.state.text.is_empty() => Some(ot(None, verdict.threshold)),
             true => {
                 let chance = span.state.randomness.or(chance);
                 chance.map(|chance| span.state.after(verdict.threshold, chance))
