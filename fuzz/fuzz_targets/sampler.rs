@@ -1,4 +1,5 @@
-//! Any bytes as requests into the tail sampler: every span comes out once, and is answered for.
+//! Any bytes as requests into the tail sampler, the first of them its bounds: every span comes out
+//! once, and is answered for.
 
 #![no_main]
 
@@ -9,14 +10,35 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
-use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
+use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler};
 
-fuzz_target!(|bytes: &[u8]| {
+/// Two bits for each bound: without, tight, wide.
+fn config([first, second]: [u8; 2]) -> Config {
     let rules =
         vec![Rule::new("errors", Policy::errors()), Rule::new("half", Policy::percent(50.0, ""))];
-    let rules = rules.into();
-    let config = Config { rules, max_bytes: 64 * 1024, payload_bytes: 1000, ..Config::default() };
-    let mut sampler = TailSampler::new(config).expect("it is a good one");
+    let of = |byte: u8, at: u8| usize::from(byte >> at & 3);
+    let many = [0, 0, 2, 1000][of(first, 6)];
+    Config {
+        rules: rules.into(),
+        max_bytes: 64 * 1024,
+        max_traces: [50_000, 1, 3, 40][of(first, 0)],
+        max_trace_spans: [None, Some(0), Some(2), Some(20)][of(first, 2)],
+        max_trace_bytes: [None, None, Some(10), Some(200)][of(first, 4)],
+        remembered: Remembered { kept: many, dropped: many },
+        decision_wait: Duration::from_secs([30, 0, 5, 20][of(second, 0)]),
+        decision_wait_after_root: [None, None, Some(1), Some(10)][of(second, 2)]
+            .map(Duration::from_secs),
+        payload_bytes: [1000, 1, 30, 100_000][of(second, 4)],
+        writes_threshold: second & 0x40 == 0,
+        records_policy: second & 0x80 != 0,
+        ..Config::default()
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return };
+    let [first, second, third, fourth] = *head;
+    let mut sampler = TailSampler::new(config([first, second])).expect("it is a good one");
     let (mut now, mut out) = (Instant::now(), Output::default());
     let (mut offered, mut kept) = (0, 0);
     let answered = Arc::new(AtomicU64::new(0));
@@ -29,7 +51,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     };
     // Requests are parted by a byte that protobuf does not begin with, twice.
-    for request in bytes.split(|byte| *byte == 0xff) {
+    for (at, request) in rest.split(|byte| *byte == 0xff).enumerate() {
         let request = Bytes::copy_from_slice(request);
         let Ok(payload) = Payload::parse(Signal::Traces, request) else { continue };
         offered += payload.items();
@@ -39,6 +61,9 @@ fuzz_target!(|bytes: &[u8]| {
         });
         sampler.offer(now, payload.with_ack(ack), &mut out);
         hand_on(&mut out, &mut kept);
+        if at == 2 {
+            sampler.reconfigure(config([third, fourth])).expect("it is a good one");
+        }
         now += Duration::from_secs(9);
         sampler.poll(now, &mut out);
         hand_on(&mut out, &mut kept);

@@ -6,6 +6,8 @@
 //!
 //! `cargo run -p teleflow-sampler --example own_traces`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

@@ -124,7 +124,7 @@ fn a_request_scattered_over_ten_thousand_traces_is_freed_bit_by_bit() {
     for n in 0..20u32 {
         let now = start + n * SECOND / 10;
         let ids =
-            (1..=10_000u128).map(|id| id << 32 | u128::from(n) << 8 | (id + u128::from(n)) % 7);
+            (1..=10_000u128).map(|id| id << 32 | u128::from(n) << 8 | ((id + u128::from(n)) % 7));
         sampler.offer(now, request(ids, 100, 10), &mut out);
         let held = sampler.held().bytes;
         assert!(held <= max_bytes as u64, "{held} bytes are held");

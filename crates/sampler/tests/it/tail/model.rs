@@ -211,8 +211,11 @@ impl Traffic {
     }
 }
 
-/// Each span's message, how long its field is, and what it is below.
-pub(super) fn items(request: &[u8]) -> Vec<(Vec<u8>, u64, Vec<u8>, Vec<u8>)> {
+/// A span's message, how long its field is, and what it is below.
+type Item = (Vec<u8>, u64, Vec<u8>, Vec<u8>);
+
+/// The spans of a request.
+pub(super) fn items(request: &[u8]) -> Vec<Item> {
     let mut items = Vec::new();
     for resource in tree::resources(request) {
         let mut above = Vec::new();
@@ -240,6 +243,15 @@ pub(super) fn without_state(message: &[u8]) -> Vec<u8> {
     [&message[..at], &message[at + state.len()..]].concat()
 }
 
+/// Who sent a request.
+struct Asker {
+    /// How many spans it has, if it is waited for.
+    sent: Option<u64>,
+    /// How many came out.
+    kept: u64,
+    heard: Arc<Mutex<Vec<Answer>>>,
+}
+
 /// A world of a sampler, the model, and those who wait.
 struct World {
     rng: fastrand::Rng,
@@ -250,9 +262,8 @@ struct World {
     start: Instant,
     now: u64,
     last_poll: Option<u64>,
-    /// By request: how many spans it has if somebody waits for them, how many came out, and what the
-    /// answers were.
-    askers: Vec<(Option<u64>, u64, Arc<Mutex<Vec<Answer>>>)>,
+    /// By request.
+    askers: Vec<Asker>,
     kept: u64,
     max_bytes: usize,
 }
@@ -307,9 +318,9 @@ impl World {
             if self.rng.u8(..4) > 0 {
                 let ack = Ack::new(one.items(), move |answer| hears.lock().unwrap().push(answer));
                 one = one.with_ack(ack);
-                self.askers.push((Some(sent.len() as u64), 0, heard));
+                self.askers.push(Asker { sent: Some(sent.len() as u64), kept: 0, heard });
             } else {
-                self.askers.push((None, 0, heard));
+                self.askers.push(Asker { sent: None, kept: 0, heard });
             }
             // What has no bytes is not offered at all.
             if one.bytes() > 0 {
@@ -343,7 +354,7 @@ impl World {
         while !self.sampler.drain(self.instant(), &mut self.out) {}
         self.check();
         assert_eq!((self.sampler.held().spans, self.sampler.next_deadline()), (0, None));
-        for (sent, kept, heard) in &self.askers {
+        for Asker { sent, kept, heard } in &self.askers {
             let answer = sent.map(|sent| {
                 let sampled_out = sent - kept;
                 Answer { delivered: *kept, sampled_out, ..Answer::default() }
@@ -429,7 +440,7 @@ impl World {
         if expected.policy != Some(NOBODY_KNOWS) {
             assert_eq!(read(scope).unwrap_or_default(), wanted.unwrap(), "{:?}", self.model.plan);
         }
-        self.askers[raw.asker].1 += 1;
+        self.askers[raw.asker].kept += 1;
     }
 }
 
@@ -455,6 +466,7 @@ fn random_traffic_fares_as_in_the_model() {
 pub(super) struct Hint(pub(super) u64);
 
 impl Drop for Hint {
+    #[allow(clippy::print_stderr, reason = "a failure has to name its seed")]
     fn drop(&mut self) {
         eprintln!("seed {}", self.0);
     }

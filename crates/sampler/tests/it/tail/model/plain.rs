@@ -272,8 +272,9 @@ impl Model {
             return;
         };
         let given = trace.spans.iter().find_map(|span| span.state.randomness);
+        let chance = given.unwrap_or_else(|| bits(id));
         for span in &trace.spans {
-            self.keep(span, &verdict, Some(verdict.by), given.or(Some(bits(id))), false);
+            self.keep(span, &verdict, Some(verdict.by), Some(chance), false);
         }
         if self.plan.remembered.kept > 0 {
             self.decided.insert(id, Past::Kept(verdict.threshold, Some(verdict.by)));
