@@ -14,6 +14,7 @@
 //! ```text
 //! cargo bench -p teleflow-benches --bench sampler              # everything, a minute
 //! cargo bench -p teleflow-benches --bench sampler -- --alone   # without the rival
+//! cargo bench -p teleflow-benches --bench sampler -- --shards  # the two shards alone
 //! ```
 
 use std::io;
@@ -42,11 +43,18 @@ fn main() -> io::Result<()> {
     let flags = xflags::parse_or_exit! {
         /// Leave out the rival, which takes half a minute.
         optional --alone
+        /// Measure the two shards alone.
+        optional --shards
         /// Passed by cargo bench.
         optional --bench
     };
     let cores = Cores::take()?;
     let mut report = Report::new("sampler");
+    let batches = Batches::new();
+    two_shards(&mut report, &batches, cores);
+    if flags.shards {
+        return report.publish().map(drop);
+    }
     let theirs = if flags.alone {
         Err(io::Error::other("--alone"))
     } else {
@@ -60,7 +68,6 @@ fn main() -> io::Result<()> {
         theirs.as_ref().map(|theirs| Rival { name: &name, value: figure(theirs) })
     };
 
-    let batches = Batches::new();
     let wire = batches.wire_bytes() as f64 / SPANS as f64;
     let validated = cases::mixed(&batches, Came::Validated);
     let raw = cases::mixed(&batches, Came::Raw);
@@ -86,18 +93,6 @@ fn main() -> io::Result<()> {
     bytes("sampler/bytes_per_span/as_counted", together.counted, None);
     bytes("sampler/bytes_per_span/ten_traces_a_batch", spread.allocated, None);
 
-    for (metric, mixture) in [
-        ("sampler/two_shards", Mixture::OneTrace),
-        ("sampler/two_shards/ten_traces_a_batch", Mixture::TenTraces),
-    ] {
-        let scaling = shards::scaling(&batches, mixture, [cores.ours, cores.theirs]);
-        let apart = Rival { name: "two samplers that share nothing", value: scaling.apart };
-        report.row(metric, "times one", Better::Higher, scaling.shards, Some(apart));
-        report.note(format!("{metric}: {:.0} spans a second", scaling.rate));
-        let routing = shards::routing(&batches, mixture);
-        report.row(format!("{metric}/routing"), "ns/span", Better::Lower, routing, None);
-    }
-
     report.ask("sampler/mixed", Asked::AtLeast(2.5e6));
     report.ask("sampler/mixed", Asked::Ratio(3.0));
     report.ask("sampler/late_drop", Asked::AtMost(15.0));
@@ -118,4 +113,18 @@ fn main() -> io::Result<()> {
          decoded batches: decoding is not counted",
     );
     report.publish().map(drop)
+}
+
+fn two_shards(report: &mut Report, batches: &Batches, cores: Cores) {
+    for (metric, mixture) in [
+        ("sampler/two_shards", Mixture::OneTrace),
+        ("sampler/two_shards/ten_traces_a_batch", Mixture::TenTraces),
+    ] {
+        let scaling = shards::scaling(batches, mixture, [cores.ours, cores.theirs]);
+        let apart = Rival { name: "two samplers that share nothing", value: scaling.apart };
+        report.row(metric, "times one", Better::Higher, scaling.shards, Some(apart));
+        report.note(format!("{metric}: {:.0} spans a second", scaling.rate));
+        let routing = shards::routing(batches, mixture);
+        report.row(format!("{metric}/routing"), "ns/span", Better::Lower, routing, None);
+    }
 }

@@ -12,7 +12,7 @@ use crate::batches::{Batches, Fate, Ids, SPANS, TraceId, validated};
 
 /// Batches that are made before the clock runs: as many as the caches of a core hold, as if they
 /// had just come.
-const AT_ONCE: usize = 256;
+pub(crate) const AT_ONCE: usize = 256;
 
 /// How often what takes a moment is measured; the median counts.
 const ROUNDS: usize = 5;

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use teleflow_benches::process::{self, thread_cpu_time};
 use teleflow_otlp::Payload;
 use teleflow_sampler::Router;
 
 use crate::batches::{Batches, Fate, Ids, SPANS, TraceId, validated};
-use crate::cases::{Bench, Came, median};
+use crate::cases::{AT_ONCE, Bench, Came, median};
 
 /// Threads and shards.
 const SHARDS: usize = 2;
@@ -84,7 +85,7 @@ pub(crate) fn routing(batches: &Batches, mixture: Mixture) -> f64 {
         // As many as the caches of a core hold.
         let mut took = Duration::ZERO;
         for _ in 0..100 {
-            let payloads: Vec<_> = (0..256).map(|_| validated(feed.next(batches))).collect();
+            let payloads: Vec<_> = (0..AT_ONCE).map(|_| validated(feed.next(batches))).collect();
             let begun = thread_cpu_time();
             for payload in payloads {
                 router.route(payload, &mut parts);
@@ -92,13 +93,12 @@ pub(crate) fn routing(batches: &Batches, mixture: Mixture) -> f64 {
             }
             took += thread_cpu_time() - begun;
         }
-        took.as_nanos() as f64 / (100 * 256 * SPANS) as f64
+        took.as_nanos() as f64 / (100 * AT_ONCE * SPANS) as f64
     });
     median(rounds.collect())
 }
 
-/// Spans of all threads in a second that the busier one has on its core, its waiting for the other in
-/// the end included.
+/// Spans of all threads in a second that the busier one has on its core.
 fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, round: u64) -> f64 {
     let shared = Shared::default();
     let took = thread::scope(|scope| {
@@ -112,19 +112,16 @@ fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, roun
                     let mut bench = Bench::holding(HELD);
                     let mut new = Feed::new(mixture, round * 10 + shard as u64);
                     bench.run(HELD as usize, Came::Validated, |_| new.next(batches));
-                    let payloads: Vec<Payload> =
-                        (0..COUNT).map(|_| validated(new.next(batches))).collect();
                     shared.ready.fetch_add(1, SeqCst);
                     while shared.ready.load(SeqCst) < cores.len() {
                         std::hint::spin_loop();
                     }
-                    let begun = thread_cpu_time();
+                    let make = |_| new.next(batches);
                     if routed {
-                        shared.work(shard, &mut bench, payloads);
+                        shared.work(shard, &mut bench, make)
                     } else {
-                        payloads.into_iter().for_each(|payload| bench.take(payload));
+                        bench.run(COUNT, Came::Validated, make)
                     }
-                    thread_cpu_time() - begun
                 })
             })
             .collect();
@@ -137,31 +134,48 @@ fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, roun
 // === impl Shared ===
 
 impl Shared {
-    /// One shard's work: its own input, and what the other sends.
-    fn work(&self, shard: usize, bench: &mut Bench, payloads: Vec<Payload>) {
+    /// One shard's work: its own input, and what the other sends. Returns the CPU time of it. That
+    /// the other is not ready in the end is not counted: on a machine that does other things as well
+    /// that says when each thread had a core.
+    fn work(
+        &self,
+        shard: usize,
+        bench: &mut Bench,
+        mut make: impl FnMut(usize) -> Bytes,
+    ) -> Duration {
         let mut router = Router::new(SHARDS, 1).expect("there may be two shards");
         let (mut parts, mut bundle, mut post) = (Vec::new(), Vec::new(), Vec::new());
-        for payload in payloads {
-            router.route(payload, &mut parts);
-            for (whose, part) in parts.drain(..) {
-                if whose == shard {
-                    bench.take(part);
-                } else {
-                    bundle.push(part);
+        let mut took = Duration::ZERO;
+        for start in (0..COUNT).step_by(AT_ONCE) {
+            let numbers = start..COUNT.min(start + AT_ONCE);
+            let payloads: Vec<Payload> = numbers.map(|number| validated(make(number))).collect();
+            let begun = thread_cpu_time();
+            for payload in payloads {
+                router.route(payload, &mut parts);
+                for (whose, part) in parts.drain(..) {
+                    if whose == shard {
+                        bench.take(part);
+                    } else {
+                        bundle.push(part);
+                    }
+                }
+                if bundle.len() >= BUNDLE {
+                    self.send(1 - shard, &mut bundle);
+                    self.receive(shard, &mut post, bench);
                 }
             }
-            if bundle.len() >= BUNDLE {
-                self.send(1 - shard, &mut bundle);
-                self.receive(shard, &mut post, bench);
-            }
+            took += thread_cpu_time() - begun;
         }
         self.send(1 - shard, &mut bundle);
         self.done.fetch_add(1, SeqCst);
         loop {
             let is_all = self.done.load(SeqCst) == SHARDS;
-            self.receive(shard, &mut post, bench);
+            let begun = thread_cpu_time();
+            if self.receive(shard, &mut post, bench) {
+                took += thread_cpu_time() - begun;
+            }
             if is_all {
-                return;
+                return took;
             }
             thread::yield_now();
         }
@@ -171,10 +185,13 @@ impl Shared {
         self.boxes[whose].lock().expect("nobody panics").append(bundle);
     }
 
-    /// Takes what is in a letter box; `post` is empty before and after.
-    fn receive(&self, shard: usize, post: &mut Vec<Payload>, bench: &mut Bench) {
+    /// Takes what is in a letter box, and tells whether something was; `post` is empty before and
+    /// after.
+    fn receive(&self, shard: usize, post: &mut Vec<Payload>, bench: &mut Bench) -> bool {
         mem::swap(post, &mut *self.boxes[shard].lock().expect("nobody panics"));
+        let is_some = !post.is_empty();
         post.drain(..).for_each(|payload| bench.take(payload));
+        is_some
     }
 }
 
@@ -195,7 +212,7 @@ impl Feed {
         Self { mixture, ids: Ids::new(seed), number: 0, open: [[0; 16]; SPANS] }
     }
 
-    fn next(&mut self, batches: &Batches) -> bytes::Bytes {
+    fn next(&mut self, batches: &Batches) -> Bytes {
         let number = self.number;
         self.number += 1;
         if self.mixture == Mixture::OneTrace {

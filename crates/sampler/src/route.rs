@@ -74,6 +74,16 @@ pub struct RouterStats {
     pub torn: u64,
 }
 
+/// A span that begins with a trace id goes by that, whatever ids follow: the rest of it needs no look.
+/// Spans of several ids are against the protocol; who sends them may find their traces torn.
+#[inline]
+fn span_trace_id(message: &[u8]) -> &[u8] {
+    match span::leading_trace_id(message) {
+        Some(id) => id,
+        None => span::trace_id(message),
+    }
+}
+
 /// What was found out last. Spans of a trace often come in a row.
 #[derive(Debug, Default)]
 struct Last {
@@ -136,7 +146,7 @@ impl Router {
             if signal == Signal::Logs {
                 self.request(signal, request, log::trace_id, &mut ack, &mut limit);
             } else {
-                self.request(signal, request, span::trace_id, &mut ack, &mut limit);
+                self.request(signal, request, span_trace_id, &mut ack, &mut limit);
             }
         }
         self.parts.finish(out);

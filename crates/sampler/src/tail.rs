@@ -17,16 +17,17 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Ack, Payload, Signal, tree};
+use teleflow_otlp::span::{TailFields, leading_trace_id};
+use teleflow_otlp::{Ack, Answer, Payload, Signal, tree};
 
 use self::chunk::{Envelope, Scope};
 use self::config::MAX_WAIT;
 use self::kept::{Kept, MarkRef};
-use self::mark::{Labels, Mark};
+use self::mark::Labels;
 use self::table::{SpanRef, Table};
 use crate::engine::{Engine, Verdict};
 use crate::memory::{Memory, Past};
+use crate::rules::Rules;
 use crate::secret::{Keyed, Purpose};
 use crate::{Randomness, Threshold, Trace, TraceSummary};
 
@@ -217,10 +218,11 @@ impl TailSampler {
         now.saturating_duration_since(began).as_nanos() as u64
     }
 
-    fn offer_segment(&mut self, now: Instant, segment: Bytes, ack: Ack, out: &mut Output) {
+    fn offer_segment(&mut self, now: Instant, segment: Bytes, mut ack: Ack, out: &mut Output) {
         assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
         let time = self.time(now);
-        let chunk = self.table.add_chunk(Signal::Traces, segment.clone(), ack);
+        // Made for the first span that is not left out at once.
+        let mut chunk = None;
         let mut until_check = CHECK_EVERY;
         // Spans of a trace often come in a row: the last look-up serves the next span too.
         let mut last: Option<([u8; 16], Place)> = None;
@@ -236,19 +238,38 @@ impl TailSampler {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
                         self.make_room(now, out);
-                        if self.table.change(chunk, |chunk| chunk.forget_scopes()) {
+                        if let Some(chunk) = chunk
+                            && self.table.change(chunk, |chunk| chunk.forget_scopes())
+                        {
                             (resource, known) = (None, None);
                         }
                         last = None;
                     }
                     until_check -= 1;
                     if let Some((id, Place::Dropped)) = last
-                        && leading_id(item.message) == Some(&id)
+                        && leading_trace_id(item.message) == Some(&id)
                     {
-                        self.stats.late_sampled_out += 1;
-                        out.sampled_out += 1;
+                        self.leave_out_late(out);
                         continue;
                     }
+                    let fields = TailFields::read(item.message);
+                    let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
+                    let found = match (id, last) {
+                        (Some(id), Some((last_id, place))) if id == last_id => Found::Place(place),
+                        (Some(id), _) => self.look_up(&id),
+                        (None, _) => Found::NoTrace,
+                    };
+                    if let (Some(id), Found::Place(Place::Dropped)) = (id, found) {
+                        last = Some((id, Place::Dropped));
+                        self.leave_out_late(out);
+                        continue;
+                    }
+                    // No field is empty: it has a key.
+                    let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
+                    let chunk = *chunk.get_or_insert_with(|| {
+                        let ack = std::mem::take(&mut ack);
+                        self.table.add_chunk(Signal::Traces, segment.clone(), ack)
+                    });
                     let (scope_index, is_large) = *known.get_or_insert_with(|| {
                         let of_group = resource_envelope
                             .get(|| group.envelope_in_place(), |out| group.envelope(out));
@@ -260,24 +281,27 @@ impl TailSampler {
                                 *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
                             let scope = chunk.add_envelope(of_scope);
                             let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            (index, chunk.envelope_len(index) > self.config.payload_bytes)
+                            let (above, own) = chunk.envelope_lens(index);
+                            (index, above + own > self.config.payload_bytes)
                         })
                     });
-                    let fields = TailFields::read(item.message);
-                    // No field is empty: it has a key.
-                    let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
                     let span = SpanRef { chunk, scope: scope_index, at: item.at as u32, len };
-                    let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
-                    let place = match (id, last) {
-                        (Some(id), _) if is_large => self.below_large(now, id, &fields, span),
-                        (Some(id), Some((last_id, place))) if id == last_id => self.late(place),
-                        (Some(id), _) => {
-                            let place = self.place(id, time);
-                            last = Some((id, place));
-                            self.late(place)
+                    let (place, is_remembered) = match (id, found) {
+                        (Some(id), Found::Past(past)) => (self.past(&id, past), Some(id)),
+                        (Some(_), Found::Place(place @ Place::Kept(..))) => (place, None),
+                        (Some(id), _) if is_large => {
+                            self.stats.below_large_envelope += 1;
+                            (self.decide_alone(now, &id, &fields, span), None)
                         }
-                        (None, _) => self.alone(now, &fields, item.message, span),
+                        (Some(id), Found::Place(place)) => (place, Some(id)),
+                        (Some(id), Found::New(hash)) => (self.begin(id, hash, time), Some(id)),
+                        (Some(_), Found::NoTrace) | (None, _) => {
+                            (self.alone(now, &fields, item.message, span), None)
+                        }
                     };
+                    if let Some(id) = is_remembered {
+                        last = Some((id, place));
+                    }
                     match place {
                         Place::Trace(trace) => {
                             if self.hold(now, time, trace, span, &fields, out) {
@@ -285,16 +309,36 @@ impl TailSampler {
                             }
                         }
                         Place::Kept(mark, threshold) => {
+                            let is_late =
+                                matches!(found, Found::Past(_) | Found::Place(Place::Kept(..)));
+                            self.stats.late_kept += u64::from(is_late);
                             self.count(threshold, 1);
                             self.table.retain(span);
-                            self.kept.push(&mut self.table, span, mark);
+                            let has_state = !fields.trace_state.is_empty();
+                            self.kept.push(&mut self.table, span, mark, has_state);
                         }
-                        Place::Dropped => out.sampled_out += 1,
+                        Place::Dropped => {
+                            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
+                            out.sampled_out += 1;
+                        }
                     }
                 }
             }
         }
-        self.table.seal(chunk);
+        match chunk {
+            Some(chunk) => self.table.seal(chunk),
+            None => {
+                let left_out = Answer::sampled_out(ack.items());
+                ack.settle(left_out);
+            }
+        }
+    }
+
+    /// Counts a span that is left out as the rest of its trace was.
+    #[inline]
+    fn leave_out_late(&mut self, out: &mut Output) {
+        self.stats.late_sampled_out += 1;
+        out.sampled_out += 1;
     }
 
     /// Adds a span to its trace. Tells whether the trace was decided for that.
@@ -328,21 +372,25 @@ impl TailSampler {
         false
     }
 
-    /// Where the spans of a trace go.
+    /// What is known of a trace.
     #[inline]
-    fn place(&mut self, id: [u8; 16], time: u64) -> Place {
-        let hash = self.keyed.id(&id);
-        if let Some(trace) = self.table.find(&id, hash) {
-            return Place::Trace(trace);
+    fn look_up(&self, id: &[u8; 16]) -> Found {
+        let hash = self.keyed.id(id);
+        if let Some(trace) = self.table.find(id, hash) {
+            return Found::Place(Place::Trace(trace));
         }
         match self.memory.find(hash) {
-            Some(past) => self.past(&id, past),
-            None => {
-                self.stats.traces += 1;
-                let wait = nanos(self.config.decision_wait);
-                Place::Trace(self.table.add_trace(id, hash, time, wait))
-            }
+            None => Found::New(hash),
+            Some(Past::Dropped) => Found::Place(Place::Dropped),
+            Some(past) => Found::Past(past),
         }
+    }
+
+    /// Adds a trace.
+    fn begin(&mut self, id: [u8; 16], hash: u64, time: u64) -> Place {
+        self.stats.traces += 1;
+        let wait = nanos(self.config.decision_wait);
+        Place::Trace(self.table.add_trace(id, hash, time, wait))
     }
 
     /// What becomes of a span whose trace was decided before.
@@ -352,7 +400,6 @@ impl TailSampler {
             true => self.labels.of(&self.config.rules, by) | Labels::LATE,
             false => Labels::NONE,
         };
-        // Whether it has a trace state is seen when it is written.
         let salted = match threshold {
             Some(Threshold::ALL) | None => None,
             Some(_) => self.engine.salted(id),
@@ -360,17 +407,6 @@ impl TailSampler {
         let own = Randomness::from_trace_id(*id);
         let chance = (salted.unwrap_or(own), salted.is_some());
         Place::Kept(self.mark(threshold, chance, true, label), threshold)
-    }
-
-    /// Counts a span that finds its trace decided.
-    #[inline]
-    fn late(&mut self, place: Place) -> Place {
-        match place {
-            Place::Trace(_) => {}
-            Place::Kept(..) => self.stats.late_kept += 1,
-            Place::Dropped => self.stats.late_sampled_out += 1,
-        }
-        place
     }
 
     /// Decides about a span that belongs to no trace. What stands in for its id is a hash of it.
@@ -387,24 +423,7 @@ impl TailSampler {
         self.decide_alone(now, &id, fields, span)
     }
 
-    /// Decides about a span whose resource or scope is too long to be held with its trace.
-    fn below_large(
-        &mut self,
-        now: Instant,
-        id: [u8; 16],
-        fields: &TailFields<'_>,
-        span: SpanRef,
-    ) -> Place {
-        self.stats.below_large_envelope += 1;
-        match self.memory.find(self.keyed.id(&id)) {
-            Some(past) => {
-                let place = self.past(&id, past);
-                self.late(place)
-            }
-            None => self.decide_alone(now, &id, fields, span),
-        }
-    }
-
+    /// Decides about a span without the rest of its trace.
     fn decide_alone(
         &mut self,
         now: Instant,
@@ -418,7 +437,6 @@ impl TailSampler {
         let trace = Trace { id: *id, summary, spans: &&view[..] };
         let verdict = self.engine.decide(now, &trace);
         if !verdict.is_kept {
-            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
             return Place::Dropped;
         }
         let label = self.label(&verdict);
@@ -468,8 +486,9 @@ impl TailSampler {
         };
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;
-        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came);
-        self.stats.waited_millis += u64::from(waited);
+        // The clock may have gone back.
+        let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
+        self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
@@ -480,7 +499,10 @@ impl TailSampler {
         } else {
             self.memory.remember_dropped(taken.hash);
             self.stats.traces_sampled_out += 1;
-            self.stats.traces_dropped += u64::from(verdict.by.is_some());
+            // Of rules the one that decided is told, too; only a policy drops.
+            let is_dropped =
+                verdict.by.is_some() && matches!(self.config.rules, Rules::Policies(_));
+            self.stats.traces_dropped += u64::from(is_dropped);
             self.stats.spans_sampled_out[trigger as usize] += spans;
             out.sampled_out += spans;
             MarkRef::NONE
@@ -493,9 +515,9 @@ impl TailSampler {
                 out.logs_sampled_out += u64::from(is_log);
                 self.table.release(span.chunk, 1, span.len.get());
             } else if is_log {
-                self.kept_logs.push(&mut self.table, span, MarkRef::NONE);
+                self.kept_logs.push(&mut self.table, span, MarkRef::NONE, false);
             } else {
-                self.kept.push(&mut self.table, span, mark);
+                self.kept.push(&mut self.table, span, mark, taken.has_state);
             }
         }
     }
@@ -510,8 +532,10 @@ impl TailSampler {
         label: u16,
     ) -> MarkRef {
         let stays = !self.config.writes_threshold || (threshold.is_none() && !has_state);
-        let mark = (!stays).then(|| Mark::new(threshold, randomness, tells));
-        self.kept.mark(mark, has_state, label)
+        if stays {
+            return MarkRef::label(label);
+        }
+        self.kept.mark(threshold, (randomness, tells), has_state, label)
     }
 
     /// Counts kept spans, and what they stand for.
@@ -534,10 +558,17 @@ impl TailSampler {
 
     /// Writes the kept spans once they are worth it.
     fn write_if_worth(&mut self, out: &mut Output) {
-        let bytes = self.config.payload_bytes;
-        if self.kept.is_worth_writing(bytes) || self.kept_logs.is_worth_writing(bytes) {
+        if self.is_worth_writing(self.config.payload_bytes) {
             self.write_kept(out);
         }
+    }
+
+    /// Whether so many bytes can be written, and what is written for the last time weighs as much as
+    /// the envelopes that will have to be written again: else a request of many spans below a huge
+    /// resource would become many huge ones.
+    fn is_worth_writing(&self, least: usize) -> bool {
+        let (staying, going) = self.table.leaving_envelopes();
+        self.kept.bytes() + self.kept_logs.bytes() + going >= least.max(staying).max(1)
     }
 
     fn write_kept(&mut self, out: &mut Output) {
@@ -552,6 +583,7 @@ impl TailSampler {
             self.stats.without_room += marked.without_room;
             self.stats.inconsistent += marked.inconsistent;
         }
+        self.table.end_writing();
     }
 }
 
@@ -577,13 +609,6 @@ const fn nanos(wait: Duration) -> u64 {
     } else {
         wait.as_nanos() as u64
     }
-}
-
-/// The trace id of a span that begins with it, as nearly all do.
-#[inline]
-fn leading_id(span: &[u8]) -> Option<&[u8; 16]> {
-    let (head, rest) = span.split_first_chunk()?;
-    if *head == [0x0a, 16] { rest.first_chunk() } else { None }
 }
 
 /// How many spans a request holds.
@@ -624,6 +649,18 @@ impl Lazy {
         self.bytes.clear();
         self.is_read = false;
     }
+}
+
+/// What is known of a span's trace.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Place(Place),
+    /// It was kept.
+    Past(Past),
+    /// Nothing; the hash of its id.
+    New(u64),
+    /// There is none.
+    NoTrace,
 }
 
 /// What becomes of a span that comes in.

@@ -84,8 +84,7 @@ impl RuleSet {
             stats.traces_kept += 1;
             stats.spans_kept += trace.summary.spans;
         }
-        // To be left out by chance is not to be dropped.
-        if answer.is_kept { answer.verdict(found) } else { Verdict::LEFT_OUT }
+        answer.verdict(found)
     }
 
     /// What each rule would say of a trace, and why; and what would become of it. Nothing is learned

@@ -1,7 +1,7 @@
 //! A request of which spans or records are held.
 
 use bytes::Bytes;
-use teleflow_otlp::{Ack, Signal, tree};
+use teleflow_otlp::{Ack, Answer, Signal, tree};
 
 use super::table::SpanRef;
 use crate::SpanView;
@@ -13,16 +13,16 @@ use crate::SpanView;
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) bytes: Bytes,
-    copies: Vec<u8>,
     pub(super) scopes: Vec<Scope>,
-    /// Who waits for the spans that were not written yet.
-    pub(super) ack: Ack,
+    rare: Option<Box<Rare>>,
     /// How many spans are in use, and one for whoever still reads it.
     pub(super) live: u32,
     /// What they take.
     pub(super) live_bytes: u32,
     /// What the envelopes take, each counted once.
     pub(super) envelopes: u32,
+    /// How many of the spans in use wait to be written.
+    pub(super) leaving: u32,
     /// The writing of kept spans that this chunk was last a part of, and how much of its envelopes
     /// was counted for it.
     writing: u32,
@@ -30,6 +30,15 @@ pub(super) struct Chunk {
     pub(super) signal: Signal,
     /// Whether it is still being read: nothing in it may move.
     pub(super) is_open: bool,
+}
+
+/// What few requests have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Envelopes that are in several pieces.
+    copies: Vec<u8>,
+    /// Who waits for the spans that were not written yet.
+    ack: Ack,
 }
 
 /// Where a scope group's envelopes are.
@@ -61,12 +70,12 @@ impl Chunk {
     pub(super) fn new(signal: Signal, bytes: Bytes, ack: Ack) -> Self {
         Self {
             bytes,
-            copies: Vec::new(),
             scopes: Vec::new(),
-            ack,
+            rare: (!ack.is_none()).then(|| Box::new(Rare { ack, ..Rare::default() })),
             live: 1,
             live_bytes: 0,
             envelopes: 0,
+            leaving: 0,
             writing: 0,
             counted: 0,
             signal,
@@ -76,8 +85,9 @@ impl Chunk {
 
     /// What it takes, in bytes, beside its place in the table.
     pub(super) fn size(&self) -> usize {
-        let lists = self.copies.capacity() + self.scopes.capacity() * size_of::<Scope>();
-        self.bytes.len() + OVERHEAD + lists
+        let scopes = self.scopes.capacity() * size_of::<Scope>();
+        let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.copies.capacity());
+        self.bytes.len() + OVERHEAD + scopes + rare
     }
 
     /// Adds an envelope, and tells where it is.
@@ -85,8 +95,9 @@ impl Chunk {
         match envelope {
             Envelope::There(from, to) => (from as u32, to as u32),
             Envelope::Copied(bytes) => {
-                let from = self.bytes.len() + self.copies.len();
-                self.copies.extend_from_slice(bytes);
+                let copies = &mut self.rare.get_or_insert_default().copies;
+                let from = self.bytes.len() + copies.len();
+                copies.extend_from_slice(bytes);
                 (from as u32, (from + bytes.len()) as u32)
             }
         }
@@ -102,8 +113,11 @@ impl Chunk {
             last.resource == resource && self.piece(last.scope) == self.piece(scope)
         });
         if repeats {
-            let end = (scope.0 as usize).checked_sub(self.bytes.len());
-            self.copies.truncate(end.unwrap_or(self.copies.len()));
+            if let (Some(end), Some(rare)) =
+                ((scope.0 as usize).checked_sub(self.bytes.len()), &mut self.rare)
+            {
+                rare.copies.truncate(end);
+            }
         } else {
             if self.scopes.is_empty() {
                 self.scopes.reserve_exact(1);
@@ -120,7 +134,8 @@ impl Chunk {
         if self.live > 1 || self.scopes.is_empty() {
             return false;
         }
-        (self.copies, self.scopes, self.envelopes) = (Vec::new(), Vec::new(), 0);
+        (self.scopes, self.envelopes) = (Vec::new(), 0);
+        self.forget_copies();
         true
     }
 
@@ -146,16 +161,16 @@ impl Chunk {
         let (from, to) = (from as usize, to as usize);
         match from.checked_sub(self.bytes.len()) {
             // One without content may be at the end.
-            Some(start) if from < to => &self.copies[start..start + to - from],
+            Some(start) if from < to => &self.copies()[start..start + to - from],
             Some(_) => &[],
             None => &self.bytes[from..to],
         }
     }
 
-    /// How long the envelopes of a scope are, in bytes.
-    pub(super) fn envelope_len(&self, scope: u32) -> usize {
+    /// How long the envelopes of a scope are, in bytes: the resource's and its own.
+    pub(super) fn envelope_lens(&self, scope: u32) -> (usize, usize) {
         let Scope { resource, scope } = self.scopes[scope as usize];
-        (len(resource) + len(scope)) as usize
+        (len(resource) as usize, len(scope) as usize)
     }
 
     /// How much its envelopes add to a writing: what was not counted for it before.
@@ -165,6 +180,16 @@ impl Chunk {
         }
         let counted = std::mem::replace(&mut self.counted, self.envelopes);
         self.counted.saturating_sub(counted) as usize
+    }
+
+    /// Whether all that is left of it waits to be written.
+    pub(super) const fn goes(&self) -> bool {
+        self.leaving > 0 && self.leaving == self.live
+    }
+
+    /// What was counted for the writing, once.
+    pub(super) const fn take_counted(&mut self) -> usize {
+        std::mem::replace(&mut self.counted, 0) as usize
     }
 
     /// What it would take without the bytes that nobody needs.
@@ -198,7 +223,30 @@ impl Chunk {
     /// Ends a move.
     pub(super) fn settle(&mut self, moved: Vec<u8>) {
         self.bytes = moved.into();
-        self.copies = Vec::new();
+        self.forget_copies();
+    }
+
+    /// Hands out who waits for so many spans that go on.
+    pub(super) fn take_ack(&mut self, spans: u64) -> Ack {
+        self.rare.as_mut().map_or_else(Ack::none, |rare| rare.ack.take(spans))
+    }
+
+    /// Answers those who wait for spans that did not go on: they were left out.
+    pub(super) fn settle_ack(self) {
+        if let Some(rare) = self.rare {
+            let left_out = Answer::sampled_out(rare.ack.items());
+            rare.ack.settle(left_out);
+        }
+    }
+
+    fn copies(&self) -> &[u8] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.copies)
+    }
+
+    fn forget_copies(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.copies = Vec::new();
+        }
     }
 }
 

@@ -16,32 +16,32 @@ pub(super) struct List {
     pub(super) trigger: Trigger,
     pub(super) oldest: u32,
     pub(super) youngest: u32,
-    /// The deadline of the youngest there ever was.
+    /// The latest deadline since it was empty.
     pub(super) last: u64,
 }
 
-/// A trace's place in a list.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
-    /// In nanoseconds since the sampler began.
-    pub(super) deadline: u64,
-    pub(super) before: u32,
-    pub(super) after: u32,
-    pub(super) list: u8,
-}
-
-/// The most lists. One more wait shares the last of them.
+/// The most lists. One more wait shares the list in which it makes least of a difference.
 const MOST: usize = 16;
 
 /// The lists.
 #[derive(Debug, Default)]
 pub(super) struct Lists(Vec<List>);
 
+// === impl List ===
+
+impl List {
+    /// When a trace would be due here that is to be due then: the order holds also where the clock
+    /// goes back, and where waits share a list.
+    pub(super) fn next_deadline(&self, deadline: u64) -> u64 {
+        if self.oldest == NIL { deadline } else { deadline.max(self.last) }
+    }
+}
+
 // === impl Lists ===
 
 impl Lists {
     /// The list of this wait, made where there is none.
-    pub(super) fn of(&mut self, wait: u64, trigger: Trigger) -> u8 {
+    pub(super) fn of(&mut self, wait: u64, trigger: Trigger, deadline: u64) -> u8 {
         let is = |list: &List| list.wait == wait && list.trigger == trigger;
         if let Some(index) = self.0.iter().position(is) {
             return index as u8;
@@ -54,8 +54,11 @@ impl Lists {
         }
         if self.0.len() < MOST {
             self.0.push(new);
+            return self.0.len() as u8 - 1;
         }
-        self.0.len() as u8 - 1
+        let lists = self.0.iter().enumerate();
+        let nearest = lists.min_by_key(|(_, list)| list.next_deadline(deadline));
+        nearest.map_or(0, |(index, _)| index as u8)
     }
 
     pub(super) fn get(&self, list: u8) -> &List {

@@ -5,15 +5,17 @@ use teleflow_otlp::{Ack, Assembler, Payload, Signal};
 use super::mark::{Labels, Mark, Marked};
 use super::table::{SpanRef, Table};
 use crate::edit::Edited;
+use crate::{Randomness, Threshold};
 
 /// Kept spans that are not written yet; their chunks are still counted as used.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     runs: Vec<Run>,
     marks: Vec<Mark>,
-    /// What the spans take, and the envelopes that will be written with them.
+    /// Of those, marks of traces without a trace state, by threshold.
+    shared: Vec<(Option<Threshold>, u32)>,
+    /// What the spans take.
     bytes: usize,
-    envelopes: usize,
     /// How many times spans were written before.
     writing: u32,
     /// Fields and envelopes that are written anew; the memory serves again.
@@ -34,10 +36,10 @@ struct Run {
 pub(super) struct MarkRef {
     /// Which mark; none where spans go as they are.
     mark: u32,
-    /// Whether the spans may have a trace state.
-    has_state: bool,
     /// What its scope tells.
     label: u16,
+    /// Whether the spans may have a trace state.
+    has_state: bool,
 }
 
 /// Where something is written anew: from, to.
@@ -45,27 +47,66 @@ type Piece = (usize, usize);
 
 const NO_MARK: u32 = u32::MAX;
 
+/// The most thresholds that marks are shared for: policies have few.
+const SHARED: usize = 8;
+
 // === impl MarkRef ===
 
 impl MarkRef {
     /// Nothing is written to a span, nor to its scope.
-    pub(super) const NONE: Self = Self { mark: NO_MARK, has_state: false, label: Labels::NONE };
+    pub(super) const NONE: Self = Self::label(Labels::NONE);
+
+    /// Nothing is written to a span.
+    pub(super) const fn label(label: u16) -> Self {
+        Self { mark: NO_MARK, label, has_state: false }
+    }
 }
 
 // === impl Kept ===
 
 impl Kept {
-    /// Takes a mark, for spans that are pushed before the next writing.
-    pub(super) fn mark(&mut self, mark: Option<Mark>, has_state: bool, label: u16) -> MarkRef {
-        let Some(mark) = mark else { return MarkRef { label, ..MarkRef::NONE } };
-        self.marks.push(mark);
-        MarkRef { mark: self.marks.len() as u32 - 1, has_state, label }
+    /// Makes a mark, for spans that are pushed before the next writing. Traces without a trace state
+    /// that were kept by the same odds share one.
+    pub(super) fn mark(
+        &mut self,
+        threshold: Option<Threshold>,
+        (randomness, tells): (Randomness, bool),
+        has_state: bool,
+        label: u16,
+    ) -> MarkRef {
+        let is_shared = !has_state && !tells;
+        let known = self.shared.iter().find(|(known, _)| is_shared && *known == threshold);
+        let mark = match known {
+            Some((_, mark)) => *mark,
+            None => {
+                let mark = self.marks.len() as u32;
+                self.marks.push(Mark::new(threshold, randomness, tells));
+                if is_shared && self.shared.len() < SHARED {
+                    self.shared.push((threshold, mark));
+                }
+                mark
+            }
+        };
+        MarkRef { mark, label, has_state: false }
     }
 
     /// Takes a span that is still counted as used.
     #[inline]
-    pub(super) fn push(&mut self, table: &mut Table, span: SpanRef, mark: MarkRef) {
+    pub(super) fn push(
+        &mut self,
+        table: &mut Table,
+        span: SpanRef,
+        mark: MarkRef,
+        has_state: bool,
+    ) {
+        let is_same =
+            self.marks.get(mark.mark as usize).is_none_or(|mark| !has_state && mark.is_empty());
+        let mark = match is_same {
+            true => MarkRef::label(mark.label),
+            false => MarkRef { has_state, ..mark },
+        };
         self.bytes += span.len.get() as usize;
+        let writing = self.writing.wrapping_add(1);
         if let Some(run) = self.runs.last_mut()
             && (run.place.chunk, run.place.scope) == (span.chunk, span.scope)
             && run.place.at + run.place.len.get() == span.at
@@ -74,16 +115,16 @@ impl Kept {
         {
             run.place.len = len;
             run.spans += 1;
+            table.leave(span.chunk, writing, false);
             return;
         }
-        self.envelopes += table.count_envelopes(self.writing.wrapping_add(1), span.chunk);
+        table.leave(span.chunk, writing, true);
         self.runs.push(Run { place: span, spans: 1, mark });
     }
 
-    /// Whether the spans fill a payload and weigh as much as the envelopes that go with them: else
-    /// a request of many spans below a huge resource would become many huge ones.
-    pub(super) fn is_worth_writing(&self, payload_bytes: usize) -> bool {
-        self.bytes >= payload_bytes.max(self.envelopes).max(1)
+    /// What the spans take that wait to be written.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether nothing waits to be written.
@@ -108,33 +149,54 @@ impl Kept {
             let SpanRef { chunk, scope, at, .. } = run.place;
             (chunk, scope, run.mark.label, at)
         });
-        let most = payload_bytes.max(self.envelopes);
         let mut from = 0;
         while from < self.runs.len() {
-            let mut bytes = 0;
-            let take = self.runs[from..]
-                .iter()
-                .take_while(|run| {
-                    let fits = bytes < most;
-                    bytes += run.place.len.get() as usize;
-                    fits
-                })
-                .count();
-            let to = from + take.max(1);
+            let to = from + self.fill(table, from, payload_bytes);
             marked.add(self.request(table, signal, from..to, labels, payloads));
             from = to;
         }
         for run in self.runs.drain(..) {
-            table.release(run.place.chunk, run.spans, run.place.len.get());
+            table.release_written(run.place.chunk, run.spans, run.place.len.get());
         }
         self.marks.clear();
+        self.shared.clear();
         // The memory serves again, unless a flood made it huge.
         self.runs.shrink_to(16 * 1024);
         self.marks.shrink_to(4 * 1024);
         self.edited.shrink_to(1024 * 1024);
-        (self.bytes, self.envelopes) = (0, 0);
+        self.bytes = 0;
         self.writing = self.writing.wrapping_add(1);
         marked
+    }
+
+    /// How many runs, from one on, fill a payload with what they are below. The envelopes that it
+    /// begins with were perhaps written before: they are half of it at most.
+    fn fill(&self, table: &Table, from: usize, payload_bytes: usize) -> usize {
+        let mut most = payload_bytes;
+        let mut bytes = 0;
+        let (mut open, mut open_scope) = (None, None);
+        for (count, run) in self.runs[from..].iter().enumerate() {
+            if count > 0 && bytes >= most {
+                return count;
+            }
+            let SpanRef { chunk: index, scope, len, .. } = run.place;
+            let chunk = table.chunk(index);
+            let (resource_len, scope_len) = chunk.envelope_lens(scope);
+            let resource = Some((index, chunk.scopes[scope as usize].resource));
+            if std::mem::replace(&mut open, resource) != resource {
+                bytes += resource_len;
+                open_scope = None;
+            }
+            let group = Some((scope, run.mark.label));
+            if std::mem::replace(&mut open_scope, group) != group {
+                bytes += scope_len;
+            }
+            if count == 0 {
+                most = most.max(2 * bytes);
+            }
+            bytes += len.get() as usize;
+        }
+        self.runs.len() - from
     }
 
     /// One payload of these runs.

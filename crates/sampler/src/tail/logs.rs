@@ -75,7 +75,8 @@ impl TailSampler {
                                 *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
                             let scope = chunk.add_envelope(of_scope);
                             let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            (index, chunk.envelope_len(index) > self.config.payload_bytes)
+                            let (above, own) = chunk.envelope_lens(index);
+                            (index, above + own > self.config.payload_bytes)
                         })
                     });
                     // No field is empty: it has a key.
@@ -85,7 +86,7 @@ impl TailSampler {
                         Fate::Waits(trace) => self.table.push(trace, record),
                         Fate::Kept => {
                             self.table.retain(record);
-                            self.kept_logs.push(&mut self.table, record, MarkRef::NONE);
+                            self.kept_logs.push(&mut self.table, record, MarkRef::NONE, false);
                         }
                         Fate::Dropped => out.logs_sampled_out += 1,
                     }

@@ -68,6 +68,11 @@ impl Mark {
         Self { threshold, randomness, tells, field }
     }
 
+    /// Whether nothing is written to a span without a trace state.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.field.is_empty()
+    }
+
     /// Appends a span's field as it has to be.
     pub(super) fn append(&self, message: &[u8], has_state: bool, out: &mut Edited) -> Marked {
         if has_state {

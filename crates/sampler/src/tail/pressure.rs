@@ -62,7 +62,7 @@ impl TailSampler {
 
     /// Writes what is kept, so that it frees memory, unless that would be mostly envelopes.
     fn write_if_light(&mut self, out: &mut Output) {
-        if self.kept.is_worth_writing(0) || self.kept_logs.is_worth_writing(0) {
+        if self.is_worth_writing(0) {
             self.write_kept(out);
         }
     }

@@ -20,6 +20,10 @@ enum Place<T> {
     Free(u32),
 }
 
+/// So many places stay when they are empty: a sampler with little to do is not to allocate for each
+/// request.
+const FEW: usize = 256;
+
 // === impl Slab ===
 
 impl<T> Slab<T> {
@@ -53,7 +57,7 @@ impl<T> Slab<T> {
         let place = std::mem::replace(&mut self.places[index as usize], Place::Free(self.free));
         self.free = index;
         let Place::Used(value) = place else { unreachable!("an index is freed once") };
-        if self.len == 0 {
+        if self.len == 0 && self.places.len() > FEW {
             // A quiet moment gives the memory of a busy one back.
             *self = Self::new();
         }

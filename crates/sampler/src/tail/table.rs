@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Ack, Answer, Signal};
+use teleflow_otlp::{Ack, Signal};
 
 use super::chunk::Chunk;
-use super::due::{Link, Lists};
+use super::due::Lists;
 use super::slab::{NIL, Slab};
 use super::stats::Trigger;
 use crate::{SpanView, Spans, TraceSummary};
@@ -45,15 +45,24 @@ struct TraceNode {
     id: [u8; 16],
     summary: TraceSummary,
     hash: u64,
-    link: Link,
+    /// When it is due, in nanoseconds since the sampler began.
+    deadline: u64,
+    /// Its neighbours in its list.
+    before: u32,
+    after: u32,
     /// When it came, in milliseconds since the sampler began.
     came: u32,
     /// The trace's spans, first to last.
     first: u32,
     last: u32,
+    /// Which list.
+    list: u8,
     /// Whether a span of it has a trace state.
     has_state: bool,
 }
+
+/// What a trace costs beside its spans.
+const _: () = assert!(size_of::<Option<TraceNode>>() <= 112, "a trace's place has grown");
 
 /// A trace that was taken out of the table; its spans are taken by [`Table::take_span`].
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +87,10 @@ pub(super) struct Table {
     /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
     needed: usize,
+    /// What the next writing of kept spans takes of envelopes: of chunks that stay, for which they
+    /// are written again with what comes later, and of those that go with it.
+    staying: usize,
+    going: usize,
 }
 
 // === impl Table ===
@@ -92,6 +105,8 @@ impl Table {
             due: Lists::default(),
             chunk_bytes: 0,
             needed: 0,
+            staying: 0,
+            going: 0,
         }
     }
 
@@ -131,7 +146,7 @@ impl Table {
 
     /// Hands out who waits for so many spans that go on.
     pub(super) fn take_ack(&mut self, chunk: u32, spans: u32) -> Ack {
-        self.chunks.get_mut(chunk).ack.take(u64::from(spans))
+        self.chunks.get_mut(chunk).take_ack(u64::from(spans))
     }
 
     /// Gives up so many spans of a chunk, and the chunk with its last: those that did not go on were
@@ -146,14 +161,47 @@ impl Table {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.size();
             self.needed -= chunk.needed();
-            let left_out = Answer::sampled_out(chunk.ack.items());
-            chunk.ack.settle(left_out);
+            chunk.settle_ack();
+        } else if chunk.goes() {
+            self.note_going(index);
         }
     }
 
-    /// How much a chunk's envelopes add to a writing: what was not counted for it before.
-    pub(super) fn count_envelopes(&mut self, writing: u32, chunk: u32) -> usize {
-        self.chunks.get_mut(chunk).count_envelopes(writing)
+    /// Counts a kept span that waits to be written. Where it begins a run, the envelopes of its chunk
+    /// may be new to the writing.
+    #[inline]
+    pub(super) fn leave(&mut self, index: u32, writing: u32, is_new_run: bool) {
+        let chunk = self.chunks.get_mut(index);
+        chunk.leaving += 1;
+        if is_new_run {
+            self.staying += chunk.count_envelopes(writing);
+        }
+        self.note_going(index);
+    }
+
+    /// Gives up a run of spans that was written.
+    pub(super) fn release_written(&mut self, index: u32, spans: u32, bytes: u32) {
+        self.chunks.get_mut(index).leaving -= spans;
+        self.release(index, spans, bytes);
+    }
+
+    /// Begins to count for another writing.
+    pub(super) const fn end_writing(&mut self) {
+        (self.staying, self.going) = (0, 0);
+    }
+
+    /// What the next writing takes of the envelopes of chunks that stay, and of those that go.
+    pub(super) const fn leaving_envelopes(&self) -> (usize, usize) {
+        (self.staying, self.going)
+    }
+
+    fn note_going(&mut self, index: u32) {
+        let chunk = self.chunks.get_mut(index);
+        if chunk.goes() {
+            let counted = chunk.take_counted();
+            self.staying -= counted;
+            self.going += counted;
+        }
     }
 
     pub(super) fn chunk(&self, index: u32) -> &Chunk {
@@ -168,28 +216,37 @@ impl Table {
 
     /// Adds a trace that is not in the table, and waits so many nanoseconds.
     pub(super) fn add_trace(&mut self, id: [u8; 16], hash: u64, now: u64, wait: u64) -> u32 {
-        let list = self.due.of(wait, Trigger::Wait);
+        let deadline = now.saturating_add(wait);
+        let list = self.due.of(wait, Trigger::Wait, deadline);
         let index = self.traces.insert(TraceNode {
             id,
             summary: TraceSummary::default(),
             hash,
-            link: Link { deadline: 0, before: NIL, after: NIL, list },
+            deadline: 0,
+            before: NIL,
+            after: NIL,
             came: (now / 1_000_000) as u32,
             first: NIL,
             last: NIL,
+            list,
             has_state: false,
         });
         self.by_id.insert_unique(hash, index, |&index| self.traces.get(index).hash);
-        self.link(index, list, now.saturating_add(wait));
+        self.link(index, list, deadline);
         index
     }
 
     /// Has a trace wait no longer than so many nanoseconds from now on, for its root is there.
     pub(super) fn hurry(&mut self, index: u32, now: u64, wait: u64) {
         let deadline = now.saturating_add(wait);
-        if deadline < self.traces.get(index).link.deadline {
+        let before = self.traces.get(index).deadline;
+        if deadline >= before {
+            return;
+        }
+        let list = self.due.of(wait, Trigger::AfterRoot, deadline);
+        // Where waits share a list it may not be due earlier there.
+        if self.due.get(list).next_deadline(deadline) < before {
             self.unlink(index);
-            let list = self.due.of(wait, Trigger::AfterRoot);
             self.link(index, list, deadline);
         }
     }
@@ -197,26 +254,26 @@ impl Table {
     /// Puts a trace at the end of a list.
     fn link(&mut self, index: u32, at: u8, deadline: u64) {
         let list = self.due.get_mut(at);
-        // The order holds also where the clock goes back, and where waits share a list.
-        list.last = deadline.max(list.last);
+        list.last = list.next_deadline(deadline);
         let before = std::mem::replace(&mut list.youngest, index);
-        let link = Link { deadline: list.last, before, after: NIL, list: at };
+        let deadline = list.last;
         match before {
             NIL => list.oldest = index,
-            before => self.traces.get_mut(before).link.after = index,
+            before => self.traces.get_mut(before).after = index,
         }
-        self.traces.get_mut(index).link = link;
+        let trace = self.traces.get_mut(index);
+        (trace.deadline, trace.before, trace.after, trace.list) = (deadline, before, NIL, at);
     }
 
     fn unlink(&mut self, index: u32) {
-        let Link { before, after, list, .. } = self.traces.get(index).link;
+        let TraceNode { before, after, list, .. } = *self.traces.get(index);
         match before {
             NIL => self.due.get_mut(list).oldest = after,
-            before => self.traces.get_mut(before).link.after = after,
+            before => self.traces.get_mut(before).after = after,
         }
         match after {
             NIL => self.due.get_mut(list).youngest = before,
-            after => self.traces.get_mut(after).link.before = before,
+            after => self.traces.get_mut(after).before = before,
         }
     }
 
@@ -250,14 +307,13 @@ impl Table {
 
     /// The trace that is due first, and when.
     pub(super) fn next(&self) -> Option<(u32, u64)> {
-        let deadlines =
-            self.due.oldest().map(|index| (index, self.traces.get(index).link.deadline));
+        let deadlines = self.due.oldest().map(|index| (index, self.traces.get(index).deadline));
         deadlines.min_by_key(|(_, deadline)| *deadline)
     }
 
     /// Why a trace would be decided when it is due.
     pub(super) fn trigger(&self, trace: u32) -> Trigger {
-        self.due.get(self.traces.get(trace).link.list).trigger
+        self.due.get(self.traces.get(trace).list).trigger
     }
 
     /// Takes a trace out.
@@ -340,8 +396,8 @@ impl Table {
         }
         let map = self.traces.close_up();
         for trace in self.traces.values_mut() {
-            moved(&map, &mut trace.link.before);
-            moved(&map, &mut trace.link.after);
+            moved(&map, &mut trace.before);
+            moved(&map, &mut trace.after);
         }
         for list in self.due.iter_mut() {
             moved(&map, &mut list.oldest);
@@ -369,8 +425,8 @@ impl Table {
     pub(super) fn heaviest(&self, now: u64) -> Vec<u32> {
         let mut ranks: Vec<(f32, u32)> = Vec::with_capacity(self.traces.len());
         ranks.extend(self.traces.iter().map(|(index, trace)| {
-            let wait = self.due.get(trace.link.list).wait.max(1) as f32;
-            let left = trace.link.deadline.saturating_sub(now) as f32;
+            let wait = self.due.get(trace.list).wait.max(1) as f32;
+            let left = trace.deadline.saturating_sub(now) as f32;
             let age = 1.0 - (left / wait).min(1.0);
             let size = trace.summary.bytes as f32 + size_of::<TraceNode>() as f32;
             (size * (1.0 + 4.0 * age), index)

@@ -11,7 +11,11 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod hostile;
+mod hurried;
+mod model;
 mod odds;
+mod pressed;
 mod pressure;
 mod triggers;
 

@@ -67,6 +67,37 @@ impl Pipeline {
     /// # Errors
     ///
     /// [`ChangeError`]: the lane goes on as before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use teleflow::exporter::{Console, QueueConfig};
+    /// use teleflow::sampler::{Config, Policy, Rule};
+    /// use teleflow::{LaneConfig, Pipeline, Signal};
+    /// use tokio::time::Instant;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let rules = |policy| vec![Rule::new("rule", policy)].into();
+    /// let all = Config { rules: rules(Policy::Always), ..Config::default() };
+    /// let lane = LaneConfig::new("traces", Signal::Traces).from("app").to("console");
+    /// let pipeline = Pipeline::builder()
+    ///     .inlet("app")
+    ///     .exporter("console", Console::stdout(), QueueConfig::default())
+    ///     .lane(lane.sample(all.clone()).sample_in(NonZeroUsize::new(4).ok_or("it is four")?))
+    ///     .start()
+    ///     .await?;
+    ///
+    /// let errors = Config { rules: rules(Policy::errors()), ..all.clone() };
+    /// pipeline.change_sampler("traces", errors)?;
+    /// let refused = pipeline.change_sampler("traces", Config { max_traces: 0, ..all });
+    /// assert!(refused.is_err(), "errors are kept as before");
+    /// # assert!(pipeline.shutdown(Instant::now()).await.balance());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn change_sampler(&self, lane: &str, config: Config) -> Result<(), ChangeError> {
         let Some(running) = self.lanes.iter().find(|known| known.name == lane) else {
             return Err(ChangeError::NoLane(lane.to_owned()));

@@ -2,7 +2,8 @@
 //!
 //! The same traces come in many requests, of several senders; the destination is slow, full and away
 //! for a while. A trace is kept or left out as a whole, in whatever shard it is and whatever rules
-//! come and go meanwhile, by rules that were in force between its first span and its decision.
+//! come and go meanwhile, by rules that were in force between its first span and its decision. In some
+//! worlds there are log records, which share the fate of their traces.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,7 +22,7 @@ use teleflow_testkit::telemetry::Telemetry;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
-use crate::spans::{outcomes, that_fail, traces};
+use crate::spans::{outcomes, records, that_fail, traces};
 use crate::world::pass;
 
 /// What happened in some worlds.
@@ -35,6 +36,7 @@ pub(crate) struct Seen {
     across: u64,
     /// Traces of which it is certain by which rules they were decided.
     certain: u64,
+    records: u64,
     refused: u64,
     changes: u64,
     early: u64,
@@ -58,6 +60,7 @@ struct Trace {
     /// How often the rules had changed by then.
     changes: usize,
     spans: u64,
+    records: u64,
     requests: u64,
     failed: bool,
 }
@@ -70,6 +73,7 @@ struct Shelf(Arc<Mutex<State>>);
 struct State {
     rng: Rng,
     spans: HashMap<u128, u64>,
+    records: HashMap<u128, u64>,
     away_until: Instant,
 }
 
@@ -80,6 +84,7 @@ struct World {
     /// The rules, from the first on, and since when they were in force.
     rules: RefCell<Vec<(Instant, Rules)>>,
     refused: RefCell<u64>,
+    has_records: bool,
     shelf: Shelf,
     config: sampler::Config,
 }
@@ -119,6 +124,7 @@ async fn run(mut rng: Rng) -> Seen {
         traces: RefCell::default(),
         rules: RefCell::new(vec![(Instant::now(), first)]),
         refused: RefCell::default(),
+        has_records: rng.bool(),
         shelf: shelf.clone(),
         config,
     };
@@ -137,16 +143,20 @@ async fn run(mut rng: Rng) -> Seen {
     let (stats, _) = pipeline.stats().lanes[0].sampler.clone().unwrap();
     let books = pipeline.shutdown(Instant::now() + Duration::from_secs(1_000_000)).await;
     assert!(books.balance(), "{books}");
-    let account = &books.accounts[0];
-    assert_eq!((account.held, books.dropped(), account.rejected), (0, 0, 0), "{books}");
-    assert_eq!(account.accepted, account.delivered + account.sampled_out, "{books}");
+    for account in &books.accounts {
+        assert_eq!((account.held, books.dropped(), account.rejected), (0, 0, 0), "{books}");
+        assert_eq!(account.accepted, account.delivered + account.sampled_out, "{books}");
+    }
 
     let mut seen = world.end();
     seen.shards[kind] = 1;
     seen.early = stats.decisions[Trigger::Count as usize];
     seen.late = stats.late_kept + stats.late_sampled_out;
-    let sent: u64 = world.traces.borrow().values().map(|trace| trace.spans).sum();
-    assert_eq!(account.accepted, sent, "{books}");
+    let traces = world.traces.borrow();
+    let spans: u64 = traces.values().map(|trace| trace.spans).sum();
+    let records: u64 = traces.values().map(|trace| trace.records).sum();
+    let accepted: Vec<u64> = books.accounts.iter().map(|account| account.accepted).collect();
+    assert_eq!(accepted, [spans, records], "{books}");
     seen
 }
 
@@ -183,7 +193,8 @@ async fn start(
     if waits_for_result {
         builder = builder.wait_for_result("in");
     }
-    builder.lane(lane).start().await.unwrap()
+    let logs = LaneConfig::new("logs", Signal::Logs).from("in").to("shelf").follow("traces");
+    builder.lane(lane).lane(logs).start().await.unwrap()
 }
 
 fn check(pipeline: &Pipeline) {
@@ -204,7 +215,11 @@ impl World {
             let some = &pool[at..(at + 12).min(pool.len())];
             let (payload, delay) = {
                 let rng = &mut *self.rng.borrow_mut();
-                (that_fail(&mut telemetry, rng, some, 10), Duration::from_millis(rng.u64(..700)))
+                let payload = match self.has_records && rng.u8(..3) == 0 {
+                    true => records(&mut telemetry, rng, some),
+                    false => that_fail(&mut telemetry, rng, some, 10),
+                };
+                (payload, Duration::from_millis(rng.u64(..700)))
             };
             self.note(&payload);
             while inlet.send(payload.clone()).await.is_err() {
@@ -219,11 +234,19 @@ impl World {
     fn note(&self, payload: &Payload) {
         let mut known = self.traces.borrow_mut();
         let changes = self.rules.borrow().len() - 1;
-        let new = Trace { began: Instant::now(), changes, spans: 0, requests: 0, failed: false };
+        let new = Trace {
+            began: Instant::now(),
+            changes,
+            spans: 0,
+            records: 0,
+            requests: 0,
+            failed: false,
+        };
         let mut ids = Vec::new();
         for (id, failed) in outcomes(payload) {
             let trace = known.entry(id).or_insert(new);
-            trace.spans += 1;
+            let is_span = payload.signal() == Signal::Traces;
+            *(if is_span { &mut trace.spans } else { &mut trace.records }) += 1;
             trace.failed |= failed;
             ids.push(id);
         }
@@ -274,10 +297,12 @@ impl World {
         let changes = rules.len() as u64 - 1;
         let mut seen = Seen { refused: *self.refused.borrow(), changes, ..Seen::default() };
         for (id, trace) in traces.iter() {
-            let arrived = state.spans.get(id).copied().unwrap_or_default();
-            let whole = arrived == 0 || arrived == trace.spans;
-            assert!(whole, "{arrived} of {} spans of {id:x} arrived: {trace:?}", trace.spans);
-            let is_kept = arrived > 0;
+            let count = |items: &HashMap<u128, u64>| items.get(id).copied().unwrap_or_default();
+            let arrived = (count(&state.spans), count(&state.records));
+            let whole = arrived == (0, 0) || arrived == (trace.spans, trace.records);
+            assert!(whole, "{arrived:?} of {id:x} arrived: {trace:?}");
+            let is_kept = arrived != (0, 0);
+            seen.records += trace.records;
             // It was decided by the rules in force at some time after it had waited, or after it
             // began where there was no room.
             let waited = trace.began + self.config.decision_wait;
@@ -323,8 +348,9 @@ impl Rules {
 
 impl Shelf {
     fn new(rng: &mut Rng) -> Self {
-        let (rng, spans) = (rng.fork(), HashMap::new());
-        Self(Arc::new(Mutex::new(State { rng, spans, away_until: Instant::now() })))
+        let (spans, records) = (HashMap::new(), HashMap::new());
+        let state = State { rng: rng.fork(), spans, records, away_until: Instant::now() };
+        Self(Arc::new(Mutex::new(state)))
     }
 }
 
@@ -339,7 +365,9 @@ impl Exporter for Shelf {
         if Instant::now() < state.away_until {
             return Err(ExportError::Unreachable("it is away".into()));
         }
-        traces(&payload).into_iter().for_each(|id| *state.spans.entry(id).or_default() += 1);
+        let is_span = payload.signal() == Signal::Traces;
+        let items = if is_span { &mut state.spans } else { &mut state.records };
+        traces(&payload).into_iter().for_each(|id| *items.entry(id).or_default() += 1);
         Ok(Delivered::ALL)
     }
 }
@@ -353,6 +381,7 @@ impl Seen {
         self.in_pieces += other.in_pieces;
         self.across += other.across;
         self.certain += other.certain;
+        self.records += other.records;
         self.refused += other.refused;
         self.changes += other.changes;
         self.early += other.early;
@@ -368,6 +397,7 @@ impl Seen {
             self.in_pieces,
             self.across,
             self.certain,
+            self.records,
             self.refused,
             self.changes,
             self.early,

@@ -140,7 +140,14 @@ fn a_condition_keeps_any_trace_in_which_it_is_true() {
     let of_events = conditions(&[], &["true"], OnError::Ignore);
     assert!(!keeps(&of_events, &yes()), "it has no event");
     let with_event = Span { events: vec![Event::default()], ..span(vec![]) };
-    assert!(keeps(&of_events, &trace_of(vec![], vec![span(vec![]), with_event])));
+    let other = trace_of(vec![], vec![span(vec![]), with_event]);
+    assert!(keeps(&of_events, &other));
+    // What was found in one trace is nothing to the next.
+    let mut set = set(vec![of_events]);
+    for _ in 0..2 {
+        assert!(decide(&mut set, &other).is_kept);
+        assert!(!decide(&mut set, &yes()).is_kept);
+    }
 }
 
 #[test]
@@ -191,6 +198,12 @@ fn an_error_before_the_end_of_a_policy_of_policies_ends_it() {
         assert_eq!(set.stats()[0].errors, errors, "{policy:?}");
         assert!(errors == 0 || verdict == Verdict::LEFT_OUT, "{policy:?}");
     }
+    // Spans behind the one with the error are not asked.
+    let with_event = Span { events: vec![Event::default()], ..span(vec![]) };
+    let trace = trace_of(vec![], vec![with_event, span(vec![])]);
+    let mut set = set(vec![not(conditions(&[], &["broken"], OnError::Propagate))]);
+    assert_eq!(decide(&mut set, &trace), Verdict::LEFT_OUT);
+    assert_eq!(set.stats()[0].errors, 1);
 }
 
 #[test]

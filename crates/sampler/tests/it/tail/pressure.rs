@@ -19,7 +19,7 @@ fn large(id: [u8; 16], bytes: usize) -> Span {
 #[test]
 fn large_and_old_traces_are_decided_first() {
     let config = Config {
-        max_bytes: 256 * KIB,
+        max_bytes: 280 * KIB,
         decision_wait: 100 * SECOND,
         remembered: NOTHING,
         ..config(vec![])
