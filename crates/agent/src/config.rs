@@ -55,8 +55,8 @@ pub(crate) use extensions::{
 };
 pub(crate) use id::Id;
 pub(crate) use processors::{
-    AdaptiveTailSampling, Algorithm, Batch, Composite, ErrorMode, Keyed, MatchRule, Policy,
-    Processor, Rule, RuleSampler, StatusCode, TailSampling,
+    AdaptiveTailSampling, Algorithm, Batch, Composite, ErrorMode, Keyed, MatchRule, Mode, Policy,
+    ProbabilisticSampler, Processor, Rule, RuleSampler, StatusCode, TailSampling,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;

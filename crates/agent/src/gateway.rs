@@ -96,6 +96,9 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
                     beside.adaptive.insert(id.to_string());
                     lane = lane.sample(sampling::adaptive(adaptive));
                 }
+                Some(config::Processor::ProbabilisticSampler(sampler)) => {
+                    lane = lane.sample_at_once(sampling::probabilistic(*sampler)?);
+                }
                 Some(config::Processor::TailSampling(tail)) => {
                     let shards = NonZeroUsize::new(tail.num_shards.into());
                     let shards = shards.unwrap_or(NonZeroUsize::MIN);

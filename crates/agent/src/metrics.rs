@@ -4,6 +4,7 @@
 mod batching;
 mod exporters;
 mod families;
+mod head;
 mod receivers;
 mod sampling;
 mod sending;
@@ -135,6 +136,7 @@ impl Reading {
         exporters::write(families, &self.stats, &self.books, &self.exporters)?;
         sending::write(families, &self.exporters)?;
         batching::write(families, &self.stats)?;
+        head::write(families, &self.stats)?;
         sampling::write(families, &self.stats, &self.adaptive)?;
         self.items(families)?;
         self.store_rows(families)?;

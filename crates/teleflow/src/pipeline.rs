@@ -102,6 +102,8 @@ pub struct LaneStats {
     pub name: String,
     /// What it carries.
     pub signal: Signal,
+    /// What the head sampler did.
+    pub head: Option<teleflow_sampler::head::HeadStats>,
     /// The sampler's counters and what it holds: of all shards together.
     pub sampler: Option<(teleflow_sampler::Stats, teleflow_sampler::Held)>,
     /// The batcher's counters, and the items and bytes that it holds.
@@ -170,11 +172,12 @@ impl Pipeline {
     /// What every part has counted.
     pub fn stats(&self) -> Stats {
         let lanes = self.lanes.iter().map(|lane| {
-            let sampler = lane.sampled();
+            let (head, sampler) = (lane.sampled_at_once(), lane.sampled());
             let stages = lane.stages.lock();
             LaneStats {
                 name: lane.name.clone(),
                 signal: lane.signal,
+                head,
                 sampler,
                 batcher: stages
                     .batcher

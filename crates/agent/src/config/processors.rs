@@ -3,6 +3,7 @@
 mod adaptive;
 mod batch;
 mod policy;
+mod probabilistic;
 mod tail_sampling;
 
 use super::components::{self, Components};
@@ -14,6 +15,7 @@ pub(crate) use batch::Batch;
 pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]
 pub(crate) use policy::{Part, Rate};
+pub(crate) use probabilistic::{Mode, ProbabilisticSampler};
 pub(crate) use tail_sampling::TailSampling;
 #[cfg(test)]
 pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
@@ -25,6 +27,8 @@ pub(crate) enum Processor {
     AdaptiveTailSampling(AdaptiveTailSampling),
     /// `batch`
     Batch(Batch),
+    /// `probabilistic_sampler`
+    ProbabilisticSampler(ProbabilisticSampler),
     /// `tail_sampling`
     TailSampling(TailSampling),
 }
@@ -34,6 +38,7 @@ pub(super) fn read(section: &At<'_>) -> Components<Processor> {
     let kinds: &components::Kinds<Processor> = &[
         ("adaptive_tail_sampling", |at| Processor::AdaptiveTailSampling(adaptive::read(at))),
         ("batch", |at| Processor::Batch(batch::read(at))),
+        ("probabilistic_sampler", |at| Processor::ProbabilisticSampler(probabilistic::read(at))),
         ("tail_sampling", |at| Processor::TailSampling(tail_sampling::read(at))),
     ];
     components::read(section, kinds, later::PROCESSORS)

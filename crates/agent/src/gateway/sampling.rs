@@ -1,14 +1,17 @@
-//! Makes the tail samplers.
+//! Makes the samplers.
 
 mod rules;
 
 use std::sync::LazyLock;
 
-use teleflow::sampler::{self, ConfigError, TailSampler};
+use teleflow::sampler::head::{HeadConfig, Never, Ratio};
+use teleflow::sampler::{
+    self, Composition, ConfigError, InvalidProbability, TailSampler, Threshold,
+};
 
 use crate::config::{
-    self, AdaptiveTailSampling, Config, ConfigErrors, MatchRule, Place, Policy, Processor, Rule,
-    TailSampling,
+    self, AdaptiveTailSampling, Config, ConfigErrors, MatchRule, Mode, Place, Policy,
+    ProbabilisticSampler, Processor, Rule, TailSampling,
 };
 
 /// The sampler that a processor is, if it is one.
@@ -16,8 +19,26 @@ pub(crate) fn sampler(processor: &Processor) -> Option<sampler::Config> {
     match processor {
         Processor::AdaptiveTailSampling(adaptive) => Some(self::adaptive(adaptive)),
         Processor::TailSampling(tail) => Some(self::tail(tail)),
-        Processor::Batch(_) => None,
+        Processor::Batch(_) | Processor::ProbabilisticSampler(_) => None,
     }
+}
+
+/// `probabilistic_sampler`
+pub(super) fn probabilistic(
+    sampler: ProbabilisticSampler,
+) -> Result<HeadConfig, InvalidProbability> {
+    let ProbabilisticSampler { percentage, mode, precision } = sampler;
+    let config = if percentage == 0.0 {
+        HeadConfig::new(Never)
+    } else {
+        let threshold = Threshold::with_precision(percentage / 100.0, precision)?;
+        HeadConfig::new(Ratio::of(threshold))
+    };
+    let composition = match mode {
+        Mode::Proportional => Composition::Proportional,
+        Mode::Equalizing => Composition::Equalizing,
+    };
+    Ok(HeadConfig { composition, hash_seed: fastrand::u64(..), ..config })
 }
 
 /// `tail_sampling`
@@ -84,7 +105,7 @@ fn tell(id: &config::Id, processor: &Processor, error: &ConfigError) -> (Place, 
     let of_processor = match processor {
         Processor::AdaptiveTailSampling(adaptive) => adaptive.place,
         Processor::TailSampling(tail) => tail.place,
-        Processor::Batch(_) => Place::default(),
+        Processor::Batch(_) | Processor::ProbabilisticSampler(_) => Place::default(),
     };
     let ConfigError::Rule { rule, problem } = error else {
         return (of_processor, format!("processors.{id}: {error}"));
@@ -92,7 +113,7 @@ fn tell(id: &config::Id, processor: &Processor, error: &ConfigError) -> (Place, 
     let (what, place) = match processor {
         Processor::TailSampling(tail) => ("policy", find(&tail.policies, rule)),
         Processor::AdaptiveTailSampling(adaptive) => ("rule", find(&adaptive.rules, rule)),
-        Processor::Batch(_) => ("rule", None),
+        Processor::Batch(_) | Processor::ProbabilisticSampler(_) => ("rule", None),
     };
     let place = place.unwrap_or(of_processor);
     (place, format!("processors.{id}: the {what} `{rule}` does not work: {problem}"))

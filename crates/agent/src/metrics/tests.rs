@@ -171,6 +171,12 @@ fn full() -> Reading {
     let lane = LaneStats {
         name: "traces".to_owned(),
         signal: Signal::Traces,
+        head: Some(sampler::head::HeadStats {
+            kept: 381,
+            sampled_out: 382,
+            adjusted_count: 383.4,
+            ..sampler::head::HeadStats::default()
+        }),
         sampler: Some((sampler, sampler::Held { spans: 312, traces: 313, bytes: 314 })),
         batcher: Some((batcher_stats(501), 516, 517)),
         batchers: vec![("otlp".to_owned(), batcher_stats(521), 536, 537)],
@@ -178,6 +184,7 @@ fn full() -> Reading {
     };
     let with_rules = LaneStats {
         name: "traces/rules".to_owned(),
+        head: None,
         batcher: None,
         batchers: Vec::new(),
         queues: Vec::new(),
@@ -366,6 +373,7 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_tail_sampling_waited_milliseconds_total{{{traces}}} 324"),
         format!("teleflow_tail_sampling_spans_without_threshold_total{{{traces}}} 328"),
         format!("teleflow_tail_sampling_inconsistent_spans_total{{{traces}}} 329"),
+        format!("teleflow_head_sampling_estimated_items_total{{{traces}}} 383"),
         format!("teleflow_tail_sampling_copied_out_total{{{traces}}} 330"),
         format!("teleflow_tail_sampling_copied_out_bytes_total{{{traces}}} 331"),
         format!("teleflow_tail_sampling_forgotten_early_total{{{traces}}} 336"),

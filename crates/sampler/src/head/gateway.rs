@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::BuildHasher as _;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -57,10 +58,10 @@ pub struct HeadSampler {
 }
 
 /// How a [`HeadSampler`] works.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HeadConfig {
-    /// What says how much is kept.
-    pub sampler: Box<dyn Sampler>,
+    /// What says how much is kept. Clones share it.
+    pub sampler: Arc<dyn Sampler>,
     /// What a threshold means that a span comes with: equalizing.
     pub composition: Composition,
     /// What the sampler tells apart: nothing.
@@ -143,11 +144,37 @@ impl HeadConfig {
     /// Keeps what a sampler says, equalizing, with one key for all.
     pub fn new(sampler: impl Sampler + 'static) -> Self {
         Self {
-            sampler: Box::new(sampler),
+            sampler: Arc::new(sampler),
             composition: Composition::Equalizing,
             key: Key::One,
             hash_seed: 0,
         }
+    }
+}
+
+// === impl HeadStats ===
+
+impl HeadStats {
+    /// Adds what another sampler did.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            kept,
+            sampled_out,
+            adjusted_count,
+            unknown,
+            inconsistent,
+            without_room,
+            without_trace,
+            presumed_random,
+        } = other;
+        self.kept += kept;
+        self.sampled_out += sampled_out;
+        self.adjusted_count += adjusted_count;
+        self.unknown += unknown;
+        self.inconsistent += inconsistent;
+        self.without_room += without_room;
+        self.without_trace += without_trace;
+        self.presumed_random += presumed_random;
     }
 }
 

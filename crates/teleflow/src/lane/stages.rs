@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use teleflow_batcher::Batcher;
 use teleflow_otlp::{Payload, Signal};
+use teleflow_sampler::head::HeadSampler;
 use teleflow_sampler::{Output, TailSampler};
 use tokio::sync::Notify;
 
@@ -24,6 +25,8 @@ pub(crate) struct Stages {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    /// Samples what comes before anything else.
+    pub(crate) head: Option<HeadSampler>,
     pub(crate) sampler: Option<TailSampler>,
     /// Takes nothing in while the sampler is full.
     pub(crate) blocks_when_full: bool,
@@ -38,6 +41,8 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     out: Output,
+    /// What the head sampler let through.
+    heads: Output,
     /// For all destinations.
     pub(super) batches: Vec<Payload>,
     /// For one.
@@ -103,10 +108,11 @@ impl State {
             let step_of =
                 if self.is_of_follower(&payload) { &mut work.followed } else { &mut step };
             step_of.taken += payload.items();
-            match &mut self.sampler {
-                Some(sampler) => sampler.offer(now, payload, &mut work.out),
-                None => work.out.kept.push(payload),
+            if self.head.is_some() && !self.is_of_follower(&payload) {
+                self.sample_at_once(now, payload, work, &mut step);
+                continue;
             }
+            self.take(now, payload, work);
             self.collect(now, work, &mut step);
         }
         if let Some(sampler) = &mut self.sampler
@@ -119,6 +125,34 @@ impl State {
             work.batches.extend(batcher.poll(now));
         }
         step
+    }
+
+    /// Hands on what the head sampler keeps of a payload.
+    fn sample_at_once(
+        &mut self,
+        now: std::time::Instant,
+        payload: Payload,
+        work: &mut Work,
+        step: &mut Step,
+    ) {
+        let mut heads = mem::take(&mut work.heads);
+        match &mut self.head {
+            Some(head) => head.sample(now, payload, &mut heads),
+            None => heads.kept.push(payload),
+        }
+        step.sampled_out += mem::take(&mut heads.sampled_out);
+        for payload in heads.kept.drain(..) {
+            self.take(now, payload, work);
+            self.collect(now, work, step);
+        }
+        work.heads = heads;
+    }
+
+    fn take(&mut self, now: std::time::Instant, payload: Payload, work: &mut Work) {
+        match &mut self.sampler {
+            Some(sampler) => sampler.offer(now, payload, &mut work.out),
+            None => work.out.kept.push(payload),
+        }
     }
 
     /// Hands on what is held, and tells whether that was all: there may be more than should leave

@@ -147,6 +147,7 @@ impl Builder {
         let first = self.lanes.iter().find(follows).filter(|first| first.name != lane.name);
         let problem = match (known, first) {
             _ if lane.signal != Signal::Logs => "it does not carry logs".to_owned(),
+            _ if lane.head.is_some() => "it has a head sampler".to_owned(),
             (None, _) => "there is no such lane".to_owned(),
             (Some(other), _) if other.sampler.is_none() => "that has no sampler".to_owned(),
             (_, Some(first)) => format!("lane `{}` does already", first.name),

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use teleflow_otlp::Signal;
+use teleflow_sampler::head::HeadConfig;
 
 /// A way through the pipeline for one signal: from receivers, through a sampler and a batcher where
 /// there are any, to exporters, each of which gets everything.
@@ -14,6 +15,9 @@ pub struct LaneConfig {
     pub signal: Signal,
     /// The receivers that it takes from, by name.
     pub receivers: Vec<String>,
+    /// Keeps some spans or records and leaves out others, one by one as they come, before anything
+    /// else is done with them; metrics pass by. Not where records follow another lane.
+    pub head: Option<HeadConfig>,
     /// Keeps some traces and leaves out others; only for [`Signal::Traces`].
     pub sampler: Option<teleflow_sampler::Config>,
     /// How many tasks share the sampler's work: each has a share of the traces, and of the bounds,
@@ -45,6 +49,7 @@ impl LaneConfig {
             name: name.into(),
             signal,
             receivers: Vec::new(),
+            head: None,
             sampler: None,
             shards: NonZeroUsize::MIN,
             follows: None,
@@ -57,6 +62,13 @@ impl LaneConfig {
     #[must_use]
     pub fn from(mut self, receiver: impl Into<String>) -> Self {
         self.receivers.push(receiver.into());
+        self
+    }
+
+    /// Samples spans or records as they come.
+    #[must_use]
+    pub fn sample_at_once(mut self, config: HeadConfig) -> Self {
+        self.head = Some(config);
         self
     }
 

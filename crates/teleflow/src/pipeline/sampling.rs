@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::slice;
 use std::sync::Arc;
 
+use teleflow_sampler::head::{HeadSampler, HeadStats};
 use teleflow_sampler::{Config, ConfigError, Held, MIN_BYTES, RouterStats, Stats, TailSampler};
 use thiserror::Error;
 
@@ -146,6 +147,15 @@ impl RunningLane {
     /// What has the samplers, where there are any.
     fn sampling(&self) -> &[Arc<Stages>] {
         if self.shards.is_empty() { slice::from_ref(&self.stages) } else { &self.shards }
+    }
+
+    /// What the head samplers of all shards did.
+    pub(super) fn sampled_at_once(&self) -> Option<HeadStats> {
+        let of_one = |stages: &Arc<Stages>| stages.lock().head.as_ref().map(HeadSampler::stats);
+        self.sampling().iter().filter_map(of_one).reduce(|mut stats, more| {
+            stats.add(&more);
+            stats
+        })
     }
 
     /// What the samplers of all shards did, and what they hold.

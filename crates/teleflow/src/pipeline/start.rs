@@ -10,6 +10,7 @@ use teleflow_exporter::{AnyExporter, OnFull, Queue};
 use teleflow_otlp::Signal;
 use teleflow_receiver::Receiver;
 use teleflow_sampler::Config;
+use teleflow_sampler::head::HeadSampler;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -251,6 +252,7 @@ pub(super) fn stages(
         })?
         .into_iter()
         .map(|(blocks_when_full, sampler)| State {
+            head: lane.head.clone().map(HeadSampler::new),
             sampler: Some(sampler),
             blocks_when_full,
             is_followed,
@@ -270,8 +272,12 @@ pub(super) fn stages(
     });
     let batchers = outlets.collect::<Result<_, _>>()?;
     // The only sampler is in the lane itself.
-    let own = if sampling.len() == 1 { sampling.next() } else { None };
-    let state = State { batcher: of_lane, batchers, ..own.unwrap_or_default() };
+    let own = match sampling.len() {
+        0 => State { head: lane.head.clone().map(HeadSampler::new), ..State::default() },
+        1 => sampling.next().unwrap_or_default(),
+        _ => State::default(),
+    };
+    let state = State { batcher: of_lane, batchers, ..own };
     Ok(Staged { lane: Stages::new(state), shards: sampling.map(Stages::new).collect() })
 }
 

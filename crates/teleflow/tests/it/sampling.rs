@@ -3,6 +3,7 @@
 mod bounds;
 mod changes;
 mod follows;
+mod head;
 mod shards;
 
 use std::collections::BTreeMap;

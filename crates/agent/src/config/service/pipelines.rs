@@ -93,6 +93,7 @@ fn needed<'a>(keys: &mut Keys<'a>, name: &'static str, what: &str) -> Option<At<
 /// Sampling works on traces, and decides about spans before they are merged into batches.
 fn check_processors(processors: &[(Id, At<'_>)], signal: Signal, defined: Defined<'_>) {
     let (mut batch, mut sampling): (Option<&Id>, Option<&Id>) = (None, None);
+    let mut head: Option<&Id> = None;
     for (id, at) in processors {
         let component = defined.processors.get(id).and_then(|defined| defined.component.as_ref());
         let path = at.path();
@@ -102,6 +103,20 @@ fn check_processors(processors: &[(Id, At<'_>)], signal: Signal, defined: Define
             Some(Processor::Batch(_)) => batch.replace(id).map(|first| {
                 format!("{list} has two processors that batch, `{first}` and `{id}`, one is enough")
             }),
+            Some(Processor::ProbabilisticSampler(_)) if signal == Signal::Metrics => Some(format!(
+                "{list} has `{id}`, which works on traces and logs and not on {signal}"
+            )),
+            Some(Processor::ProbabilisticSampler(_)) => {
+                match (head.replace(id), sampling.or(batch)) {
+                    (Some(first), _) => Some(format!(
+                        "{list} has two processors of one kind, `{first}` and `{id}`, one is enough"
+                    )),
+                    (None, Some(other)) => Some(format!(
+                        "{list} has `{other}` before `{id}`, which has to come first: it decides about what comes"
+                    )),
+                    (None, None) => None,
+                }
+            }
             Some(_) if signal != Signal::Traces => {
                 Some(format!("{list} has `{id}`, which works on traces and not on {signal}"))
             }

@@ -142,6 +142,20 @@ fn a_processor_says_everything() {
 }
 
 #[test]
+fn a_share_is_proportional_with_four_digits_unless_it_says_otherwise() {
+    let (config, _) =
+        parse(&completed("processors: {probabilistic_sampler: {sampling_percentage: 10}}"));
+    let mut sampler =
+        ProbabilisticSampler { percentage: 10.0, mode: Mode::Proportional, precision: 4 };
+    let component = Processor::ProbabilisticSampler(sampler);
+    check(&config.processors, "probabilistic_sampler", component);
+    let (config, _) = parse(FULL);
+    sampler = ProbabilisticSampler { percentage: 12.5, mode: Mode::Equalizing, precision: 6 };
+    let component = Processor::ProbabilisticSampler(sampler);
+    check(&config.processors, "probabilistic_sampler", component);
+}
+
+#[test]
 fn zero_is_no_bound_of_a_batch() {
     let (config, _) = parse(&completed(
         "processors: {batch: {send_batch_size: 0, timeout: 0, send_batch_max_size: 0}}",

@@ -194,3 +194,21 @@ fn logs_follow_a_pipeline_that_samples_and_that_no_other_follows() {
         ],
     );
 }
+
+#[test]
+fn a_share_is_taken_first_and_once_and_not_of_metrics() {
+    check_refused(
+        r"
+            processors:
+              batch:
+              probabilistic_sampler: &p {sampling_percentage: 10}
+              probabilistic_sampler/2: *p
+              probabilistic_sampler/3: {mode: hash_seed, sampling_precision: 15}
+            service:
+              pipelines:
+                traces: {receivers: [otlp], processors: [batch, probabilistic_sampler], exporters: [debug]}
+                logs: {receivers: [otlp], processors: [probabilistic_sampler, probabilistic_sampler/2], exporters: [debug]}
+                metrics: {receivers: [otlp], processors: [probabilistic_sampler], exporters: [debug]}",
+        &[],
+    );
+}
