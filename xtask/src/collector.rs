@@ -39,6 +39,12 @@ pub fn prepare(sh: &Shell, workspace: &Workspace) -> Collector {
 // === impl Collector ===
 
 impl Collector {
+    /// Whether a test was skipped for want of it. That is no fault: who has no Go, or cannot get its
+    /// modules, has no Collector.
+    pub fn excuses(&self, skip: &str) -> bool {
+        self.0.is_none() && skip.contains("no OpenTelemetry Collector")
+    }
+
     /// Tells a command where it is.
     pub fn describe(&self, command: &mut Command) {
         if let Some(program) = &self.0 {

@@ -152,7 +152,8 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
         let out = stats.spans_sampled_out.iter().sum::<u64>() + stats.late_sampled_out;
         [of("true", stats.spans_kept), of("false", out)]
     });
-    counter("spans", "Spans by what became of them", spans.collect())?;
+    let help = "Spans by what became of them, those that came late too";
+    counter("spans", help, spans.collect())?;
     let kept = samplers.iter().flat_map(|sampler| {
         sampler.rules("policy").map(|(labels, rule)| (labels, rule.traces_kept))
     });
