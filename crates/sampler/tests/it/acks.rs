@@ -34,7 +34,7 @@ fn add(sum: &mut Answer, more: Answer) {
 
 #[test]
 fn every_span_is_answered_for_once() {
-    for seed in 0..20 {
+    for seed in 0..6 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut sampler = sampler(Config {
             rules: rules().into(),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use teleflow_otlp::{Payload, Signal};
-use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
+use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler};
 
 const MIB: usize = 1024 * 1024;
 
@@ -58,14 +58,14 @@ fn through(sampler: &mut TailSampler, request: Vec<u8>) -> usize {
 
 #[test]
 fn a_large_resource_is_not_written_for_every_trace_below_it() {
-    let spans: Vec<u8> = (1..=100_000).flat_map(|id| span(id, true)).collect();
+    let spans: Vec<u8> = (1..=40_000).flat_map(|id| span(id, true)).collect();
     for (attribute, max_bytes) in [(MIB / 2, MIB), (4 * MIB, MIB), (4 * MIB, 256 * MIB)] {
         let mut sampler = sampler(max_bytes);
         let request = below(attribute, &spans);
         let len = request.len();
         let written = through(&mut sampler, request);
         assert!(written < 4 * len, "{len} bytes became {written}");
-        let large = if attribute > MIB { 100_000 } else { 0 };
+        let large = if attribute > MIB { 40_000 } else { 0 };
         assert_eq!(sampler.stats().below_large_envelope, large);
     }
 }
@@ -118,32 +118,38 @@ fn groups_of_one_empty_span_each_take_no_memory_once_they_are_decided() {
     let mut sampler = sampler(MIB);
     // Two scopes in turn, so that no two neighbours are alike.
     let pair = [0x12, 4, 0x12, 0, 0x1a, 0, 0x12, 2, 0x12, 0];
-    let request = field(0x0a, &pair.repeat(400_000));
+    let request = field(0x0a, &pair.repeat(100_000));
     assert_eq!(through(&mut sampler, request), 0);
-    assert_eq!(sampler.stats().without_trace, 800_000);
+    assert_eq!(sampler.stats().without_trace, 200_000);
     assert!(sampler.held().bytes < 64 * 1024, "{} bytes are held", sampler.held().bytes);
 }
 
 #[test]
 fn the_bound_is_held_within_a_request_too() {
-    let mut sampler = sampler(8 * MIB);
+    let mut sampler = crate::sampler(Config {
+        rules: vec![Rule::new("errors", Policy::errors())].into(),
+        max_bytes: 2 * MIB,
+        decision_wait: Duration::MAX,
+        remembered: Remembered { kept: 25_000, dropped: 25_000 },
+        ..Config::default()
+    });
     let (mut most, mut out) = (0, Output::default());
     for request in 0..4u128 {
         // Less than the bound in bytes, several times as much with its bookkeeping.
-        let spans: Vec<u8> = (1..=200_000).flat_map(|n| span(request << 32 | n, false)).collect();
+        let spans: Vec<u8> = (1..=50_000).flat_map(|n| span(request << 32 | n, false)).collect();
         let payload = Payload::parse(Signal::Traces, Bytes::from(below(10, &spans))).unwrap();
         sampler.offer(Instant::now(), payload, &mut out);
         // The decisions have a bound of their own.
         most = most.max(sampler.held().bytes);
     }
-    assert!(most < 12 * MIB as u64, "{most} bytes were held");
+    assert!(most < 3 * MIB as u64, "{most} bytes were held");
     // Had the bounds been looked at only behind each request, the bookkeeping of it all would have
     // pushed everything out.
     let traces = sampler.held().traces;
-    assert!((10_000..=50_000).contains(&traces), "{traces} traces are held");
+    assert!((2500..=12_500).contains(&traces), "{traces} traces are held");
     while !sampler.drain(Instant::now(), &mut out) {}
-    assert_eq!(out.sampled_out, 800_000);
-    assert!(sampler.held().bytes < 4 * MIB as u64, "only decisions are held");
+    assert_eq!(out.sampled_out, 200_000);
+    assert!(sampler.held().bytes < MIB as u64, "only decisions are held");
 }
 
 #[test]

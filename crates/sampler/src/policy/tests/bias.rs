@@ -19,7 +19,7 @@ fn kinds() -> Vec<Kind> {
 }
 
 /// Traces on every run of the tests; `TELEFLOW_TRACES` asks for more.
-const COUNT: u64 = 100_000;
+const COUNT: u64 = 50_000;
 
 /// Decides about random traces of every kind, and checks for each kind that the adjusted counts of
 /// what was kept with a threshold add up to the number of traces, or, where `is_known` says that

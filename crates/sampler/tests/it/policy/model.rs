@@ -290,10 +290,15 @@ fn send(sampler: &mut TailSampler, now: Instant, trace: &Sent, rng: &mut fastran
     kept > 0
 }
 
+/// `TELEFLOW_SEEDS=5000` for a long run.
+fn seeds() -> u64 {
+    std::env::var("TELEFLOW_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(150)
+}
+
 #[test]
 fn random_policies_decide_about_random_traces_as_the_model_does() {
     let (mut kept, mut decided) = (0, 0);
-    for seed in 0..400 {
+    for seed in 0..seeds() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let policies = random::policies(&mut rng);
         let mut model = Model::new(policies.clone());

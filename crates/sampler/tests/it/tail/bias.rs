@@ -12,7 +12,7 @@ use super::{SECOND, failed, offer, requests, span};
 
 /// `TELEFLOW_BIAS_TRACES=1000000` for the full length.
 fn traces() -> u64 {
-    std::env::var("TELEFLOW_BIAS_TRACES").ok().and_then(|n| n.parse().ok()).unwrap_or(30_000)
+    std::env::var("TELEFLOW_BIAS_TRACES").ok().and_then(|n| n.parse().ok()).unwrap_or(15_000)
 }
 
 /// Sends traces of 1 to 4 spans with small bounds, so that many are decided early and late spans
