@@ -12,21 +12,16 @@
 //! is repeated wherever a span below it goes, and must not be, trace by trace.
 
 use std::fmt;
-use std::num::NonZeroU32;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use teleflow_otlp::span::{TailFields, leading_trace_id};
-use teleflow_otlp::{Ack, Answer, Payload, Signal, tree};
+use teleflow_otlp::{Payload, Signal, tree};
 
-use self::chunk::{Envelope, Scope};
 use self::config::MAX_WAIT;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
-use self::table::{SpanRef, Table};
+use self::table::Table;
 use crate::engine::{Engine, Verdict};
-use crate::memory::{Memory, Past};
+use crate::memory::Memory;
 use crate::rules::Rules;
 use crate::secret::{Keyed, Purpose};
 use crate::{Randomness, Threshold, Trace, TraceSummary};
@@ -38,6 +33,7 @@ mod kept;
 mod logs;
 mod mark;
 mod pressure;
+mod reading;
 mod slab;
 mod stats;
 mod table;
@@ -47,9 +43,6 @@ pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
-
-/// The bounds are looked at whenever so many spans of a request were read.
-const CHECK_EVERY: u32 = 4096;
 
 /// A poll or drain ends when what it kept takes so many times [`Config::payload_bytes`], for the
 /// caller to hand that on first.
@@ -216,233 +209,6 @@ impl TailSampler {
     fn time(&mut self, now: Instant) -> u64 {
         let began = *self.began.get_or_insert(now);
         now.saturating_duration_since(began).as_nanos() as u64
-    }
-
-    fn offer_segment(&mut self, now: Instant, segment: Bytes, mut ack: Ack, out: &mut Output) {
-        assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
-        let time = self.time(now);
-        // Made for the first span that is not left out at once.
-        let mut chunk = None;
-        let mut until_check = CHECK_EVERY;
-        // Spans of a trace often come in a row: the last look-up serves the next span too.
-        let mut last: Option<([u8; 16], Place)> = None;
-        // Each is read once, and only if there is a span below it.
-        let (mut resource_envelope, mut scope_envelope) = (Lazy::default(), Lazy::default());
-        for group in tree::resources(&segment) {
-            let mut resource = None;
-            resource_envelope.clear();
-            for scope in group.scopes() {
-                let mut known = None;
-                scope_envelope.clear();
-                for item in scope.items() {
-                    if until_check == 0 {
-                        until_check = CHECK_EVERY;
-                        self.make_room(now, out);
-                        if let Some(chunk) = chunk
-                            && self.table.change(chunk, |chunk| chunk.forget_scopes())
-                        {
-                            (resource, known) = (None, None);
-                        }
-                        last = None;
-                    }
-                    until_check -= 1;
-                    if let Some((id, Place::Dropped)) = last
-                        && leading_trace_id(item.message) == Some(&id)
-                    {
-                        self.leave_out_late(out);
-                        continue;
-                    }
-                    let fields = TailFields::read(item.message);
-                    let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
-                    let found = match (id, last) {
-                        (Some(id), Some((last_id, place))) if id == last_id => Found::Place(place),
-                        (Some(id), _) => self.look_up(&id),
-                        (None, _) => Found::NoTrace,
-                    };
-                    if let (Some(id), Found::Place(Place::Dropped)) = (id, found) {
-                        last = Some((id, Place::Dropped));
-                        self.leave_out_late(out);
-                        continue;
-                    }
-                    // No field is empty: it has a key.
-                    let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
-                    let chunk = *chunk.get_or_insert_with(|| {
-                        let ack = std::mem::take(&mut ack);
-                        self.table.add_chunk(Signal::Traces, segment.clone(), ack)
-                    });
-                    let (scope_index, is_large) = *known.get_or_insert_with(|| {
-                        let of_group = resource_envelope
-                            .get(|| group.envelope_in_place(), |out| group.envelope(out));
-                        let of_scope = scope_envelope
-                            .get(|| scope.envelope_in_place(), |out| scope.envelope(out));
-                        self.table.change(chunk, |chunk| {
-                            let is_new = resource.is_none();
-                            let resource =
-                                *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
-                            let scope = chunk.add_envelope(of_scope);
-                            let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            let (above, own) = chunk.envelope_lens(index);
-                            (index, above + own > self.config.payload_bytes)
-                        })
-                    });
-                    let span = SpanRef { chunk, scope: scope_index, at: item.at as u32, len };
-                    let (place, is_remembered) = match (id, found) {
-                        (Some(id), Found::Past(past)) => (self.past(&id, past), Some(id)),
-                        (Some(_), Found::Place(place @ Place::Kept(..))) => (place, None),
-                        (Some(id), _) if is_large => {
-                            self.stats.below_large_envelope += 1;
-                            (self.decide_alone(now, &id, &fields, span), None)
-                        }
-                        (Some(id), Found::Place(place)) => (place, Some(id)),
-                        (Some(id), Found::New(hash)) => (self.begin(id, hash, time), Some(id)),
-                        (Some(_), Found::NoTrace) | (None, _) => {
-                            (self.alone(now, &fields, item.message, span), None)
-                        }
-                    };
-                    if let Some(id) = is_remembered {
-                        last = Some((id, place));
-                    }
-                    match place {
-                        Place::Trace(trace) => {
-                            if self.hold(now, time, trace, span, &fields, out) {
-                                last = None;
-                            }
-                        }
-                        Place::Kept(mark, threshold) => {
-                            let is_late =
-                                matches!(found, Found::Past(_) | Found::Place(Place::Kept(..)));
-                            self.stats.late_kept += u64::from(is_late);
-                            self.count(threshold, 1);
-                            self.table.retain(span);
-                            let has_state = !fields.trace_state.is_empty();
-                            self.kept.push(&mut self.table, span, mark, has_state);
-                        }
-                        Place::Dropped => {
-                            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
-                            out.sampled_out += 1;
-                        }
-                    }
-                }
-            }
-        }
-        match chunk {
-            Some(chunk) => self.table.seal(chunk),
-            None => {
-                let left_out = Answer::sampled_out(ack.items());
-                ack.settle(left_out);
-            }
-        }
-    }
-
-    /// Counts a span that is left out as the rest of its trace was.
-    #[inline]
-    fn leave_out_late(&mut self, out: &mut Output) {
-        self.stats.late_sampled_out += 1;
-        out.sampled_out += 1;
-    }
-
-    /// Adds a span to its trace. Tells whether the trace was decided for that.
-    #[inline]
-    fn hold(
-        &mut self,
-        now: Instant,
-        time: u64,
-        trace: u32,
-        span: SpanRef,
-        fields: &TailFields<'_>,
-        out: &mut Output,
-    ) -> bool {
-        let summary = self.table.add_span(trace, span, fields);
-        let trigger = if self.config.max_trace_bytes.is_some_and(|most| summary.bytes > most) {
-            Some(Trigger::TooLarge)
-        } else if self.config.max_trace_spans.is_some_and(|most| summary.spans >= most) {
-            Some(Trigger::Spans)
-        } else {
-            None
-        };
-        if let Some(trigger) = trigger {
-            self.decide(now, trace, trigger, out);
-            return true;
-        }
-        if fields.is_root
-            && let Some(wait) = self.config.decision_wait_after_root
-        {
-            self.table.hurry(trace, time, nanos(wait));
-        }
-        false
-    }
-
-    /// What is known of a trace.
-    #[inline]
-    fn look_up(&self, id: &[u8; 16]) -> Found {
-        let hash = self.keyed.id(id);
-        if let Some(trace) = self.table.find(id, hash) {
-            return Found::Place(Place::Trace(trace));
-        }
-        match self.memory.find(hash) {
-            None => Found::New(hash),
-            Some(Past::Dropped) => Found::Place(Place::Dropped),
-            Some(past) => Found::Past(past),
-        }
-    }
-
-    /// Adds a trace.
-    fn begin(&mut self, id: [u8; 16], hash: u64, time: u64) -> Place {
-        self.stats.traces += 1;
-        let wait = nanos(self.config.decision_wait);
-        Place::Trace(self.table.add_trace(id, hash, time, wait))
-    }
-
-    /// What becomes of a span whose trace was decided before.
-    fn past(&mut self, id: &[u8; 16], past: Past) -> Place {
-        let Past::Kept { threshold, by } = past else { return Place::Dropped };
-        let label = match self.config.records_policy {
-            true => self.labels.of(&self.config.rules, by) | Labels::LATE,
-            false => Labels::NONE,
-        };
-        let salted = match threshold {
-            Some(Threshold::ALL) | None => None,
-            Some(_) => self.engine.salted(id),
-        };
-        let own = Randomness::from_trace_id(*id);
-        let chance = (salted.unwrap_or(own), salted.is_some());
-        Place::Kept(self.mark(threshold, chance, true, label), threshold)
-    }
-
-    /// Decides about a span that belongs to no trace. What stands in for its id is a hash of it.
-    fn alone(
-        &mut self,
-        now: Instant,
-        fields: &TailFields<'_>,
-        message: &[u8],
-        span: SpanRef,
-    ) -> Place {
-        self.stats.without_trace += 1;
-        let hash = self.keyed.bytes(message);
-        let id = (u128::from(hash) << 64 | u128::from(hash)).to_be_bytes();
-        self.decide_alone(now, &id, fields, span)
-    }
-
-    /// Decides about a span without the rest of its trace.
-    fn decide_alone(
-        &mut self,
-        now: Instant,
-        id: &[u8; 16],
-        fields: &TailFields<'_>,
-        span: SpanRef,
-    ) -> Place {
-        let mut summary = TraceSummary::default();
-        summary.add(fields, u64::from(span.len.get()));
-        let view = [self.table.chunk(span.chunk).view(span)];
-        let trace = Trace { id: *id, summary, spans: &&view[..] };
-        let verdict = self.engine.decide(now, &trace);
-        if !verdict.is_kept {
-            return Place::Dropped;
-        }
-        let label = self.label(&verdict);
-        let chance = chance(&verdict, &summary, *id);
-        let has_state = !fields.trace_state.is_empty();
-        Place::Kept(self.mark(verdict.threshold, chance, has_state, label), verdict.threshold)
     }
 
     /// Decides about the traces that are next while their deadlines are `due`; `false` if it stopped
@@ -615,59 +381,4 @@ const fn nanos(wait: Duration) -> u64 {
 fn span_count(request: &[u8]) -> u64 {
     let scopes = tree::resources(request).flat_map(|group| group.scopes());
     scopes.map(|scope| scope.items().count() as u64).sum()
-}
-
-/// An envelope that is read when it is first asked for.
-#[derive(Debug, Default)]
-struct Lazy {
-    bytes: Vec<u8>,
-    place: Option<Range<usize>>,
-    is_read: bool,
-}
-
-impl Lazy {
-    fn get(
-        &mut self,
-        find: impl FnOnce() -> Option<Range<usize>>,
-        read: impl FnOnce(&mut Vec<u8>),
-    ) -> Envelope<'_> {
-        if !self.is_read {
-            self.is_read = true;
-            self.place = find();
-            if self.place.is_none() {
-                read(&mut self.bytes);
-            }
-        }
-        match &self.place {
-            Some(place) => Envelope::There(place.start, place.end),
-            None => Envelope::Copied(&self.bytes),
-        }
-    }
-
-    /// Makes it the next group's; the memory serves again.
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.is_read = false;
-    }
-}
-
-/// What is known of a span's trace.
-#[derive(Clone, Copy, Debug)]
-enum Found {
-    Place(Place),
-    /// It was kept.
-    Past(Past),
-    /// Nothing; the hash of its id.
-    New(u64),
-    /// There is none.
-    NoTrace,
-}
-
-/// What becomes of a span that comes in.
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Trace(u32),
-    /// With these odds.
-    Kept(MarkRef, Option<Threshold>),
-    Dropped,
 }

@@ -182,6 +182,15 @@ fn full() -> Reading {
         batchers: vec![("otlp".to_owned(), batcher_stats(521), 536, 537)],
         queues: vec![("otlp".to_owned(), queue)],
     };
+    let logs = LaneStats {
+        name: "logs".to_owned(),
+        signal: Signal::Logs,
+        head: lane.head,
+        sampler: None,
+        batcher: None,
+        batchers: Vec::new(),
+        queues: Vec::new(),
+    };
     let with_rules = LaneStats {
         name: "traces/rules".to_owned(),
         head: None,
@@ -208,7 +217,7 @@ fn full() -> Reading {
     Reading {
         stats: Stats {
             receivers: vec![("otlp".to_owned(), snapshot)],
-            lanes: vec![lane, with_rules],
+            lanes: vec![lane, with_rules, logs],
         },
         books: Books { accounts: Signal::ALL.map(account).into(), refused: [0; 3] },
         exporters: vec![("otlp".to_owned(), figures())],

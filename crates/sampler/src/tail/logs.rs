@@ -15,8 +15,9 @@ use teleflow_otlp::{Ack, Payload, Signal, log, tree};
 
 use super::chunk::Scope;
 use super::kept::MarkRef;
+use super::reading::{CHECK_EVERY, Lazy};
 use super::table::SpanRef;
-use super::{CHECK_EVERY, Lazy, Output, TailSampler, nanos, span_count};
+use super::{Output, TailSampler, nanos, span_count};
 use crate::memory::Past;
 
 /// What becomes of a record that comes in.

@@ -82,6 +82,8 @@ impl TailSampler {
 
     /// Copies spans out, if that is worth it since the last time.
     fn copy_out(&mut self, out: &mut Output) {
+        // What stayed the last time may be gone by now.
+        self.idle_before = self.idle_before.min(self.table.idle_bytes());
         if self.table.idle_bytes() < self.idle_before + self.config.max_bytes / 16 {
             return;
         }

@@ -184,7 +184,11 @@ fn the_service_says_what_runs() {
         exporters: ids(exporters),
     };
     let pipelines: Vec<_> = pipelines.into_iter().map(|(id, p)| (id.to_string(), p)).collect();
-    let traces = pipeline(&["otlp"], &["tail_sampling", "batch"], &["otlp", "sqlite"]);
+    let traces = pipeline(
+        &["otlp"],
+        &["probabilistic_sampler", "tail_sampling", "batch"],
+        &["otlp", "sqlite"],
+    );
     let all =
         pipeline(&["otlp"], &[], &["debug", "otlp_grpc/second", "loadbalancing", "otlp/socket"]);
     let metrics = pipeline(&["otlp", "otlp/socket"], &["batch"], &["otlphttp", "failover"]);

@@ -275,7 +275,7 @@ fn a_component_that_is_not_ours_is_refused_with_those_that_are() {
               batch/a b:
               ~: a",
         &[
-            "2:3: unknown component `batchh` in processors; did you mean `batch`? known: adaptive_tail_sampling, batch, tail_sampling",
+            "2:3: unknown component `batchh` in processors; did you mean `batch`? known: adaptive_tail_sampling, batch, probabilistic_sampler, tail_sampling",
             "3:3: component `memory_limiter` in processors is not supported in this version; memory is bounded without it: leave it out",
             "4:3: an id in processors must have a name without spaces after the `/`",
             "5:3: an id in processors must be `type` or `type/name`, the type in letters, digits and `_`",

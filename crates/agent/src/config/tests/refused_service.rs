@@ -209,6 +209,13 @@ fn a_share_is_taken_first_and_once_and_not_of_metrics() {
                 traces: {receivers: [otlp], processors: [batch, probabilistic_sampler], exporters: [debug]}
                 logs: {receivers: [otlp], processors: [probabilistic_sampler, probabilistic_sampler/2], exporters: [debug]}
                 metrics: {receivers: [otlp], processors: [probabilistic_sampler], exporters: [debug]}",
-        &[],
+        &[
+            "5:3: missing key `sampling_percentage` in processors.probabilistic_sampler/3",
+            "5:35: processors.probabilistic_sampler/3.mode `hash_seed` is not supported in this version; known: equalizing, proportional",
+            "5:66: processors.probabilistic_sampler/3.sampling_precision must be a whole number from 1 to 14, got the number 15",
+            "8:53: service.pipelines.traces.processors has `batch` before `probabilistic_sampler`, which has to come first: it decides about what comes",
+            "9:67: service.pipelines.logs.processors has two processors of one kind, `probabilistic_sampler` and `probabilistic_sampler/2`, one is enough",
+            "10:47: service.pipelines.metrics.processors has `probabilistic_sampler`, which works on traces and logs and not on metrics",
+        ],
     );
 }
