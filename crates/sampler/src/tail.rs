@@ -208,7 +208,9 @@ impl TailSampler {
     /// Nanoseconds since the first call.
     fn time(&mut self, now: Instant) -> u64 {
         let began = *self.began.get_or_insert(now);
-        now.saturating_duration_since(began).as_nanos() as u64
+        let time = now.saturating_duration_since(began);
+        // Centuries fit.
+        time.as_secs().saturating_mul(1_000_000_000) + u64::from(time.subsec_nanos())
     }
 
     /// Decides about the traces that are next while their deadlines are `due`; `false` if it stopped

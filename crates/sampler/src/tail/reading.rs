@@ -85,7 +85,6 @@ impl TailSampler {
         out: &mut Output,
     ) {
         assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
-        let time = self.time(now);
         // Made for the first span that is not left out at once.
         let mut chunk = None;
         let mut until_check = CHECK_EVERY;
@@ -111,19 +110,27 @@ impl TailSampler {
                         last = None;
                     }
                     until_check -= 1;
+                    // Nothing else of a span is looked at where its trace was dropped.
+                    let leading = leading_trace_id(item.message);
                     if let Some((id, Place::Dropped)) = last
-                        && leading_trace_id(item.message) == Some(&id)
+                        && leading == Some(&id)
                     {
+                        self.leave_out_late(out);
+                        continue;
+                    }
+                    let leading = leading.filter(|id| **id != [0; 16]);
+                    let mut found = leading.map(|id| (*id, self.known(id, last)));
+                    if let Some((id, Found::Place(Place::Dropped))) = found {
+                        last = Some((id, Place::Dropped));
                         self.leave_out_late(out);
                         continue;
                     }
                     let fields = TailFields::read(item.message);
                     let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
-                    let found = match (id, last) {
-                        (Some(id), Some((last_id, place))) if id == last_id => Found::Place(place),
-                        (Some(id), _) => self.look_up(&id),
-                        (None, _) => Found::NoTrace,
-                    };
+                    if found.map(|(leading, _)| leading) != id {
+                        found = id.map(|id| (id, self.known(&id, last)));
+                    }
+                    let found = found.map_or(Found::NoTrace, |(_, found)| found);
                     if let (Some(id), Found::Place(Place::Dropped)) = (id, found) {
                         last = Some((id, Place::Dropped));
                         self.leave_out_late(out);
@@ -159,7 +166,7 @@ impl TailSampler {
                             (self.decide_alone(now, &id, &fields, span), None)
                         }
                         (Some(id), Found::Place(place)) => (place, Some(id)),
-                        (Some(id), Found::New(hash)) => (self.begin(id, hash, time), Some(id)),
+                        (Some(id), Found::New(hash)) => (self.begin(id, hash, now), Some(id)),
                         (Some(_), Found::NoTrace) | (None, _) => {
                             (self.alone(now, &fields, item.message, span), None)
                         }
@@ -169,7 +176,7 @@ impl TailSampler {
                     }
                     match place {
                         Place::Trace(trace) => {
-                            if self.hold(now, time, trace, span, &fields, out) {
+                            if self.hold(now, trace, span, &fields, out) {
                                 last = None;
                             }
                         }
@@ -211,7 +218,6 @@ impl TailSampler {
     fn hold(
         &mut self,
         now: Instant,
-        time: u64,
         trace: u32,
         span: SpanRef,
         fields: &TailFields<'_>,
@@ -232,9 +238,19 @@ impl TailSampler {
         if fields.is_root
             && let Some(wait) = self.config.decision_wait_after_root
         {
+            let time = self.time(now);
             self.table.hurry(trace, time, nanos(wait));
         }
         false
+    }
+
+    /// What is known of a trace, given the last that was looked up.
+    #[inline]
+    fn known(&self, id: &[u8; 16], last: Option<([u8; 16], Place)>) -> Found {
+        match last {
+            Some((last, place)) if last == *id => Found::Place(place),
+            _ => self.look_up(id),
+        }
     }
 
     /// What is known of a trace.
@@ -252,8 +268,9 @@ impl TailSampler {
     }
 
     /// Adds a trace.
-    fn begin(&mut self, id: [u8; 16], hash: u64, time: u64) -> Place {
+    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant) -> Place {
         self.stats.traces += 1;
+        let time = self.time(now);
         let wait = nanos(self.config.decision_wait);
         Place::Trace(self.table.add_trace(id, hash, time, wait))
     }
