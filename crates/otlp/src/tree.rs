@@ -156,10 +156,7 @@ fn body<'a>(field: &Field<'a>, parent_at: usize) -> Option<(&'a [u8], usize)> {
 /// The message of an item's whole field; empty where it is no field.
 #[inline]
 pub fn message(field: &[u8]) -> &[u8] {
-    match wire::read(field, 0).map(|field| field.value) {
-        Some(Value::Len(message)) => message,
-        _ => &[],
-    }
+    split_message(field).map_or(&[], |(message, _)| message)
 }
 
 /// Parts the first of some items' fields from the others: its message, and the rest. `None` at the

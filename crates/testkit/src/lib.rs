@@ -12,4 +12,5 @@ pub mod numbered;
 pub mod raw;
 pub mod reference;
 pub mod sink;
+pub mod skips;
 pub mod telemetry;

@@ -21,11 +21,11 @@ mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use teleflow_testkit::skips::skipped;
 
 use self::books::Books;
 use self::group::Group;
@@ -242,14 +242,4 @@ fn by_chance(who: &str, kept: &Kept, traffic: &Traffic, percent: f64) -> Result<
         return Err(format!("{who} keeps {kept} of {all} traces, {off:.1} sigma off {percent} %"));
     }
     Ok(())
-}
-
-/// Notes a test that this machine cannot run: in the file that `TELEFLOW_SKIPS` names, if it does.
-#[allow(clippy::print_stderr, reason = "who runs the tests is to see it")]
-fn skipped(name: &str, reason: &str) {
-    eprintln!("skipped: {name}: {reason}");
-    if let Some(path) = env::var_os("TELEFLOW_SKIPS") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{name}: {reason}").unwrap();
-    }
 }

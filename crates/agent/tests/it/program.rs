@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
+
+pub(crate) use teleflow_testkit::skips::skipped;
 
 use tempfile::TempDir;
 
@@ -230,15 +232,5 @@ impl Said {
         let heard = self.state.lock().unwrap();
         let (heard, _) = self.more.wait_timeout_while(heard, PATIENCE, waits).unwrap();
         heard.text.clone()
-    }
-}
-
-/// Notes a test that this machine cannot run: in the file that `TELEFLOW_SKIPS` names, if it does.
-#[allow(clippy::print_stderr, reason = "who runs the tests is to see it")]
-pub(crate) fn skipped(name: &str, reason: &str) {
-    eprintln!("skipped: {name}: {reason}");
-    if let Some(path) = env::var_os("TELEFLOW_SKIPS") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{name}: {reason}").unwrap();
     }
 }

@@ -13,9 +13,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use teleflow_otlp::{Ack, Payload, Signal, log, tree};
 
-use super::chunk::Scope;
 use super::kept::MarkRef;
-use super::reading::{CHECK_EVERY, Lazy};
+use super::reading::{CHECK_EVERY, Groups};
 use super::table::SpanRef;
 use super::{Output, TailSampler, nanos, span_count};
 use crate::memory::Past;
@@ -49,37 +48,21 @@ impl TailSampler {
         assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
         let chunk = self.table.add_chunk(Signal::Logs, segment.clone(), ack);
         let mut until_check = CHECK_EVERY;
-        let (mut resource_envelope, mut scope_envelope) = (Lazy::default(), Lazy::default());
-        for group in tree::resources(segment) {
-            let mut resource = None;
-            resource_envelope.clear();
-            for scope in group.scopes() {
-                let mut known = None;
-                scope_envelope.clear();
+        let mut groups = Groups::default();
+        for resource in tree::resources(segment) {
+            groups.enter_resource();
+            for scope in resource.scopes() {
+                groups.enter_scope();
                 for item in scope.items() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
                         self.make_room(now, out);
-                        if self.table.change(chunk, |chunk| chunk.forget_scopes()) {
-                            (resource, known) = (None, None);
-                        }
+                        groups.forget(&mut self.table, chunk);
                     }
                     until_check -= 1;
-                    let (scope, is_large) = *known.get_or_insert_with(|| {
-                        let of_group = resource_envelope
-                            .get(|| group.envelope_in_place(), |out| group.envelope(out));
-                        let of_scope = scope_envelope
-                            .get(|| scope.envelope_in_place(), |out| scope.envelope(out));
-                        self.table.change(chunk, |chunk| {
-                            let is_new = resource.is_none();
-                            let resource =
-                                *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
-                            let scope = chunk.add_envelope(of_scope);
-                            let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            let (above, own) = chunk.envelope_lens(index);
-                            (index, above + own > self.config.payload_bytes)
-                        })
-                    });
+                    let most = self.config.payload_bytes;
+                    let (scope, is_large) =
+                        groups.add_to(&mut self.table, chunk, (resource, scope), most);
                     // No field is empty: it has a key.
                     let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
                     let record = SpanRef { chunk, scope, at: item.at as u32, len };

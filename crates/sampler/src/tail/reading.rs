@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use teleflow_otlp::span::{TailFields, leading_trace_id};
-use teleflow_otlp::{Ack, Answer, Signal, tree};
+use teleflow_otlp::tree::{self, ResourceGroup, ScopeGroup};
+use teleflow_otlp::{Ack, Answer, Signal};
 
-use super::chunk::{Envelope, Scope};
+use super::chunk::{Envelope, Piece, Scope};
 use super::kept::MarkRef;
 use super::mark::Labels;
-use super::table::SpanRef;
+use super::table::{SpanRef, Table};
 use super::{Output, TailSampler, Trigger, chance, nanos};
 use crate::memory::Past;
 use crate::{Randomness, Threshold, Trace, TraceSummary};
@@ -19,16 +20,28 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 /// The bounds are looked at whenever so many spans of a request were read.
 pub(super) const CHECK_EVERY: u32 = 4096;
 
+/// The groups that an item of a request is below. Their envelopes are read once, and added to the chunk
+/// if there is an item of theirs in it.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    of_resource: Lazy,
+    of_scope: Lazy,
+    /// Where the resource's envelope is in the chunk.
+    resource: Option<Piece>,
+    /// Which of the chunk's scopes, and whether its envelopes are longer than a payload.
+    scope: Option<(u32, bool)>,
+}
+
 /// An envelope that is read when it is first asked for.
 #[derive(Debug, Default)]
-pub(super) struct Lazy {
+struct Lazy {
     bytes: Vec<u8>,
     place: Option<Range<usize>>,
     is_read: bool,
 }
 
 impl Lazy {
-    pub(super) fn get(
+    fn get(
         &mut self,
         find: impl FnOnce() -> Option<Range<usize>>,
         read: impl FnOnce(&mut Vec<u8>),
@@ -47,7 +60,7 @@ impl Lazy {
     }
 
     /// Makes it the next group's; the memory serves again.
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.bytes.clear();
         self.is_read = false;
     }
@@ -74,6 +87,56 @@ enum Place {
     Dropped,
 }
 
+// === impl Groups ===
+
+impl Groups {
+    /// The next resource begins.
+    pub(super) fn enter_resource(&mut self) {
+        self.resource = None;
+        self.of_resource.clear();
+    }
+
+    /// The next scope begins.
+    pub(super) fn enter_scope(&mut self) {
+        self.scope = None;
+        self.of_scope.clear();
+    }
+
+    /// Adds the scope to a chunk, where it is not in it, and tells which it is and whether what it
+    /// stands below is longer than a payload.
+    #[inline]
+    pub(super) fn add_to(
+        &mut self,
+        table: &mut Table,
+        chunk: u32,
+        (resource, scope): (ResourceGroup<'_>, ScopeGroup<'_>),
+        payload_bytes: usize,
+    ) -> (u32, bool) {
+        if let Some(known) = self.scope {
+            return known;
+        }
+        let of_resource =
+            self.of_resource.get(|| resource.envelope_in_place(), |out| resource.envelope(out));
+        let of_scope = self.of_scope.get(|| scope.envelope_in_place(), |out| scope.envelope(out));
+        let added = table.change(chunk, |chunk| {
+            let is_new = self.resource.is_none();
+            let resource = *self.resource.get_or_insert_with(|| chunk.add_envelope(of_resource));
+            let scope = chunk.add_envelope(of_scope);
+            let index = chunk.add_scope(Scope { resource, scope }, is_new);
+            let (above, own) = chunk.envelope_lens(index);
+            (index, above + own > payload_bytes)
+        });
+        *self.scope.insert(added)
+    }
+
+    /// Has a chunk that is being read forget its scopes, where no item of it is in use.
+    pub(super) fn forget(&mut self, table: &mut Table, chunk: u32) {
+        if table.change(chunk, |chunk| chunk.forget_scopes()) {
+            (self.resource, self.scope) = (None, None);
+        }
+    }
+}
+
 // === impl TailSampler ===
 
 impl TailSampler {
@@ -90,22 +153,17 @@ impl TailSampler {
         let mut until_check = CHECK_EVERY;
         // Spans of a trace often come in a row: the last look-up serves the next span too.
         let mut last: Option<([u8; 16], Place)> = None;
-        // Each is read once, and only if there is a span below it.
-        let (mut resource_envelope, mut scope_envelope) = (Lazy::default(), Lazy::default());
-        for group in tree::resources(&segment) {
-            let mut resource = None;
-            resource_envelope.clear();
-            for scope in group.scopes() {
-                let mut known = None;
-                scope_envelope.clear();
+        let mut groups = Groups::default();
+        for resource in tree::resources(&segment) {
+            groups.enter_resource();
+            for scope in resource.scopes() {
+                groups.enter_scope();
                 for item in scope.items() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
                         self.make_room(now, out);
-                        if let Some(chunk) = chunk
-                            && self.table.change(chunk, |chunk| chunk.forget_scopes())
-                        {
-                            (resource, known) = (None, None);
+                        if let Some(chunk) = chunk {
+                            groups.forget(&mut self.table, chunk);
                         }
                         last = None;
                     }
@@ -142,21 +200,9 @@ impl TailSampler {
                         let ack = std::mem::take(&mut ack);
                         self.table.add_chunk(Signal::Traces, segment.clone(), ack)
                     });
-                    let (scope_index, is_large) = *known.get_or_insert_with(|| {
-                        let of_group = resource_envelope
-                            .get(|| group.envelope_in_place(), |out| group.envelope(out));
-                        let of_scope = scope_envelope
-                            .get(|| scope.envelope_in_place(), |out| scope.envelope(out));
-                        self.table.change(chunk, |chunk| {
-                            let is_new = resource.is_none();
-                            let resource =
-                                *resource.get_or_insert_with(|| chunk.add_envelope(of_group));
-                            let scope = chunk.add_envelope(of_scope);
-                            let index = chunk.add_scope(Scope { resource, scope }, is_new);
-                            let (above, own) = chunk.envelope_lens(index);
-                            (index, above + own > self.config.payload_bytes)
-                        })
-                    });
+                    let most = self.config.payload_bytes;
+                    let (scope_index, is_large) =
+                        groups.add_to(&mut self.table, chunk, (resource, scope), most);
                     let span = SpanRef { chunk, scope: scope_index, at: item.at as u32, len };
                     let (place, is_remembered) = match (id, found) {
                         (Some(id), Found::Past(past)) => (self.past(&id, past), Some(id)),
