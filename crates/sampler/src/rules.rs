@@ -256,6 +256,11 @@ impl Rules {
     /// The place here of what had a place in other rules: that of the same name.
     pub(crate) fn renamed(&self, before: &Self, by: By) -> Option<By> {
         let (name, part) = before.told(by)?;
+        self.place_of(name, part)
+    }
+
+    /// The place of what has this name, and of its part.
+    pub(crate) fn place_of(&self, name: &str, part: Option<&str>) -> Option<By> {
         let rule = self.names().position(|known| known == name)?;
         let part = match part {
             Some(name) => {

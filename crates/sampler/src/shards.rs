@@ -7,7 +7,7 @@ use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
-use crate::tail::{Config, Held, Remembered, Stats};
+use crate::tail::{Config, Held, Remembered, SharingStats, Stats};
 
 /// The share of one shard: `index` of `of`.
 #[derive(Clone, Copy, Debug)]
@@ -169,6 +169,7 @@ impl Stats {
             copied_out,
             copied_out_bytes,
             memory,
+            sharing,
             rules,
         } = other;
         self.traces += traces;
@@ -187,6 +188,7 @@ impl Stats {
         self.copied_out += copied_out;
         self.copied_out_bytes += copied_out_bytes;
         self.memory.add(memory);
+        self.sharing.add(sharing);
         self.late_kept += late_kept;
         self.late_sampled_out += late_sampled_out;
         self.without_trace += without_trace;
@@ -246,6 +248,20 @@ impl MemoryStats {
         self.false_positive_rate = self.false_positive_rate.max(*false_positive_rate);
         self.forgotten_early += forgotten_early;
         self.bytes += bytes;
+    }
+}
+
+// === impl SharingStats ===
+
+impl SharingStats {
+    fn add(&mut self, other: &Self) {
+        let Self { waiting, asked, kept_by_others, dropped_by_others, alone, untold } = other;
+        self.waiting += waiting;
+        self.asked += asked;
+        self.kept_by_others += kept_by_others;
+        self.dropped_by_others += dropped_by_others;
+        self.alone += alone;
+        self.untold += untold;
     }
 }
 
@@ -411,6 +427,14 @@ mod tests {
             forgotten_early: 25,
             bytes: 26,
         };
+        let sharing = SharingStats {
+            waiting: 41,
+            asked: 42,
+            kept_by_others: 43,
+            dropped_by_others: 44,
+            alone: 45,
+            untold: 46,
+        };
         let one = Stats {
             traces: 1,
             traces_kept: 2,
@@ -431,6 +455,7 @@ mod tests {
             copied_out: 17,
             copied_out_bytes: 18,
             memory,
+            sharing,
             rules: vec![RuleStats {
                 name: "rule".into(),
                 traces_seen: 8,
@@ -446,6 +471,7 @@ mod tests {
         sum.add(&one);
         assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
+        assert_eq!((sum.sharing.waiting, sum.sharing.untold), (82, 92));
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };
         held.add(&Held { spans: 10, traces: 20, bytes: 30 });
         assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });

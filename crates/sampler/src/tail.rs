@@ -19,6 +19,7 @@ use teleflow_otlp::{Payload, Signal, tree};
 use self::config::MAX_WAIT;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
+use self::sharing::Votes;
 use self::table::Table;
 use crate::engine::{Engine, Verdict};
 use crate::memory::Memory;
@@ -34,11 +35,13 @@ mod logs;
 mod mark;
 mod pressure;
 mod reading;
+mod sharing;
 mod slab;
 mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::sharing::{Answer, Proposal, Reason, Shared, Sharing, SharingStats};
 pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -57,6 +60,8 @@ pub struct Output {
     pub sampled_out: u64,
     /// How many log records were sampled out with their traces.
     pub logs_sampled_out: u64,
+    /// What others are to be told and asked, with [`Config::sharing`]: at most 16 384 at a time.
+    pub proposals: Vec<Proposal>,
 }
 
 /// Collects traces and decides about them as wholes.
@@ -69,6 +74,7 @@ pub struct TailSampler {
     kept: Kept,
     kept_logs: Kept,
     labels: Labels,
+    votes: Votes,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -95,6 +101,7 @@ impl TailSampler {
             kept: Kept::default(),
             kept_logs: Kept::default(),
             labels: Labels::default(),
+            votes: Votes::default(),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -120,6 +127,7 @@ impl TailSampler {
         self.engine.adopt(before);
         self.memory.resize(config.remembered);
         self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
+        self.votes.rename(|by| config.rules.renamed(&self.config.rules, by));
         self.labels = Labels::default();
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         Ok(())
@@ -190,7 +198,7 @@ impl TailSampler {
         Held {
             spans: self.table.spans() as u64,
             traces: self.table.traces() as u64,
-            bytes: (self.table.bytes() + self.memory.bytes()) as u64,
+            bytes: (self.table.bytes() + self.memory.bytes() + self.votes.bytes()) as u64,
         }
     }
 
@@ -202,7 +210,8 @@ impl TailSampler {
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        Stats { rules: self.engine.stats(), memory: self.memory.stats(), ..self.stats.clone() }
+        let (memory, sharing) = (self.memory.stats(), self.votes.stats());
+        Stats { rules: self.engine.stats(), memory, sharing, ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.
@@ -231,8 +240,16 @@ impl TailSampler {
                 done = false;
                 break;
             }
-            let trigger = trigger.unwrap_or_else(|| self.table.trigger(trace));
-            self.decide(now, trace, trigger, out);
+            match (trigger, self.config.sharing) {
+                (None, Some(sharing)) => {
+                    let trigger = self.table.trigger(trace);
+                    self.agree(now, sharing, trace, trigger, out);
+                }
+                (trigger, _) => {
+                    let trigger = trigger.unwrap_or_else(|| self.table.trigger(trace));
+                    self.decide(now, trace, trigger, out);
+                }
+            }
             self.write_if_worth(out);
         }
         self.write_kept(out);
@@ -245,13 +262,17 @@ impl TailSampler {
         let taken = self.table.take(trace);
         let is_left_out =
             trigger == Trigger::TooLarge || (trigger == Trigger::Drain && self.config.drops_at_end);
+        let vote = self.votes.take(&taken.id, taken.hash);
         let verdict = if is_left_out {
             Verdict::LEFT_OUT
+        } else if let Some(vote) = vote {
+            vote
         } else {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
             self.engine.decide(now, &trace)
         };
+        self.tell(taken.id, trigger, &verdict, out);
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;
         // The clock may have gone back.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::Sharing;
 use crate::rules::Rules;
 
 /// How a [`TailSampler`](crate::TailSampler) works.
@@ -44,6 +45,10 @@ pub struct Config {
     /// Has log records that are offered wait for the decision about their trace, and follow it. They
     /// count for the bound of bytes; no policy sees them.
     pub holds_logs: bool,
+    /// Makes decisions together with other samplers, to which other spans of the same traces come:
+    /// by [proposals](crate::Output::proposals) and their [answers](crate::TailSampler::learn).
+    /// `None`: alone. Who waits for others takes up to 200 bytes a trace beside `max_bytes`.
+    pub sharing: Option<Sharing>,
     /// A secret that senders do not know, so that they cannot choose trace ids that slow the table
     /// down.
     pub hash_seed: u64,
@@ -118,6 +123,7 @@ impl Default for Config {
             drops_at_end: false,
             blocks_when_full: false,
             holds_logs: false,
+            sharing: None,
             hash_seed: 0,
         }
     }

@@ -242,7 +242,7 @@ impl Table {
     pub(super) fn hurry(&mut self, index: u32, now: u64, wait: u64) {
         let deadline = now.saturating_add(wait);
         let before = self.traces.get(index).deadline;
-        if deadline >= before {
+        if deadline >= before || self.trigger(index) == Trigger::Learned {
             return;
         }
         let list = self.due.of(wait, Trigger::AfterRoot, deadline);
@@ -251,6 +251,20 @@ impl Table {
             self.unlink(index);
             self.link(index, list, deadline);
         }
+    }
+
+    /// Has a trace that has waited long enough wait for others, so many nanoseconds from now on.
+    pub(super) fn postpone(&mut self, index: u32, now: u64, wait: u64) {
+        let deadline = now.saturating_add(wait);
+        let list = self.due.of(wait, Trigger::Learned, deadline);
+        self.unlink(index);
+        self.link(index, list, deadline);
+    }
+
+    /// What [`take`](Self::take) would take out.
+    pub(super) fn look_at(&self, index: u32) -> Taken {
+        let TraceNode { id, hash, summary, has_state, came, first, .. } = *self.traces.get(index);
+        Taken { id, hash, summary, has_state, came, first }
     }
 
     /// Puts a trace at the end of a list.

@@ -103,6 +103,7 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         records_policy: plan.records_policy,
         drops_at_end: plan.drops_at_end,
         holds_logs: false,
+        sharing: None,
         hash_seed: 5,
     }
 }
