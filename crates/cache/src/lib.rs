@@ -7,6 +7,7 @@
 //!   server or a cluster.
 //! - [`Cache`] puts them together in front of a [`Loader`]: single keys, batches, what is absent,
 //!   warm-up.
+//! - [`Settle`] is what several processes decide something by together; `Redis` can do it.
 //! - [`MissWatch`] says when to warm up again.
 //!
 //! It is no store: everything in it may be gone at the next lookup, and a value may be as old as its
@@ -44,6 +45,7 @@ mod flight;
 #[cfg(feature = "redis")]
 mod redis;
 mod second;
+mod settle;
 mod warm;
 
 pub use quick_cache::Equivalent;
@@ -59,6 +61,7 @@ pub use redis::{RedisIdentity, RedisTls};
 pub use second::{
     GuardConfig, NoSecondLevel, SecondLevel, SecondLevelError, SecondLevelStats, Stored,
 };
+pub use settle::{Claim, Settle};
 pub use warm::{MissWatch, MissWatchConfig};
 
 /// What the README shows, compiled and run.

@@ -20,6 +20,7 @@ use crate::second::{SecondLevel, SecondLevelError, Stored};
 
 mod cluster;
 mod node;
+mod settle;
 mod slot;
 #[cfg(feature = "redis-tls")]
 mod tls;
@@ -296,8 +297,7 @@ impl SecondLevel for Redis {
         ttl: Duration,
     ) -> Result<usize, SecondLevelError> {
         let keys: Vec<Vec<u8>> = entries.iter().map(|(key, _)| self.key(key)).collect();
-        // Redis takes no time of 0, and none past the end of its clock.
-        let millis = ttl.as_millis().clamp(1, 1 << 53) as u64;
+        let millis = millis(ttl);
         let command = |index: usize, pipeline: &mut Pipeline| {
             let (_, value) = &entries[index];
             pipeline.cmd("SET").arg(&keys[index]).arg(value.as_ref()).arg("PX").arg(millis);
@@ -325,6 +325,11 @@ impl fmt::Debug for Redis {
         };
         f.debug_struct("Redis").field("kind", &kind).finish_non_exhaustive()
     }
+}
+
+/// Redis takes no time of 0, and none past the end of its clock.
+fn millis(ttl: Duration) -> u64 {
+    ttl.as_millis().clamp(1, 1 << 53) as u64
 }
 
 /// The value and its time, as `GET` and `PTTL` told them.

@@ -14,6 +14,8 @@ mod redis;
 mod removal;
 #[cfg(feature = "redis")]
 mod server;
+#[cfg(feature = "redis")]
+mod settle;
 mod source;
 mod tasks;
 #[cfg(feature = "redis-tls")]

@@ -1,5 +1,8 @@
 //! The rule, case by case.
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+
 use super::*;
 
 fn two(rules: Vec<Rule>) -> World {
@@ -108,14 +111,12 @@ fn a_policy_that_drops_counts_for_all_unless_a_certain_reason_was_first() {
         rules
     };
     let mut health = span(id(HIGH), "health");
-    let mut route = opentelemetry_proto::tonic::common::v1::KeyValue::default();
-    route.key = "http.route".into();
-    route.value = Some(opentelemetry_proto::tonic::common::v1::AnyValue {
-        value: Some(opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(
-            "/health".into(),
-        )),
+    let value = AnyValue { value: Some(Value::StringValue("/health".into())) };
+    health.attributes.push(KeyValue {
+        key: "http.route".into(),
+        value: Some(value),
+        ..KeyValue::default()
     });
-    health.attributes.push(route);
     for (first, keeps) in [(0, false), (1, true)] {
         let mut world = two(drops());
         for at in [first, 1 - first] {
