@@ -15,6 +15,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
+use std::future;
 use std::mem;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::stages::Work;
 pub(crate) use self::stages::{Stages, State};
 use crate::books::{FAILED, Ledger, QUEUE_FULL, SHUTDOWN, Step, TOO_LARGE};
+use crate::exchange::Desk;
 use crate::intake::MAX_PAYLOADS;
 use crate::outlet::Outlet;
 
@@ -160,9 +162,9 @@ impl Lane {
         let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
         let mut in_hurry = false;
         loop {
-            let (deadline, takes) = {
+            let (deadline, takes, desk) = {
                 let stages = self.stages.lock();
-                (stages.next_deadline(), stages.takes())
+                (stages.next_deadline(), stages.takes(), stages.desk.clone())
             };
             if let Some(deadline) = deadline.map(Instant::from_std)
                 && timer.deadline() != deadline
@@ -177,6 +179,7 @@ impl Lane {
                 () = self.end_begins(), if heeds_end && !in_hurry => in_hurry = true,
                 () = &mut timer, if deadline.is_some() => {}
                 () = self.rules_change(), if takes == 0 => {}
+                () = answers_come(desk.as_deref()), if desk.is_some() => {}
                 taken = intake.recv_many(&mut received, takes), if takes > 0 => {
                     if taken == 0 {
                         break;
@@ -339,6 +342,13 @@ impl Lane {
     /// Why the lane gave up.
     fn why(&self) -> &'static str {
         if self.has_failed.load(Ordering::Acquire) { FAILED } else { SHUTDOWN }
+    }
+}
+
+async fn answers_come(desk: Option<&Desk>) {
+    match desk {
+        Some(desk) => desk.answers_come().await,
+        None => future::pending().await,
     }
 }
 

@@ -39,11 +39,14 @@
 //! - `zstd`: zstd, for what goes out and what comes in. Compiles C.
 //! - `json`: OTLP/JSON out; it comes in without this.
 //! - `tls`: TLS in and out, with certificates of both sides.
+//! - `redis`: decisions about traces that several gateways make together, in Redis; `redis-tls`: over
+//!   TLS.
 //! - `store`: the SQLite store.
 
 #![forbid(unsafe_code)]
 
 mod books;
+mod exchange;
 mod inlet;
 mod intake;
 mod lane;
@@ -51,12 +54,14 @@ mod outlet;
 mod pipeline;
 
 pub use books::{Account, Books};
+pub use exchange::{ExchangeStats, SharedDecisions};
 pub use inlet::Inlet;
 pub use outlet::{Storage, StorageError};
 pub use pipeline::{
     Builder, ChangeError, LaneConfig, LaneStats, Phase, Pipeline, Sending, StartError, Stats,
 };
 pub use teleflow_batcher as batcher;
+pub use teleflow_cache as cache;
 pub use teleflow_exporter as exporter;
 pub use teleflow_otlp as otlp;
 pub use teleflow_otlp::{Payload, Signal};

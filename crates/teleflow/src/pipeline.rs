@@ -23,6 +23,7 @@ pub use self::lane_config::LaneConfig;
 pub use self::sampling::ChangeError;
 pub use self::start_error::StartError;
 use crate::books::{Books, Ledger};
+use crate::exchange::ExchangeStats;
 use crate::inlet::Inlet;
 use crate::intake::Routing;
 use crate::lane::Stages;
@@ -31,6 +32,7 @@ use crate::outlet::Outlet;
 mod builder;
 mod lane_config;
 mod sampling;
+mod shared;
 mod start;
 mod start_error;
 
@@ -75,8 +77,9 @@ struct RunningLane {
     shards: Vec<Arc<Stages>>,
     /// What parts payloads for these.
     routing: Option<Arc<Routing>>,
-    /// The sampler's secret, if there is one.
+    /// The sampler's secret, if there is one, and how it decides with others.
     hash_seed: Option<u64>,
+    sharing: Option<teleflow_sampler::Sharing>,
     outlets: Vec<(String, Arc<Outlet>)>,
     has_failed: Arc<AtomicBool>,
 }
@@ -84,6 +87,9 @@ struct RunningLane {
 struct Tasks {
     receivers: JoinSet<()>,
     lanes: JoinSet<()>,
+    /// Those that carry what samplers propose; they end after the lanes.
+    exchanges: JoinSet<()>,
+    end_exchanges: CancellationToken,
 }
 
 /// What a pipeline's parts have counted, at one moment.
@@ -106,6 +112,8 @@ pub struct LaneStats {
     pub head: Option<teleflow_sampler::head::HeadStats>,
     /// The sampler's counters and what it holds: of all shards together.
     pub sampler: Option<(teleflow_sampler::Stats, teleflow_sampler::Held)>,
+    /// What came of its deciding together with others, where it does.
+    pub exchange: Option<ExchangeStats>,
     /// The batcher's counters, and the items and bytes that it holds.
     pub batcher: Option<(teleflow_batcher::Stats, u64, usize)>,
     /// Of each exporter that is sent batches of its own, by its name: its batcher's counters, and
@@ -173,12 +181,14 @@ impl Pipeline {
     pub fn stats(&self) -> Stats {
         let lanes = self.lanes.iter().map(|lane| {
             let (head, sampler) = (lane.sampled_at_once(), lane.sampled());
+            let exchange = lane.exchanged();
             let stages = lane.stages.lock();
             LaneStats {
                 name: lane.name.clone(),
                 signal: lane.signal,
                 head,
                 sampler,
+                exchange,
                 batcher: stages
                     .batcher
                     .as_ref()
@@ -228,6 +238,12 @@ impl Pipeline {
         if timeout_at(deadline, lanes).await.is_err() {
             self.give_up.cancel();
             while tasks.lanes.join_next().await.is_some() {}
+        }
+        // What was decided last is told to the others yet.
+        tasks.end_exchanges.cancel();
+        let exchanges = async { while tasks.exchanges.join_next().await.is_some() {} };
+        if timeout_at(deadline, exchanges).await.is_err() {
+            tasks.exchanges.shutdown().await;
         }
         let mut draining = JoinSet::new();
         for (_, outlet) in self.lanes.iter().flat_map(|lane| &lane.outlets) {

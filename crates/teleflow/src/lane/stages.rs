@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::AT_ONCE;
 use crate::books::Step;
+use crate::exchange::Desk;
 use crate::outlet::Outlet;
 
 /// What works on the payloads of a lane, or of one of its shards. Shared with readers of statistics
@@ -28,6 +29,8 @@ pub(crate) struct State {
     /// Samples what comes before anything else.
     pub(crate) head: Option<HeadSampler>,
     pub(crate) sampler: Option<TailSampler>,
+    /// Where it decides together with others.
+    pub(crate) desk: Option<Arc<Desk>>,
     /// Takes nothing in while the sampler is full.
     pub(crate) blocks_when_full: bool,
     /// Whether log records follow the sampler's decisions: they are another lane's.
@@ -104,6 +107,7 @@ impl State {
         work: &mut Work,
     ) -> Step {
         let mut step = Step::default();
+        self.hear(now, work, &mut step);
         for payload in payloads {
             let step_of =
                 if self.is_of_follower(&payload) { &mut work.followed } else { &mut step };
@@ -159,6 +163,7 @@ impl State {
     /// at once.
     pub(super) fn close(&mut self, now: std::time::Instant, work: &mut Work) -> (Step, bool) {
         let mut step = Step::default();
+        self.hear(now, work, &mut step);
         let is_all = self.sampler.as_mut().is_none_or(|sampler| sampler.drain(now, &mut work.out));
         self.collect(now, work, &mut step);
         if is_all && let Some(batcher) = &mut self.batcher {
@@ -167,8 +172,34 @@ impl State {
         (step, is_all)
     }
 
+    /// Lets the sampler learn what others say.
+    fn hear(&mut self, now: std::time::Instant, work: &mut Work, step: &mut Step) {
+        let (Some(desk), Some(sampler)) = (&self.desk, &mut self.sampler) else { return };
+        let answers = desk.take_answers();
+        if !answers.is_empty() {
+            sampler.learn(now, answers, &mut work.out);
+            self.collect(now, work, step);
+        }
+    }
+
+    /// Hands in what the sampler proposes to others. Where there is no room it decides alone.
+    fn propose(&mut self, now: std::time::Instant, out: &mut Output) {
+        if out.proposals.is_empty() {
+            return;
+        }
+        let (Some(desk), Some(sampler)) = (&self.desk, &mut self.sampler) else {
+            return out.proposals.clear();
+        };
+        let refused = desk.propose(out.proposals.drain(..));
+        if !refused.is_empty() {
+            // It proposes nothing more for that.
+            sampler.learn(now, refused, out);
+        }
+    }
+
     /// Moves what the sampler let through to the batcher.
     fn collect(&mut self, now: std::time::Instant, work: &mut Work, step: &mut Step) {
+        self.propose(now, &mut work.out);
         step.sampled_out += mem::take(&mut work.out.sampled_out);
         work.followed.sampled_out += mem::take(&mut work.out.logs_sampled_out);
         for payload in work.out.kept.drain(..) {

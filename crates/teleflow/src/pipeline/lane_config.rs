@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use teleflow_otlp::Signal;
 use teleflow_sampler::head::HeadConfig;
 
+use crate::exchange::SharedDecisions;
+
 /// A way through the pipeline for one signal: from receivers, through a sampler and a batcher where
 /// there are any, to exporters, each of which gets everything.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct LaneConfig {
     pub head: Option<HeadConfig>,
     /// Keeps some traces and leaves out others; only for [`Signal::Traces`].
     pub sampler: Option<teleflow_sampler::Config>,
+    /// Has the sampler decide together with those of other gateways, to which other spans of the
+    /// same traces come. It takes the place of the sampler's own
+    /// [`sharing`](teleflow_sampler::Config::sharing), and changes only at the next start.
+    pub shared: Option<SharedDecisions>,
     /// How many tasks share the sampler's work: each has a share of the traces, and of the bounds,
     /// so that these are the whole lane's. More than one lets the lane use more than one core. One
     /// if nothing is said; at most [`MAX_SHARDS`](Self::MAX_SHARDS).
@@ -51,6 +57,7 @@ impl LaneConfig {
             receivers: Vec::new(),
             head: None,
             sampler: None,
+            shared: None,
             shards: NonZeroUsize::MIN,
             follows: None,
             batcher: None,
@@ -76,6 +83,13 @@ impl LaneConfig {
     #[must_use]
     pub fn sample(mut self, config: teleflow_sampler::Config) -> Self {
         self.sampler = Some(config);
+        self
+    }
+
+    /// Samples together with other gateways.
+    #[must_use]
+    pub fn share(mut self, shared: SharedDecisions) -> Self {
+        self.shared = Some(shared);
         self
     }
 

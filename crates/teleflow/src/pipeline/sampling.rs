@@ -110,7 +110,8 @@ impl Pipeline {
         let stages = running.sampling();
         let shards = NonZeroUsize::new(stages.len()).unwrap_or(NonZeroUsize::MIN);
         let holds_logs = stages.iter().any(|stages| stages.lock().is_followed);
-        let config = Config { hash_seed, holds_logs, ..config };
+        let sharing = running.sharing;
+        let config = Config { hash_seed, holds_logs, sharing, ..config };
         // In full, before anybody is held up.
         samplers(Some(&config), shards).map_err(|unfit| match unfit {
             Unfit::Config(source) => ChangeError::Sampler { lane: name(), source },
@@ -145,7 +146,7 @@ impl Pipeline {
 
 impl RunningLane {
     /// What has the samplers, where there are any.
-    fn sampling(&self) -> &[Arc<Stages>] {
+    pub(super) fn sampling(&self) -> &[Arc<Stages>] {
         if self.shards.is_empty() { slice::from_ref(&self.stages) } else { &self.shards }
     }
 

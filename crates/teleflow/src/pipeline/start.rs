@@ -1,6 +1,7 @@
 //! How a pipeline starts.
 
 use std::collections::BTreeMap;
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU8};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,9 +17,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::sampling::{Unfit, samplers};
+use super::shared::share;
 use super::{Builder, LaneConfig, Phase, Pipeline, Sending, StartError};
 use super::{RunningLane, RunningReceiver, Tasks};
 use crate::books::{Entries, Ledger};
+use crate::exchange::SharedDecisions;
 use crate::inlet::Inlet;
 use crate::intake::{Door, Entrance, Intake};
 use crate::lane::{Follower, Handover, Lane, Part, Stages, State, Taken};
@@ -74,7 +77,12 @@ impl Builder {
         }
 
         let (stop_intake, give_up) = (CancellationToken::new(), CancellationToken::new());
-        let mut tasks = Tasks { receivers: JoinSet::new(), lanes: JoinSet::new() };
+        let mut tasks = Tasks {
+            receivers: JoinSet::new(),
+            lanes: JoinSet::new(),
+            exchanges: JoinSet::new(),
+            end_exchanges: CancellationToken::new(),
+        };
         let mut prepared = Vec::new();
         for config in &self.lanes {
             let follows = |other: &LaneConfig| other.follows.as_ref() == Some(&config.name);
@@ -96,7 +104,10 @@ impl Builder {
                 give_up: give_up.child_token(),
                 has_failed: Arc::default(),
             };
-            let shards = staged.shards.into_iter().map(Arc::new).collect();
+            let shards: Vec<_> = staged.shards.into_iter().map(Arc::new).collect();
+            let samplers =
+                if shards.is_empty() { slice::from_ref(&lane.stages) } else { &shards[..] };
+            share(config, samplers, &mut tasks.exchanges, &tasks.end_exchanges);
             prepared.push(Prepared { lane, shards, outlets, is_full });
         }
         let handed = follow(&self.lanes, &mut prepared);
@@ -187,6 +198,7 @@ fn spawn(
         let (stages, has_failed) = (Arc::clone(&lane.stages), Arc::clone(&lane.has_failed));
         let ledger = lane.ledger.clone();
         let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
+        let sharing = config.shared.as_ref().map(SharedDecisions::sharing);
         let through = handed.as_ref().map_or(index, |(followed, _)| *followed);
         entries.push((through, config.receivers, config.signal, ledger.clone(), is_full));
         let mut routing = None;
@@ -214,6 +226,7 @@ fn spawn(
             shards,
             routing,
             hash_seed,
+            sharing,
             outlets,
             has_failed,
         });
@@ -241,7 +254,8 @@ pub(super) fn stages(
     is_followed: bool,
 ) -> Result<Staged, StartError> {
     let config = lane.sampler.clone();
-    let config = config.map(|config| Config { holds_logs: is_followed, ..config });
+    let sharing = lane.shared.as_ref().map(SharedDecisions::sharing);
+    let config = config.map(|config| Config { holds_logs: is_followed, sharing, ..config });
     let mut sampling = samplers(config.as_ref(), lane.shards)
         .map_err(|unfit| {
             let (lane, shards) = (lane.name.clone(), lane.shards);
