@@ -5,6 +5,7 @@ mod changes;
 mod follows;
 mod head;
 mod shards;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
