@@ -5,6 +5,7 @@ mod auth;
 mod receiving;
 mod sampling;
 mod sending;
+mod sharing;
 mod storing;
 #[cfg(test)]
 mod tests;
@@ -95,6 +96,8 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
                 Some(config::Processor::AdaptiveTailSampling(adaptive)) => {
                     beside.adaptive.insert(id.to_string());
                     lane = lane.sample(sampling::adaptive(adaptive));
+                    lane.shared = sharing::shared(adaptive.decision_cache.shared.as_ref())
+                        .with_context(|| format!("processors.{of}"))?;
                 }
                 Some(config::Processor::ProbabilisticSampler(sampler)) => {
                     lane = lane.sample_at_once(sampling::probabilistic(*sampler)?);
@@ -103,6 +106,8 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
                     let shards = NonZeroUsize::new(tail.num_shards.into());
                     let shards = shards.unwrap_or(NonZeroUsize::MIN);
                     lane = lane.sample(sampling::tail(tail)).sample_in(shards);
+                    lane.shared = sharing::shared(tail.decision_cache.shared.as_ref())
+                        .with_context(|| format!("processors.{of}"))?;
                 }
                 None => anyhow::bail!("processors.{of} is not defined"),
             }

@@ -2,6 +2,7 @@
 //! dashboards work, and our own for the books and the rest. `docs/metrics.md` lists all of them.
 
 mod batching;
+mod exchange;
 mod exporters;
 mod families;
 mod head;
@@ -138,6 +139,7 @@ impl Reading {
         batching::write(families, &self.stats)?;
         head::write(families, &self.stats)?;
         sampling::write(families, &self.stats, &self.adaptive)?;
+        exchange::write(families, &self.stats)?;
         self.items(families)?;
         self.store_rows(families)?;
         self.process(families)

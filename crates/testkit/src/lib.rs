@@ -10,6 +10,7 @@ pub mod ids;
 pub mod mangle;
 pub mod numbered;
 pub mod raw;
+pub mod redis;
 pub mod reference;
 pub mod sink;
 pub mod skips;

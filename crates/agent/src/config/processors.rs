@@ -4,6 +4,7 @@ mod adaptive;
 mod batch;
 mod policy;
 mod probabilistic;
+mod shared;
 mod tail_sampling;
 
 use super::components::{self, Components};
@@ -16,9 +17,10 @@ pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]
 pub(crate) use policy::{Part, Rate};
 pub(crate) use probabilistic::{Mode, ProbabilisticSampler};
-pub(crate) use tail_sampling::TailSampling;
+pub(crate) use shared::{Servers, Shared};
 #[cfg(test)]
-pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
+pub(crate) use tail_sampling::MIN_MAX_BYTES;
+pub(crate) use tail_sampling::{DecisionCache, TailSampling};
 
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,5 +52,23 @@ impl Processor {
     /// Whether it holds traces and decides about them.
     pub(crate) const fn is_tail_sampler(&self) -> bool {
         matches!(self, Self::AdaptiveTailSampling(_) | Self::TailSampling(_))
+    }
+
+    /// What it remembers of its decisions, where it holds traces.
+    pub(crate) const fn decision_cache(&self) -> Option<&DecisionCache> {
+        match self {
+            Self::AdaptiveTailSampling(adaptive) => Some(&adaptive.decision_cache),
+            Self::TailSampling(tail) => Some(&tail.decision_cache),
+            Self::Batch(_) | Self::ProbabilisticSampler(_) => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub(crate) const fn decision_cache_mut(&mut self) -> Option<&mut DecisionCache> {
+        match self {
+            Self::AdaptiveTailSampling(adaptive) => Some(&mut adaptive.decision_cache),
+            Self::TailSampling(tail) => Some(&mut tail.decision_cache),
+            Self::Batch(_) | Self::ProbabilisticSampler(_) => None,
+        }
     }
 }

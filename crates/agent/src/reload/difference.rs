@@ -157,6 +157,13 @@ fn compare_samplers(
         difference.of_restart.insert(format!("processors.{id}.num_shards"));
         is.num_shards = was.num_shards;
     }
+    let key = format!("processors.{id}.decision_cache.shared");
+    if let (Some(was), Some(is)) = (was.decision_cache(), sampler.decision_cache_mut())
+        && was.shared != is.shared
+    {
+        difference.of_restart.insert(key);
+        is.shared.clone_from(&was.shared);
+    }
     if *was == sampler {
         return;
     }

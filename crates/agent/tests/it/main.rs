@@ -20,5 +20,6 @@ mod reloading;
 mod sampling;
 mod secured;
 mod several;
+mod sharing;
 mod shutdown;
 mod sockets;

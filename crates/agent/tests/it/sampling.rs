@@ -52,7 +52,7 @@ const ERRORS: &str = "{ name: errors, type: status_code, status_code: { status_c
 const SLOW: &str = "{ name: slow, type: latency, latency: { threshold_ms: 1000 } }";
 
 /// Asks for metrics until they are as they should be.
-async fn metrics_when(program: &Program, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
+pub(crate) async fn metrics_when(program: &Program, is_so: impl Fn(&Metrics) -> bool) -> Metrics {
     let patience = Instant::now() + PATIENCE;
     loop {
         let metrics = Metrics::of(&get(program, "/metrics").await);

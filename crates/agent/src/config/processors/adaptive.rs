@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
+use super::shared;
 use super::tail_sampling::{self, DecisionCache};
 
 pub(crate) use sampler::{Algorithm, Keyed, RuleSampler};
@@ -65,7 +66,7 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
         let fingerprint = keys.value("record_fingerprint");
         fingerprint.and_then(|at| at.one_of(&[("none", ())], later::FINGERPRINTS));
         let limit = keys.value("span_limit").and_then(|at| at.whole(0..=u64::MAX));
-        AdaptiveTailSampling {
+        let sampling = AdaptiveTailSampling {
             trace_timeout: more_than_zero(keys, "trace_timeout", DEFAULT_TRACE_TIMEOUT),
             decision_delay: more_than_zero(keys, "decision_delay", DEFAULT_DECISION_DELAY),
             num_traces: num_traces(keys),
@@ -74,7 +75,10 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
             decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
             rules: rules(keys),
             place: at.place(),
-        }
+        };
+        let wait = sampling.trace_timeout.saturating_add(sampling.decision_delay);
+        shared::check(at, sampling.decision_cache.shared.as_ref(), wait);
+        sampling
     })
 }
 

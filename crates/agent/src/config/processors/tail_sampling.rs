@@ -8,6 +8,7 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
 use super::policy::{self, Policy};
+use super::shared::{self, Shared};
 
 /// Holds traces until they are likely complete, then keeps or drops each as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,12 +57,14 @@ pub(crate) struct TailSampling {
 }
 
 /// `decision_cache`: how many trace ids are remembered.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct DecisionCache {
     /// Those of kept traces.
     pub(crate) sampled_cache_size: usize,
     /// Those of dropped traces.
     pub(crate) non_sampled_cache_size: usize,
+    /// Decisions are made together with other gateways. Default `None`.
+    pub(crate) shared: Option<Shared>,
 }
 
 /// As in the Collector.
@@ -77,7 +80,7 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
     at.section(later::TAIL_SAMPLING, |keys| {
         check_strategy(keys);
         let max_bytes = max_bytes(keys);
-        TailSampling {
+        let sampling = TailSampling {
             decision_wait: more_than_zero(keys, "decision_wait", DEFAULT_DECISION_WAIT),
             decision_wait_after_root: keys
                 .value("decision_wait_after_root_received")
@@ -104,7 +107,9 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
             inverted_votes: keys.truth("inverted_votes"),
             policies: policies(keys),
             place: at.place(),
-        }
+        };
+        shared::check(at, sampling.decision_cache.shared.as_ref(), sampling.decision_wait);
+        sampling
     })
 }
 
@@ -164,6 +169,7 @@ pub(super) fn decision_cache(keys: &mut Keys<'_>, default: usize) -> DecisionCac
         DecisionCache {
             sampled_cache_size: size("sampled_cache_size"),
             non_sampled_cache_size: size("non_sampled_cache_size"),
+            shared: keys.value("shared").map(|at| shared::read(&at)),
         }
     };
     match keys.value("decision_cache") {

@@ -44,7 +44,7 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         max_bytes: 256 * 1024 * 1024,
         max_trace_spans: None,
         max_trace_bytes: None,
-        decision_cache: DecisionCache { sampled_cache_size: 0, non_sampled_cache_size: 0 },
+        decision_cache: DecisionCache::default(),
         num_shards: 1,
         sample_on_first_match: false,
         drop_pending_traces_on_shutdown: false,
@@ -71,7 +71,22 @@ fn a_tail_sampler_says_everything() {
         max_bytes: 64 * 1024 * 1024,
         max_trace_spans: Some(5000),
         max_trace_bytes: Some(1024 * 1024),
-        decision_cache: DecisionCache { sampled_cache_size: 1000, non_sampled_cache_size: 2000 },
+        decision_cache: DecisionCache {
+            sampled_cache_size: 1000,
+            non_sampled_cache_size: 2000,
+            shared: Some(Shared {
+                servers: Servers::One(Secret::new(
+                    "rediss://user:hush@redis.example:6380/2".into(),
+                )),
+                prefix: "mine:".to_owned(),
+                ttl: second(600),
+                timeout: Duration::from_millis(200),
+                grace: second(3),
+                ca_file: Some("redis-ca.pem".into()),
+                identity: Some(("redis.pem".into(), "redis.key".into())),
+                place: Place::default(),
+            }),
+        },
         num_shards: 4,
         sample_on_first_match: true,
         drop_pending_traces_on_shutdown: true,
@@ -274,6 +289,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
         decision_cache: DecisionCache {
             sampled_cache_size: 10_000,
             non_sampled_cache_size: 10_000,
+            shared: None,
         },
         rules: vec![
             rule(
@@ -312,7 +328,22 @@ fn an_adaptive_sampler_says_everything() {
         num_traces: count(1000),
         max_bytes: 64 * 1024 * 1024,
         span_limit: Some(500),
-        decision_cache: DecisionCache { sampled_cache_size: 5, non_sampled_cache_size: 0 },
+        decision_cache: DecisionCache {
+            sampled_cache_size: 5,
+            non_sampled_cache_size: 0,
+            shared: Some(Shared {
+                servers: Servers::Cluster(
+                    ["redis://a:7000", "redis://b:7001"].map(|at| Secret::new(at.into())).into(),
+                ),
+                prefix: "teleflow:".to_owned(),
+                ttl: second(300),
+                timeout: Duration::from_millis(500),
+                grace: second(5),
+                ca_file: None,
+                identity: None,
+                place: Place::default(),
+            }),
+        },
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
             rule("health", &["span.name == \"health\""], RuleSampler::Drop),

@@ -23,7 +23,7 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
             "4:20: processors.tail_sampling.decision_wait must be more than 0, got `0s`",
             "5:17: processors.tail_sampling.num_traces must be a whole number from 1 to 4294967295, got the number 0",
             "6:16: processors.tail_sampling.max_bytes must be a number of bytes of at least 65536, got the number 0",
-            "7:22: unknown key `sampled` in processors.tail_sampling.decision_cache; known: non_sampled_cache_size, sampled_cache_size",
+            "7:22: unknown key `sampled` in processors.tail_sampling.decision_cache; known: non_sampled_cache_size, sampled_cache_size, shared",
             "8:5: key `tail_storage` in processors.tail_sampling is not supported in this version; traces are held in memory",
             "9:24: processors.tail_sampling.sampling_strategy `span-ingest` is not supported in this version; known: trace-complete",
             "10:17: processors.tail_sampling.num_shards must be a whole number from 1 to 256, got the number 257",
@@ -350,6 +350,46 @@ fn a_sampler_of_a_rule_has_bounds() {
             "7:160: unknown key `weight` in processors.adaptive_tail_sampling.rules[3].sampler; known: algorithm, fingerprint_attributes, goal_throughput, initial_sampling_percentage, lookback_frequency, max_keys, type, update_frequency",
             "8:36: missing key `type` in processors.adaptive_tail_sampling.rules[4].sampler",
             "9:9: missing key `sampler` in processors.adaptive_tail_sampling.rules[5]",
+        ],
+    );
+}
+
+#[test]
+fn what_is_shared_needs_servers_and_lasts_longer_than_a_trace_waits() {
+    let refused = |shared: &str, errors: &[&str]| {
+        let text = format!(
+            "processors: {{tail_sampling: {{policies: [{{name: a, type: always_sample}}], decision_cache: {{shared: {shared}}}}}}}"
+        );
+        check_refused(&text, errors);
+    };
+    refused(
+        "{}",
+        &["1:91: missing key `endpoint` in processors.tail_sampling.decision_cache.shared"],
+    );
+    refused(
+        "{endpoint: 'hush@host:1', timeout: 0s}",
+        &[
+            "1:110: processors.tail_sampling.decision_cache.shared.endpoint must be an address such as `redis://host:6379`, or `rediss://` with TLS, got text",
+            "1:134: processors.tail_sampling.decision_cache.shared.timeout must be more than 0, got `0s`",
+        ],
+    );
+    refused(
+        "{cluster: []}",
+        &[
+            "1:109: processors.tail_sampling.decision_cache.shared.cluster must have at least one server",
+        ],
+    );
+    refused(
+        "{endpoint: 'redis://a', cluster: ['redis://a']}",
+        &[
+            "1:123: processors.tail_sampling.decision_cache.shared.cluster is written, and `endpoint` as well; leave one of them out",
+        ],
+    );
+    refused(
+        "{endpoint: 'redis://a', ttl: 35s, tls: {key_file: k}}",
+        &[
+            "1:99: processors.tail_sampling.decision_cache.shared.ttl (35s) must be more than a trace waits (35s, with grace)",
+            "1:133: missing key `cert_file` in processors.tail_sampling.decision_cache.shared.tls",
         ],
     );
 }

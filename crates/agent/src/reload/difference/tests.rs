@@ -135,6 +135,11 @@ fn everything_else_takes_a_restart_and_is_named() {
             "decision_wait: 10s\n    num_shards: 2",
             "processors.tail_sampling.num_shards",
         ),
+        (
+            "decision_wait: 10s",
+            "decision_wait: 10s\n    decision_cache: { shared: { endpoint: 'redis://a' } }",
+            "processors.tail_sampling.decision_cache.shared",
+        ),
     ] {
         let (samplers, of_restart) = difference(&[(from, to)]);
         assert_eq!((samplers, of_restart.join(", ")), (Vec::new(), named.to_owned()), "{to}");
@@ -152,5 +157,17 @@ fn what_can_change_does_although_the_rest_takes_a_restart() {
         &[("decision_wait: 10s", "decision_wait: 5s\n    num_shards: 3"), ("1s", "2s")],
         &["traces: decision_wait", "traces/2: decision_wait"],
         &["processors.batch", "processors.tail_sampling.num_shards"],
+    );
+}
+
+#[test]
+fn what_is_shared_stays_though_the_cache_beside_it_changes() {
+    check(
+        &[(
+            "decision_wait: 10s",
+            "decision_wait: 10s\n    decision_cache: { sampled_cache_size: 9, shared: { endpoint: 'redis://a' } }",
+        )],
+        &["traces: decision_cache", "traces/2: decision_cache"],
+        &["processors.tail_sampling.decision_cache.shared"],
     );
 }

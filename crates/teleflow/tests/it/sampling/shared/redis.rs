@@ -1,105 +1,29 @@
 //! The same with a real Redis server between them, which goes away and comes back.
 
-use std::fs;
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use teleflow::SharedDecisions;
 use teleflow::cache::{Redis, RedisConfig};
 use teleflow::sampler::Config;
+use teleflow_testkit::redis::RedisServer;
 use teleflow_testkit::telemetry::Telemetry;
-use tempfile::TempDir;
 
 use super::{Gateway, errors_and_some, tear};
 
-/// How long another process may take.
+/// How long something may take that happens in another process.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A Redis server, which ends with it.
-struct Server {
-    child: Child,
-    port: u16,
-    folder: TempDir,
-}
-
-// === impl Server ===
-
-impl Server {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { child: spawn(port, &folder), port, folder };
-        server.comes_up().await;
-        server
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    async fn restart(&mut self) {
-        self.child = spawn(self.port, &self.folder);
-        self.comes_up().await;
-    }
-
-    async fn comes_up(&mut self) {
-        let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < until, "redis-server does not start");
-            // bounded wait: another process starts.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn shared(&self) -> SharedDecisions {
-        let redis = Redis::single(RedisConfig {
-            servers: vec![format!("redis://127.0.0.1:{}", self.port)],
-            connect_timeout: PATIENCE,
-            answer_timeout: PATIENCE,
-            ..RedisConfig::default()
-        });
-        let mut shared = SharedDecisions::new(redis.unwrap());
-        // A busy machine must not fail the test.
-        shared.timeout = PATIENCE;
-        shared
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
-fn spawn(port: u16, folder: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
-        .args(["--save", "", "--appendonly", "no", "--dir"])
-        .arg(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// Whether this machine has the program; where it has not, the test is noted as skipped: in the
-/// file that `TELEFLOW_SKIPS` names, if it does.
-#[allow(clippy::print_stderr, reason = "who runs the tests is to see it")]
-fn missing(name: &str) -> bool {
-    let found = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status();
-    if found.is_ok_and(|status| status.success()) {
-        return false;
-    }
-    eprintln!("skipped: {name}: no redis-server");
-    if let Some(path) = std::env::var_os("TELEFLOW_SKIPS") {
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{name}: no redis-server").unwrap();
-    }
-    true
+fn shared(server: &RedisServer) -> SharedDecisions {
+    let redis = Redis::single(RedisConfig {
+        servers: vec![server.url()],
+        connect_timeout: PATIENCE,
+        answer_timeout: PATIENCE,
+        ..RedisConfig::default()
+    });
+    let mut shared = SharedDecisions::new(redis.unwrap());
+    // A busy machine must not fail the test.
+    shared.timeout = PATIENCE;
+    shared
 }
 
 /// Waits until so many traces are decided in both.
@@ -118,14 +42,14 @@ async fn decided(gateways: &[Gateway; 2], traces: u64) {
 
 #[tokio::test]
 async fn two_gateways_agree_through_redis_and_go_on_without_it() {
-    if missing("two_gateways_agree_through_redis_and_go_on_without_it") {
+    if RedisServer::is_missing("two_gateways_agree_through_redis_and_go_on_without_it") {
         return;
     }
-    let mut server = Server::start().await;
+    let mut server = RedisServer::start().await;
     let config = || Config { decision_wait: Duration::from_millis(300), ..errors_and_some() };
     let gateways = [
-        Gateway::start_with(config(), Some(server.shared()), 2).await,
-        Gateway::start_with(config(), Some(server.shared()), 1).await,
+        Gateway::start_with(config(), Some(shared(&server)), 2).await,
+        Gateway::start_with(config(), Some(shared(&server)), 1).await,
     ];
     let mut telemetry = Telemetry::new(8);
     let mut new_ids = || (0..300).map(|_| telemetry.rng().u128(1..)).collect::<Vec<_>>();
