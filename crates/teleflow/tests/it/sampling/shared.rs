@@ -66,7 +66,7 @@ impl Settle for Store {
             if claim.replaces {
                 places.insert(claim.key.clone(), claim.value.clone());
             }
-            Some(places.entry(claim.key.clone()).or_insert(claim.value.clone()).clone())
+            Some(places.entry(claim.key.clone()).or_insert_with(|| claim.value.clone()).clone())
         };
         Ok(claims.iter().map(settle).collect())
     }
