@@ -203,6 +203,36 @@ impl TailSampler {
     /// A trace that is held is decided by that, unless others may still vote; who gets no answer
     /// decides alone. Otherwise it is remembered for late spans. Where this sampler and others have
     /// decided otherwise, "kept" counts for the spans to come; what was left out before stays out.
+    ///
+    /// # Examples
+    ///
+    /// A map in place of a server; it is asked at once, and nobody else votes:
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::time::{Duration, Instant};
+    /// use teleflow_otlp::{Payload, Signal};
+    /// use teleflow_sampler::{Answer, Config, Output, Proposal, Shared, Sharing, TailSampler};
+    ///
+    /// // No policy: alone it keeps nothing.
+    /// let sharing = Some(Sharing { grace: Duration::ZERO, ..Sharing::default() });
+    /// let mut sampler = TailSampler::new(Config { sharing, ..Config::default() })?;
+    /// let mut places = HashMap::from([(*b"abcdefghijklmnop", Shared::Kept(Default::default()))]);
+    /// let (now, mut out) = (Instant::now(), Output::default());
+    /// // ResourceSpans { ScopeSpans { Span { trace_id } } }
+    /// let request = b"\x0a\x16\x12\x14\x12\x12\x0a\x10abcdefghijklmnop";
+    /// sampler.offer(now, Payload::parse(Signal::Traces, request.as_slice().into())?, &mut out);
+    ///
+    /// let due = now + Duration::from_secs(30);
+    /// sampler.poll(due, &mut out);
+    /// let proposals: Vec<Proposal> = out.proposals.drain(..).collect();
+    /// let answers = proposals.into_iter().map(|Proposal { id, shared, .. }| {
+    ///     Answer { id, shared: Some(places.entry(id).or_insert(shared).clone()) }
+    /// });
+    /// sampler.learn(due, answers, &mut out);
+    /// assert_eq!(out.kept.len(), 1, "another one had kept it");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn learn(
         &mut self,
         now: Instant,

@@ -276,3 +276,57 @@ fn without_grace_the_first_decides_for_all() {
     world.pass(2 * SECOND);
     assert_eq!((world.samplers[0].sampled_out, world.samplers[1].sampled_out), (1, 1));
 }
+
+#[test]
+fn what_chance_decided_with_is_the_same_for_all_where_policies_have_a_salt() {
+    let salted = || {
+        let some = Rule::new("some", Policy::percent(50.0, "salt"));
+        vec![some, Rule::new("errors", Policy::errors())]
+    };
+    let (mut learned, mut world) = (0, two(salted()));
+    for n in 1..=40 {
+        world.offer(0, vec![span(id(n), &format!("{n}"))]);
+    }
+    world.pass(2 * SECOND + 100 * MILLI);
+    for n in 1..=40 {
+        world.offer(1, vec![span(id(n), &format!("{n}"))]);
+    }
+    world.pass(3 * SECOND);
+    assert_eq!(world.kept(0), world.kept(1));
+    for state in world.kept(0).values() {
+        let state = TraceState::parse(state);
+        let (threshold, randomness) = (state.threshold().unwrap(), state.randomness().unwrap());
+        assert!(threshold.keeps(randomness));
+        learned += 1;
+    }
+    assert!((8..=32).contains(&learned), "{learned} of 40");
+}
+
+#[test]
+fn what_came_sampled_keeps_its_threshold_where_others_decide() {
+    let mut world = two(errors_and(10.0));
+    let mut sampled = span(id(0xc0 << 48), "sampled");
+    sampled.trace_state = "ot=th:8".into();
+    world.offer(0, vec![sampled]);
+    world.offer(1, vec![failed(id(0xc0 << 48), "failed")]);
+    world.pass(3 * SECOND);
+    assert_eq!(world.kept(0)["sampled"], "ot=th:8");
+    assert_eq!(world.kept(1)["failed"], "ot=th:0");
+}
+
+#[test]
+fn of_more_than_can_be_told_at_a_time_the_rest_is_decided_alone() {
+    let mut sampler = TailSampler::new(shared(errors_and(0.0))).unwrap();
+    let (now, mut out) = (Instant::now(), Output::default());
+    super::super::offer(
+        &mut sampler,
+        now,
+        (1..=20_000).map(|n| span(id(n), "x")).collect(),
+        &mut out,
+    );
+    while !sampler.drain(now, &mut out) {}
+    assert_eq!((out.sampled_out, sampler.held().spans), (20_000, 0));
+    let told = out.proposals.len();
+    assert_eq!(told, 16 * 1024);
+    assert_eq!(sampler.stats().sharing.untold, 20_000 - told as u64);
+}
