@@ -91,6 +91,7 @@ pub(crate) fn check(file: &str, config: &Config) -> Result<(), ConfigErrors> {
     let mut found = Vec::new();
     for (id, processor) in &config.processors {
         let Some(config) = sampler(processor) else { continue };
+        found.extend(super::sharing::check(id, processor));
         // Nothing is to be remembered by what is thrown away.
         let remembered = sampler::Remembered { kept: 0, dropped: 0 };
         if let Err(error) = TailSampler::new(sampler::Config { remembered, ..config }) {

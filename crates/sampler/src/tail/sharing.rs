@@ -19,13 +19,15 @@
 
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
-
+use self::votes::Vote;
+pub(super) use self::votes::Votes;
 use super::{Output, TailSampler, Trigger, nanos};
 use crate::engine::{By, Verdict};
 use crate::memory::Past;
 use crate::rules::Rules;
 use crate::{Threshold, Trace};
+
+mod votes;
 
 /// How a sampler makes decisions with others.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,25 +106,6 @@ pub struct SharingStats {
 /// The most proposals in an [`Output`]: with more, traces are decided alone.
 pub(super) const MOST_PROPOSALS: usize = 16 * 1024;
 
-/// The votes that are out.
-#[derive(Debug, Default)]
-pub(super) struct Votes {
-    by_id: HashTable<Vote>,
-    stats: SharingStats,
-}
-
-/// A vote about a trace that is still held.
-#[derive(Clone, Copy, Debug)]
-struct Vote {
-    id: [u8; 16],
-    hash: u64,
-    verdict: Verdict,
-    /// Why there was a vote.
-    trigger: Trigger,
-    /// Whether what becomes of the trace was proposed; before that it waits for others.
-    is_proposed: bool,
-}
-
 // === impl Sharing ===
 
 impl Default for Sharing {
@@ -147,50 +130,6 @@ impl Reason {
             threshold: verdict.threshold,
             policy: told.map(|(policy, _)| policy.to_owned()),
             part: told.and_then(|(_, part)| part).map(str::to_owned),
-        }
-    }
-}
-
-// === impl Votes ===
-
-impl Votes {
-    pub(super) fn stats(&self) -> SharingStats {
-        SharingStats { waiting: self.by_id.len() as u64, ..self.stats }
-    }
-
-    /// What they take, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.by_id.allocation_size()
-    }
-
-    /// The vote about a trace that is decided now: it is not asked about twice.
-    #[inline]
-    pub(super) fn take(&mut self, id: &[u8; 16], hash: u64) -> Option<Verdict> {
-        if self.by_id.is_empty() {
-            return None;
-        }
-        let entry = self.by_id.find_entry(hash, |vote| vote.id == *id).ok()?;
-        let (vote, _) = entry.remove();
-        if self.by_id.is_empty() {
-            // A quiet moment gives the memory of a busy one back.
-            self.by_id = HashTable::new();
-        }
-        Some(vote.verdict)
-    }
-
-    /// Gives what keeps traces its new place, when the configuration has changed.
-    pub(super) fn rename(&mut self, new: impl Fn(By) -> Option<By>) {
-        self.by_id.iter_mut().for_each(|vote| vote.verdict.by = vote.verdict.by.and_then(&new));
-    }
-
-    fn find(&self, id: &[u8; 16], hash: u64) -> Option<Vote> {
-        self.by_id.find(hash, |vote| vote.id == *id).copied()
-    }
-
-    fn put(&mut self, vote: Vote) {
-        match self.by_id.find_mut(vote.hash, |known| known.id == vote.id) {
-            Some(known) => *known = vote,
-            None => _ = self.by_id.insert_unique(vote.hash, vote, |vote| vote.hash),
         }
     }
 }
