@@ -96,3 +96,40 @@ async fn an_error_that_one_gateway_sees_keeps_what_the_other_one_has_of_its_trac
     assert_eq!(kept_of_two(Some(&redis)).await, [errors, errors]);
     assert_eq!(kept_of_two(None).await, [0, errors], "each by itself");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_is_said_once_and_so_is_that_it_is_back() {
+    if RedisServer::is_missing("a_server_that_goes_away_is_said_once_and_so_is_that_it_is_back") {
+        return;
+    }
+    let (mut redis, sink) = (RedisServer::start().await, Sink::open().await);
+    let program = gateway(&sink, Some(&redis));
+    let failed = spans(true);
+    redis.kill();
+    send(&program, &failed).await;
+    program.says("decides about traces alone for now");
+    redis.restart().await;
+    // Something has to be asked: each time about other traces.
+    for n in 0_u64.. {
+        let metrics = metrics_when(&program, |_| true).await;
+        if n > 0 && metrics.sum("teleflow_tail_sampling_shared_down", &[]) == 0 {
+            break;
+        }
+        let mut trace = ExportTraceServiceRequest::decode(&*failed).unwrap();
+        let spans = &mut trace.resource_spans[0].scope_spans[0].spans;
+        spans.truncate(10);
+        spans.iter_mut().for_each(|span| span.trace_id[..8].copy_from_slice(&n.to_be_bytes()));
+        send(&program, &trace.encode_to_vec()).await;
+        // bounded wait: it is left alone for up to 5 s.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(n < 1000, "it is not tried again");
+    }
+    let ended = program.terminate();
+    let said = |text: &str| ended.stderr.matches(text).count();
+    assert_eq!(said("decides about traces alone for now"), 1, "{}", ended.stderr);
+    assert_eq!(said("decides about traces together with others again"), 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains(&redis.url()), "{}", ended.stderr);
+    let books = Books::parse(&ended.stdout);
+    let traces = books.of("traces");
+    assert_eq!(traces.delivered + traces.sampled_out, traces.accepted, "{traces:?}");
+}
