@@ -255,3 +255,31 @@ async fn rules_change_and_sharing_goes_on() {
     let (one, other) = (one.end().await, other.end().await);
     assert_eq!((one.len(), &one), (20, &other));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_room_on_its_way_to_the_store_is_decided_at_once() {
+    let (store, mut telemetry) = (Store::default(), Telemetry::new(9));
+    store.0.is_stuck.store(true, Relaxed);
+    let mut shared = SharedDecisions::new(store);
+    shared.timeout = Duration::from_secs(1000);
+    let gateway = Gateway::start(Some(shared), 1).await;
+    for _ in 0..3 {
+        let ids: Vec<u128> = (0..12_000).map(|_| telemetry.rng().u128(1..)).collect();
+        for some in ids.chunks(1000) {
+            gateway.send(&mut telemetry, some, true).await;
+        }
+        pass(Duration::from_millis(100)).await;
+    }
+    pass(WAIT).await;
+    settle().await;
+    let (stats, held) = gateway.pipeline.stats().lanes[0].sampler.clone().unwrap();
+    let refused = gateway.exchange().without_room;
+    // Some are asked about, and as many as there is room for wait for that.
+    assert!((1..=36_000 - 32 * 1024).contains(&refused), "{refused}");
+    assert_eq!((stats.sharing.alone, stats.traces_kept), (refused, refused));
+    assert_eq!(held.traces, 36_000 - refused);
+    assert_eq!(account(&gateway.pipeline).delivered, refused);
+    let books = gateway.pipeline.shutdown(in_a_while()).await;
+    assert!(books.balance(), "{books}");
+    assert_eq!(books.accounts[0].delivered, 36_000);
+}

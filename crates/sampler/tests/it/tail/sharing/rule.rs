@@ -206,6 +206,21 @@ fn who_decides_early_tells_the_others() {
 }
 
 #[test]
+fn what_one_keeps_early_takes_the_place_of_what_others_have_left_out() {
+    let spans = Config { max_trace_spans: Some(2), ..shared(errors_and(10.0)) };
+    let plain = || shared(errors_and(10.0));
+    let mut world = World::new([plain(), spans, plain()]);
+    world.offer(0, vec![span(id(LOW), "a")]);
+    world.pass(3 * SECOND);
+    assert_eq!(world.places[&id(LOW)], Shared::Dropped);
+    world.offer(1, vec![span(id(LOW), "b"), failed(id(LOW), "c")]);
+    world.pass(SECOND);
+    world.offer(2, vec![span(id(LOW), "d")]);
+    world.pass(3 * SECOND);
+    assert_eq!((world.kept(1).len(), world.kept(2)["d"]), (2, "ot=th:0"));
+}
+
+#[test]
 fn a_root_that_comes_while_others_are_waited_for_does_not_hurry_them() {
     let wait = Some(SECOND / 10);
     let config = Config { decision_wait_after_root: wait, ..shared(errors_and(10.0)) };
