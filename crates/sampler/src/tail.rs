@@ -14,9 +14,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use teleflow_otlp::{Payload, Signal, tree};
+use teleflow_otlp::{Ack, Payload, Signal, tree};
 
 use self::config::MAX_WAIT;
+use self::digest::Content;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
 use self::table::Table;
@@ -28,17 +29,20 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 
 mod chunk;
 mod config;
+pub(crate) mod digest;
 mod due;
 mod kept;
 mod logs;
 mod mark;
 mod pressure;
 mod reading;
+pub(crate) mod run;
 mod slab;
 mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::digest::Digest;
 pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -142,18 +146,36 @@ impl TailSampler {
             return;
         }
         let mut ack = payload.take_ack();
-        let mut segments = payload.into_segments().into_iter().peekable();
+        let mut segments = payload.into_segments();
         while let Some(segment) = segments.next() {
             // Only where somebody waits for several segments has each to be counted.
-            let of_segment = match segments.peek() {
-                Some(_) if !ack.is_none() => ack.take(span_count(&segment)),
-                _ => std::mem::take(&mut ack),
+            let of_segment = match segments.len() {
+                0 => std::mem::take(&mut ack),
+                _ if ack.is_none() => Ack::none(),
+                _ => ack.take(span_count(&segment)),
             };
             self.offer_segment(now, segment, of_segment, out);
             self.make_room(now, out);
         }
         self.write_kept(out);
         self.close_up();
+    }
+
+    /// As [`offer`](Self::offer), for a payload that was read before.
+    ///
+    /// # Panics
+    ///
+    /// As [`offer`](Self::offer).
+    pub fn offer_digest(&mut self, now: Instant, digest: Digest, out: &mut Output) {
+        match digest.content {
+            Content::Unread(payload) => self.offer(now, payload, out),
+            Content::Read(chunk, runs) => {
+                self.offer_read(now, chunk, runs, out);
+                self.make_room(now, out);
+                self.write_kept(out);
+                self.close_up();
+            }
+        }
     }
 
     /// Decides about the traces that have waited long enough.
@@ -276,16 +298,16 @@ impl TailSampler {
             MarkRef::NONE
         };
         let mut next = taken.first;
-        while let Some((span, after)) = self.table.take_span(next) {
+        while let Some((run, after)) = self.table.take_run(next) {
             next = after;
-            let is_log = self.table.chunk(span.chunk).signal == Signal::Logs;
+            let is_log = self.table.chunk(run.chunk).signal == Signal::Logs;
             if !verdict.is_kept {
-                out.logs_sampled_out += u64::from(is_log);
-                self.table.release(span.chunk, 1, span.len.get());
+                out.logs_sampled_out += u64::from(is_log) * u64::from(run.spans);
+                self.table.release(run);
             } else if is_log {
-                self.kept_logs.push(&mut self.table, span, MarkRef::NONE, false);
+                self.kept_logs.push(&mut self.table, run, MarkRef::NONE, false);
             } else {
-                self.kept.push(&mut self.table, span, mark, taken.has_state);
+                self.kept.push(&mut self.table, run, mark, taken.has_state);
             }
         }
     }

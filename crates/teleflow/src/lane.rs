@@ -25,6 +25,7 @@ use std::task::Poll;
 use futures_util::{FutureExt as _, poll};
 use teleflow_exporter::Refused;
 use teleflow_otlp::Payload;
+use teleflow_sampler::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -36,8 +37,8 @@ use crate::books::{FAILED, Ledger, QUEUE_FULL, SHUTDOWN, Step, TOO_LARGE};
 use crate::intake::MAX_PAYLOADS;
 use crate::outlet::Outlet;
 
-/// A payload on its way into a task, and the bytes it takes there.
-pub(crate) type Taken = (Payload, OwnedSemaphorePermit);
+/// A payload on its way into a task, perhaps read, and the bytes it takes there.
+pub(crate) type Taken = (Digest, OwnedSemaphorePermit);
 
 /// The most payloads taken in at a time.
 const AT_ONCE: usize = 64;
@@ -185,7 +186,7 @@ impl Lane {
             }
             let step = self.stages.lock().work(
                 Instant::now().into_std(),
-                received.drain(..).map(|(payload, _permit)| payload),
+                received.drain(..).map(|(digest, _permit)| digest),
                 &mut work,
             );
             self.enter(step, &mut work);
@@ -357,7 +358,7 @@ impl Handover {
         let bytes = payload.bytes().min(HANDED_BYTES) as u32;
         let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
         if let (Ok(permit), Ok(place)) = (permit, self.sender.reserve().await) {
-            place.send((payload, permit));
+            place.send((Digest::unread(payload), permit));
         }
     }
 }

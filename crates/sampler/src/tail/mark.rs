@@ -93,7 +93,11 @@ impl Mark {
 
     /// A span may come with a trace state, and with a threshold of its own in it.
     fn append_with_state(&self, message: &[u8], out: &mut Edited) -> Marked {
-        let state = TraceState::parse(Span::read(message).trace_state);
+        let text = Span::read(message).trace_state;
+        if text.is_empty() {
+            return self.append(message, false, out);
+        }
+        let state = TraceState::parse(text);
         let randomness = state.randomness().unwrap_or(self.randomness);
         let before = state.threshold();
         let intent = self.threshold.map_or(Intent::Keep, Intent::Sample);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use teleflow_batcher::Batcher;
 use teleflow_otlp::{Payload, Signal};
 use teleflow_sampler::head::HeadSampler;
-use teleflow_sampler::{Output, TailSampler};
+use teleflow_sampler::{Digest, Output, TailSampler};
 use tokio::sync::Notify;
 
 use super::AT_ONCE;
@@ -100,11 +100,20 @@ impl State {
     pub(super) fn work(
         &mut self,
         now: std::time::Instant,
-        payloads: impl Iterator<Item = Payload>,
+        digests: impl Iterator<Item = Digest>,
         work: &mut Work,
     ) -> Step {
         let mut step = Step::default();
-        for payload in payloads {
+        for digest in digests {
+            if digest.is_read()
+                && let (None, Some(sampler)) = (&self.head, &mut self.sampler)
+            {
+                step.taken += digest.items();
+                sampler.offer_digest(now, digest, &mut work.out);
+                self.collect(now, work, &mut step);
+                continue;
+            }
+            let payload = digest.into_payload();
             let step_of =
                 if self.is_of_follower(&payload) { &mut work.followed } else { &mut step };
             step_of.taken += payload.items();

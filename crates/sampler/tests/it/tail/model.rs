@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, tree, validate};
-use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler};
+use teleflow_sampler::{Config, Digest, Output, Policy, Remembered, Rule, TailSampler};
 
 use self::plain::{Keeps, Model, NOBODY_KNOWS, Plan, Sent, State, threshold};
 
@@ -328,7 +328,13 @@ impl World {
             }
             payload.append(one);
         }
-        self.sampler.offer(self.instant(), payload, &mut self.out);
+        // Read before or not, it comes to the same.
+        if self.rng.bool() {
+            let digest = Digest::of(payload);
+            self.sampler.offer_digest(self.instant(), digest, &mut self.out);
+        } else {
+            self.sampler.offer(self.instant(), payload, &mut self.out);
+        }
     }
 
     fn poll(&mut self) {
