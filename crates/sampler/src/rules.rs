@@ -118,8 +118,10 @@ pub enum DynamicSampler {
     /// Until the first interval has ended the share is kept of each key, and the first trace of each
     /// for sure where that fits.
     AdaptivePercentage {
-        /// The share of all traces, above 0 and at most 1.
+        /// The share of all that comes, above 0 and at most 1.
         goal: f64,
+        /// Of what: where traces are of different sizes, a share of the traces is none of the spans.
+        unit: Unit,
         /// What tells traces apart.
         keys: Keys,
         /// How often rates are set anew: above 0 and at most a day. 15 s.
@@ -127,11 +129,13 @@ pub enum DynamicSampler {
         /// How much the last interval counts, above 0 and at most 1. 0.5.
         weight: f64,
     },
-    /// So many traces a second, of rare keys more than of frequent ones.
+    /// So much a second, of rare keys more than of frequent ones.
     AdaptiveThroughput {
-        /// Traces a second: above 0 and at most 10^15. It should allow for some in an interval, or
-        /// the counts become coarse.
+        /// Traces or spans a second: above 0 and at most 10^15. It should allow for some traces in an
+        /// interval, or the counts become coarse.
         goal: f64,
+        /// What is counted.
+        unit: Unit,
         /// What tells traces apart.
         keys: Keys,
         /// The share that is kept until the first interval has ended, above 0 and at most 1; less,
@@ -140,11 +144,13 @@ pub enum DynamicSampler {
         /// What rates follow.
         algorithm: Algorithm,
     },
-    /// So many traces a second of each key, and of all keys that found no place together. What is
+    /// So much a second of each key, and of all keys that found no place together. What is
     /// expected of a key is what the last interval brought, and half of the way where that was less.
     PerKeyThroughput {
-        /// Traces a second and key: above 0 and at most 10^15.
+        /// Traces or spans a second and key: above 0 and at most 10^15.
         goal: f64,
+        /// What is counted.
+        unit: Unit,
         /// What tells traces apart.
         keys: Keys,
         /// How often rates are set anew: above 0 and at most a day. 10 s.
@@ -158,6 +164,20 @@ pub enum DynamicSampler {
         /// How many spans may come at once, above 0.
         burst: u64,
     },
+}
+
+/// What a goal counts. A decision is about a trace as a whole in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// Traces, however many spans they have.
+    Traces,
+    /// Spans: a trace counts for as many as it has when it is decided about. Those that come later
+    /// follow the decision and count for none.
+    ///
+    /// How likely a trace is kept follows from its key and, where it has more spans than a budget has
+    /// left, from their number: a trace of many budgets is kept now and then, and paid back by
+    /// keeping less in the intervals that follow.
+    Spans,
 }
 
 /// What tells traces apart: the values of attributes, as `adaptive_tail_sampling` makes a key of them.
@@ -212,7 +232,7 @@ pub struct SamplerStats {
     pub beyond: u64,
     /// Intervals that have ended.
     pub intervals: u64,
-    /// Traces that it decided about in the last of those.
+    /// Traces that it decided about in the last of those, whatever its goal counts.
     pub last_seen: u64,
     /// Of those, what it kept.
     pub last_kept: u64,
@@ -278,6 +298,16 @@ impl Rules {
             }
             Self::FirstMatch(_) => &[],
         }
+    }
+}
+
+// === impl MatchRule ===
+
+impl MatchRule {
+    /// Matches every trace.
+    pub fn new(name: impl Into<String>, sampler: DynamicSampler) -> Self {
+        let scope = MatchScope::default();
+        Self { name: name.into(), scope, conditions: Vec::new(), sampler }
     }
 }
 

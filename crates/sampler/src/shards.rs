@@ -266,7 +266,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::rules::{Algorithm, Keys, MatchScope};
+    use crate::rules::{Algorithm, Keys, Unit};
     use crate::tail::Trigger;
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
@@ -366,29 +366,26 @@ mod tests {
     fn goals_a_second_are_divided_and_shares_are_not() {
         let keys = || Keys::new(["span.http.route"]);
         let second = Duration::from_secs(1);
-        let rule = |sampler| MatchRule {
-            name: "rule".into(),
-            scope: MatchScope::AnySpan,
-            conditions: Vec::new(),
-            sampler,
-        };
+        let rule = |sampler| MatchRule::new("rule", sampler);
         let algorithm = Algorithm::Windowed { update: second, lookback: second };
         let whole = |goal: f64, spans_per_second| {
-            let (keys, initial) = (keys(), 0.1);
+            let (keys, initial, unit) = (keys(), 0.1, Unit::Spans);
             vec![
                 rule(DynamicSampler::AdaptivePercentage {
                     goal: 0.5,
+                    unit,
                     keys: keys.clone(),
                     interval: second,
                     weight: 0.5,
                 }),
                 rule(DynamicSampler::AdaptiveThroughput {
                     goal,
+                    unit,
                     keys: keys.clone(),
                     initial,
                     algorithm,
                 }),
-                rule(DynamicSampler::PerKeyThroughput { goal, keys, interval: second }),
+                rule(DynamicSampler::PerKeyThroughput { goal, unit, keys, interval: second }),
                 rule(DynamicSampler::RateLimit { spans_per_second, burst: 100 }),
                 rule(DynamicSampler::Ratio(0.3)),
             ]

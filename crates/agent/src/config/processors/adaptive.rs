@@ -10,7 +10,7 @@ use super::super::read::{At, Keys};
 use super::super::report::Place;
 use super::tail_sampling::{self, DecisionCache};
 
-pub(crate) use sampler::{Algorithm, Keyed, RuleSampler};
+pub(crate) use sampler::{Algorithm, Keyed, RuleSampler, Unit};
 
 /// Holds traces until they are likely complete, then lets the first rule that matches decide about
 /// each as a whole.

@@ -260,6 +260,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
     let keyed = || keyed(&["span.a"], 500);
     let throughput = |algorithm| RuleSampler::AdaptiveThroughput {
         goal: 5,
+        unit: Unit::Spans,
         keyed: keyed(),
         initial: 10.0,
         algorithm,
@@ -279,7 +280,13 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             rule(
                 "a",
                 &[],
-                RuleSampler::AdaptivePercentage { goal: 5.0, keyed: keyed(), interval, weight },
+                RuleSampler::AdaptivePercentage {
+                    goal: 5.0,
+                    unit: Unit::Spans,
+                    keyed: keyed(),
+                    interval,
+                    weight,
+                },
             ),
             rule("b", &[], throughput(Algorithm::Ema { interval, weight })),
             rule(
@@ -290,7 +297,12 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             rule(
                 "d",
                 &[],
-                RuleSampler::PerKeyThroughput { goal: 5, keyed: keyed(), interval: second(10) },
+                RuleSampler::PerKeyThroughput {
+                    goal: 5,
+                    unit: Unit::Spans,
+                    keyed: keyed(),
+                    interval: second(10),
+                },
             ),
         ],
         place: Place::default(),
@@ -322,6 +334,7 @@ fn an_adaptive_sampler_says_everything() {
                 &["span.kind == 2"],
                 RuleSampler::AdaptivePercentage {
                     goal: 5.0,
+                    unit: Unit::Spans,
                     keyed: keyed(&["resource.service.name", "span.http.route"], 50),
                     interval: second(20),
                     weight: 0.25,
@@ -332,6 +345,7 @@ fn an_adaptive_sampler_says_everything() {
                 &["span.kind == 3"],
                 RuleSampler::AdaptiveThroughput {
                     goal: 100,
+                    unit: Unit::Traces,
                     keyed: keyed(&["root.http.route"], 500),
                     initial: 20.0,
                     algorithm: Algorithm::Windowed { update: second(2), lookback: second(10) },
@@ -342,6 +356,7 @@ fn an_adaptive_sampler_says_everything() {
                 &["span.kind == 4"],
                 RuleSampler::PerKeyThroughput {
                     goal: 5,
+                    unit: Unit::Traces,
                     keyed: keyed(&["any.a"], 7),
                     interval: second(5),
                 },

@@ -347,7 +347,7 @@ fn a_sampler_of_a_rule_has_bounds() {
             "6:143: processors.adaptive_tail_sampling.rules[2].sampler.max_keys must be a whole number from 1 to 4294967295, got the number 0",
             "7:36: missing key `fingerprint_attributes` in processors.adaptive_tail_sampling.rules[3].sampler",
             "7:156: processors.adaptive_tail_sampling.rules[3].sampler.lookback_frequency must not be less than update_frequency, got `4s`",
-            "7:160: unknown key `weight` in processors.adaptive_tail_sampling.rules[3].sampler; known: algorithm, fingerprint_attributes, goal_throughput, initial_sampling_percentage, lookback_frequency, max_keys, type, update_frequency",
+            "7:160: unknown key `weight` in processors.adaptive_tail_sampling.rules[3].sampler; known: algorithm, fingerprint_attributes, goal_throughput, goal_unit, initial_sampling_percentage, lookback_frequency, max_keys, type, update_frequency",
             "8:36: missing key `type` in processors.adaptive_tail_sampling.rules[4].sampler",
             "9:9: missing key `sampler` in processors.adaptive_tail_sampling.rules[5]",
         ],

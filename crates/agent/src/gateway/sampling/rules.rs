@@ -3,6 +3,7 @@
 use teleflow::otlp::span::StatusCode;
 use teleflow::sampler::{
     self, Composite, Conditions, DynamicSampler, Keys, MatchScope, OnError, Part, Policies, Rules,
+    Unit,
 };
 
 use crate::config::{
@@ -88,10 +89,9 @@ const fn status(code: config::StatusCode) -> StatusCode {
 
 fn match_rule(rule: &MatchRule) -> sampler::MatchRule {
     sampler::MatchRule {
-        name: rule.name.clone(),
         scope: if rule.is_same_span { MatchScope::SameSpan } else { MatchScope::AnySpan },
         conditions: rule.conditions.clone(),
-        sampler: dynamic(&rule.sampler),
+        ..sampler::MatchRule::new(&rule.name, dynamic(&rule.sampler))
     }
 }
 
@@ -100,13 +100,14 @@ fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
         RuleSampler::Always => DynamicSampler::Always,
         RuleSampler::Drop => DynamicSampler::Never,
         RuleSampler::Probabilistic { percentage } => DynamicSampler::Ratio(percentage / 100.0),
-        RuleSampler::AdaptivePercentage { goal, ref keyed, interval, weight } => {
-            let (goal, keys) = (goal / 100.0, keys(keyed));
-            DynamicSampler::AdaptivePercentage { goal, keys, interval, weight }
+        RuleSampler::AdaptivePercentage { goal, unit, ref keyed, interval, weight } => {
+            let (goal, unit, keys) = (goal / 100.0, self::unit(unit), keys(keyed));
+            DynamicSampler::AdaptivePercentage { goal, unit, keys, interval, weight }
         }
-        RuleSampler::AdaptiveThroughput { goal, ref keyed, initial, algorithm } => {
+        RuleSampler::AdaptiveThroughput { goal, unit, ref keyed, initial, algorithm } => {
             DynamicSampler::AdaptiveThroughput {
                 goal: goal as f64,
+                unit: self::unit(unit),
                 keys: keys(keyed),
                 initial: initial / 100.0,
                 algorithm: match algorithm {
@@ -119,12 +120,20 @@ fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
                 },
             }
         }
-        RuleSampler::PerKeyThroughput { goal, ref keyed, interval } => {
-            DynamicSampler::PerKeyThroughput { goal: goal as f64, keys: keys(keyed), interval }
+        RuleSampler::PerKeyThroughput { goal, unit, ref keyed, interval } => {
+            let (goal, unit, keys) = (goal as f64, self::unit(unit), keys(keyed));
+            DynamicSampler::PerKeyThroughput { goal, unit, keys, interval }
         }
         RuleSampler::RateLimiting(rate) => {
             DynamicSampler::RateLimit { spans_per_second: rate.per_second, burst: rate.burst }
         }
+    }
+}
+
+const fn unit(unit: config::Unit) -> Unit {
+    match unit {
+        config::Unit::Spans => Unit::Spans,
+        config::Unit::Traces => Unit::Traces,
     }
 }
 

@@ -90,7 +90,14 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(kinds, expected);
     // Percentages have become shares.
     let shown = format!("{rules:?}");
-    for part in ["Ratio(0.125)", "goal: 0.05", "initial: 0.2", "max_keys: 50", "SameSpan"] {
+    for part in [
+        "Ratio(0.125)",
+        "goal: 0.05, unit: Spans",
+        "goal: 100.0, unit: Traces",
+        "initial: 0.2",
+        "max_keys: 50",
+        "SameSpan",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
 }

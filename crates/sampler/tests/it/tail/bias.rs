@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use teleflow_sampler::{
-    Algorithm, Config, DynamicSampler, Keys, MatchRule, MatchScope, Output, Policy, Remembered,
-    Rule, Rules, TailSampler, Threshold, TraceState, Trigger,
+    Algorithm, Config, DynamicSampler, Keys, MatchRule, Output, Policy, Remembered, Rule, Rules,
+    TailSampler, Threshold, TraceState, Trigger, Unit,
 };
 
 use super::{SECOND, failed, offer, requests, span};
@@ -113,13 +113,7 @@ fn is_free_of_bias(rules: impl Into<Rules>) {
 }
 
 fn dynamic(sampler: DynamicSampler) -> Rules {
-    let rule = |name: &str, conditions: &[&str], sampler| MatchRule {
-        name: name.into(),
-        scope: MatchScope::AnySpan,
-        conditions: conditions.iter().map(|text| (*text).to_owned()).collect(),
-        sampler,
-    };
-    Rules::FirstMatch(vec![rule("rest", &[], sampler)])
+    Rules::FirstMatch(vec![MatchRule::new("rest", sampler)])
 }
 
 #[test]
@@ -137,16 +131,20 @@ fn of_policies_that_vote() {
 fn of_rules_of_which_the_first_decides() {
     is_free_of_bias(dynamic(DynamicSampler::Ratio(0.1)));
     let keys = || Keys::new(["span.missing"]);
-    is_free_of_bias(dynamic(DynamicSampler::AdaptivePercentage {
-        goal: 0.2,
-        keys: keys(),
-        interval: SECOND,
-        weight: 0.5,
-    }));
-    is_free_of_bias(dynamic(DynamicSampler::AdaptiveThroughput {
-        goal: 1000.0,
-        keys: keys(),
-        initial: 0.3,
-        algorithm: Algorithm::Ema { interval: SECOND, weight: 0.5 },
-    }));
+    for unit in [Unit::Traces, Unit::Spans] {
+        is_free_of_bias(dynamic(DynamicSampler::AdaptivePercentage {
+            goal: 0.2,
+            unit,
+            keys: keys(),
+            interval: SECOND,
+            weight: 0.5,
+        }));
+        is_free_of_bias(dynamic(DynamicSampler::AdaptiveThroughput {
+            goal: 1000.0,
+            unit,
+            keys: keys(),
+            initial: 0.3,
+            algorithm: Algorithm::Ema { interval: SECOND, weight: 0.5 },
+        }));
+    }
 }

@@ -23,31 +23,44 @@ pub(crate) enum RuleSampler {
     AdaptivePercentage {
         /// `goal_percentage`, over 0, at most 100. Has to be written.
         goal: f64,
+        unit: Unit,
         keyed: Keyed,
         /// `adjustment_interval`. Default 15 s.
         interval: Duration,
         /// `weight`. Default 0.5 (0 in the file), less than 1.
         weight: f64,
     },
-    /// `adaptive_throughput`: so many a second, of rare kinds more than of frequent ones.
+    /// `adaptive_throughput`: so much a second, of rare kinds more than of frequent ones.
     AdaptiveThroughput {
         /// `goal_throughput`. Has to be written.
         goal: u64,
+        unit: Unit,
         keyed: Keyed,
         /// `initial_sampling_percentage`: what is kept until rates are known. Default 10.
         initial: f64,
         algorithm: Algorithm,
     },
-    /// `per_key_throughput`: so many a second of each kind. The Collector has no such type.
+    /// `per_key_throughput`: so much a second of each kind. The Collector has no such type.
     PerKeyThroughput {
         /// `goal_throughput`. Has to be written.
         goal: u64,
+        unit: Unit,
         keyed: Keyed,
         /// `adjustment_interval`. Default 10 s.
         interval: Duration,
     },
     /// `rate_limiting`: so many spans a second. The Collector has no such type.
     RateLimiting(Rate),
+}
+
+/// `goal_unit`: what a goal counts. The Collector has no such key: its goals are in spans.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Unit {
+    /// `spans`, the default.
+    #[default]
+    Spans,
+    /// `traces`
+    Traces,
 }
 
 /// What tells kinds of traces apart.
@@ -78,6 +91,7 @@ pub(crate) enum Algorithm {
     },
 }
 
+const UNITS: [(&str, Unit); 2] = [("spans", Unit::Spans), ("traces", Unit::Traces)];
 const SCOPES: [&str; 5] = ["any", "resource", "root", "scope", "span"];
 const DEFAULT_MAX_KEYS: usize = 500;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
@@ -125,6 +139,7 @@ fn adaptive_percentage(keys: &mut Keys<'_>) -> RuleSampler {
     algorithm.and_then(|at| at.one_of(&[("ema", ())], later::NONE));
     RuleSampler::AdaptivePercentage {
         goal: keys.require("goal_percentage").and_then(|at| percentage(&at)).unwrap_or_default(),
+        unit: unit(keys),
         keyed: keyed(keys),
         interval: interval(keys, "adjustment_interval", DEFAULT_INTERVAL),
         weight: weight(keys),
@@ -156,6 +171,7 @@ fn adaptive_throughput(keys: &mut Keys<'_>) -> RuleSampler {
     };
     RuleSampler::AdaptiveThroughput {
         goal: goal(keys),
+        unit: unit(keys),
         keyed: keyed(keys),
         initial: keys
             .value("initial_sampling_percentage")
@@ -168,6 +184,7 @@ fn adaptive_throughput(keys: &mut Keys<'_>) -> RuleSampler {
 fn per_key_throughput(keys: &mut Keys<'_>) -> RuleSampler {
     RuleSampler::PerKeyThroughput {
         goal: goal(keys),
+        unit: unit(keys),
         keyed: keyed(keys),
         interval: interval(keys, "adjustment_interval", DEFAULT_KEY_INTERVAL),
     }
@@ -175,6 +192,11 @@ fn per_key_throughput(keys: &mut Keys<'_>) -> RuleSampler {
 
 fn goal(keys: &mut Keys<'_>) -> u64 {
     keys.require("goal_throughput").and_then(|at| at.whole(1..=u32::MAX.into())).unwrap_or(1)
+}
+
+fn unit(keys: &mut Keys<'_>) -> Unit {
+    let unit = keys.value("goal_unit");
+    unit.and_then(|at| at.one_of(&UNITS, later::NONE)).unwrap_or_default()
 }
 
 /// A percentage over 0.
