@@ -126,6 +126,16 @@ impl Verdict {
         Self { is_kept: false, threshold: None, randomness: None, by: None };
 }
 
+// === impl By ===
+
+impl By {
+    /// Chance, about a trace that had to go early. No rule has this place: there are at most 65 535.
+    pub(crate) const EVICTION: Self = Self { rule: u16::MAX, part: None };
+
+    /// Its name. No rule of a configuration file begins with `_`.
+    pub(crate) const EVICTION_NAME: &str = "_eviction";
+}
+
 // === impl Engine ===
 
 impl Engine {

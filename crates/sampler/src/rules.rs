@@ -268,6 +268,9 @@ impl From<Vec<Rule>> for Rules {
 impl Rules {
     /// The name of a policy or rule, and that of its part.
     pub(crate) fn told(&self, by: By) -> Option<(&str, Option<&str>)> {
+        if by == By::EVICTION {
+            return Some((By::EVICTION_NAME, None));
+        }
         let rule = usize::from(by.rule);
         let part = by.part.and_then(|part| self.parts(rule).get(usize::from(part)));
         Some((self.names().nth(rule)?, part.map(|part| &*part.rule.name)))
@@ -275,6 +278,9 @@ impl Rules {
 
     /// The place here of what had a place in other rules: that of the same name.
     pub(crate) fn renamed(&self, before: &Self, by: By) -> Option<By> {
+        if by == By::EVICTION {
+            return Some(by);
+        }
         let (name, part) = before.told(by)?;
         let rule = self.names().position(|known| known == name)?;
         let part = match part {

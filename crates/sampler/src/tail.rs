@@ -4,7 +4,7 @@
 //! [`Config::decision_wait_after_root`] since its root did. It is decided earlier, on what is there,
 //! when it has too many spans, and when the table would go over its bound of bytes or traces, until
 //! it is within the bound again. Evicting means deciding, never losing: an early decision asks the
-//! same policies. Decisions are remembered, so that a span that comes late follows the rest of its
+//! same policies, or is left to chance ([`Eviction::Ratio`]). Decisions are remembered, so that a span that comes late follows the rest of its
 //! trace.
 //!
 //! A span whose trace id is missing or malformed belongs to no trace and is decided by itself when
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use teleflow_otlp::{Payload, Signal, tree};
 
 use self::config::MAX_WAIT;
+use self::eviction::Evictions;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
 use self::table::Table;
@@ -29,6 +30,7 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 mod chunk;
 mod config;
 mod due;
+mod eviction;
 mod kept;
 mod logs;
 mod mark;
@@ -39,6 +41,7 @@ mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::eviction::Eviction;
 pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -63,6 +66,7 @@ pub struct Output {
 pub struct TailSampler {
     config: Config,
     engine: Engine,
+    evictions: Evictions,
     keyed: Keyed,
     table: Table,
     memory: Memory,
@@ -89,6 +93,7 @@ impl TailSampler {
         config.check()?;
         Ok(Self {
             engine: Engine::new(&config.rules)?,
+            evictions: Evictions::new(config.eviction)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
             table: Table::new(),
             memory: Memory::new(config.remembered),
@@ -116,8 +121,11 @@ impl TailSampler {
     pub fn reconfigure(&mut self, config: Config) -> Result<(), ConfigError> {
         config.check()?;
         let engine = Engine::new(&config.rules)?;
+        let evictions = Evictions::new(config.eviction)?;
         let before = std::mem::replace(&mut self.engine, engine);
         self.engine.adopt(before);
+        let before = std::mem::replace(&mut self.evictions, evictions);
+        self.evictions.adopt(before);
         self.memory.resize(config.remembered);
         self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
         self.labels = Labels::default();
@@ -202,7 +210,9 @@ impl TailSampler {
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        Stats { rules: self.engine.stats(), memory: self.memory.stats(), ..self.stats.clone() }
+        let mut rules = self.engine.stats();
+        rules.extend(self.evictions.stats());
+        Stats { rules, memory: self.memory.stats(), ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.
@@ -250,7 +260,8 @@ impl TailSampler {
         } else {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
-            self.engine.decide(now, &trace)
+            let early = self.evictions.decide(trigger, &trace);
+            early.unwrap_or_else(|| self.engine.decide(now, &trace))
         };
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;

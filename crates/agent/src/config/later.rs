@@ -101,11 +101,6 @@ pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
 
 pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
 
-pub(super) const EVICTION: Later =
-    &[("sampling_percentage", "a trace that has to go early is decided by the rules")];
-
-pub(super) const EVICTION_POLICIES: Later = &[("probabilistic", "")];
-
 pub(super) const RULE_SAMPLER: Later = &[("shared_counters", "a goal is that of one gateway")];
 
 pub(super) const BATCH: Later = &[
@@ -242,8 +237,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("processors.tail_sampling", TAIL_SAMPLING),
     ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
     ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
-    ("processors.adaptive_tail_sampling.eviction", EVICTION),
-    ("`policy` of processors.adaptive_tail_sampling.eviction", EVICTION_POLICIES),
     ("the `sampler` of a rule", RULE_SAMPLER),
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),

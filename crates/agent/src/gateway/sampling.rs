@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use teleflow::sampler::head::{HeadConfig, Never, Ratio};
 use teleflow::sampler::{
-    self, Composition, ConfigError, InvalidProbability, TailSampler, Threshold,
+    self, Composition, ConfigError, Eviction, InvalidProbability, TailSampler, Threshold,
 };
 
 use crate::config::{
@@ -76,6 +76,10 @@ pub(super) fn adaptive(adaptive: &AdaptiveTailSampling) -> sampler::Config {
         max_bytes: bytes(adaptive.max_bytes),
         max_traces: adaptive.num_traces.get(),
         max_trace_spans: adaptive.span_limit,
+        eviction: match adaptive.eviction {
+            Some(percentage) => Eviction::Ratio(percentage / 100.0),
+            None => Eviction::Rules,
+        },
         remembered: sampler::Remembered {
             kept: adaptive.decision_cache.sampled_cache_size,
             dropped: adaptive.decision_cache.non_sampled_cache_size,

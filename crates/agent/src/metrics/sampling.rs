@@ -88,12 +88,18 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     let kept = samplers
         .iter()
         .flat_map(|sampler| sampler.rules("rule").map(|(labels, rule)| (labels, rule.traces_kept)));
-    let help = "Traces that were kept, by the rule that decided";
+    let help = "Traces that were kept, by the rule that decided; `_eviction` is chance, about those \
+                that had to go early";
     counter("traces_sampled", help, kept.collect())?;
     let out = samplers.iter().flat_map(|sampler| {
-        // Whom a rule was asked about and the next one was not, it has decided about.
-        let rules = &sampler.stats.rules;
-        let passed_on = rules.iter().skip(1).map(|rule| rule.traces_seen).chain([0]);
+        // Whom a rule was asked about and the next one was not, it has decided about. What is no
+        // rule of the file begins with `_`, and has nothing passed on.
+        let rules = sampler.stats.rules.iter();
+        let passed_on = rules.skip(1).map(|rule| match rule.name.starts_with('_') {
+            true => 0,
+            false => rule.traces_seen,
+        });
+        let passed_on = passed_on.chain([0]);
         std::iter::zip(sampler.rules("rule"), passed_on).map(|((labels, rule), passed_on)| {
             (labels, rule.traces_seen.saturating_sub(passed_on + rule.traces_kept))
         })

@@ -158,7 +158,7 @@ fn full() -> Reading {
         late_sampled_out: 308,
         without_trace: 309,
         below_large_envelope: 310,
-        rules: vec![rule("errors", 611, 311), rule("slow", 250, 20)],
+        rules: vec![rule("errors", 611, 311), rule("slow", 250, 20), rule("_eviction", 40, 15)],
     };
     let queue = QueueStats {
         queued_requests: 401,
@@ -357,12 +357,13 @@ fn each_figure_is_under_its_own_name() {
         format!("{tail}_early_releases_from_cache_decision_total{{{traces},sampled=\"true\"}} 307"),
         format!("{tail}_early_releases_from_cache_decision_total{{{traces},sampled=\"false\"}} 308"),
         format!("{tail}_new_trace_id_received_total{{{traces}}} 946"),
-        format!("{tail}_sampling_policy_evaluation_error_total{{{traces}}} 10"),
+        format!("{tail}_sampling_policy_evaluation_error_total{{{traces}}} 15"),
         format!("{tail}_sampling_traces_on_memory{{{traces}}} 313"),
         format!("{adaptive}_traces_sampled_total{{{rules},rule=\"errors\"}} 311"),
         // Of 611, 250 went on to the next rule.
         format!("{adaptive}_traces_dropped_total{{{rules},rule=\"errors\"}} 50"),
         format!("{adaptive}_traces_dropped_total{{{rules},rule=\"slow\"}} 230"),
+        format!("{adaptive}_traces_dropped_total{{{rules},rule=\"_eviction\"}} 25"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"trace_timeout\"}} 303"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"eviction\"}} 609"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"shutdown\"}} 306"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::eviction::Eviction;
 use crate::rules::Rules;
 
 /// How a [`TailSampler`](crate::TailSampler) works.
@@ -39,6 +40,8 @@ pub struct Config {
     /// Writes which policy kept a trace into the attributes of its scopes: `tailsampling.policy`,
     /// `tailsampling.composite_policy`, `tailsampling.cached_decision`.
     pub records_policy: bool,
+    /// What decides about a trace that has to go early for want of room.
+    pub eviction: Eviction,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
     /// Has log records that are offered wait for the decision about their trace, and follow it. They
@@ -70,6 +73,9 @@ pub enum ConfigError {
     /// `max_bytes` is too small to hold a request.
     #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
     TooFewBytes(usize),
+    /// [`Eviction::Ratio`] of such a share.
+    #[error("the share of what has to go early is {0}: it has to be above 0 and at most 1")]
+    Eviction(String),
     /// A rule makes no sense.
     #[error("{rule}: {problem}")]
     Rule {
@@ -115,6 +121,7 @@ impl Default for Config {
             payload_bytes: 1024 * 1024,
             writes_threshold: true,
             records_policy: false,
+            eviction: Eviction::Rules,
             drops_at_end: false,
             blocks_when_full: false,
             holds_logs: false,

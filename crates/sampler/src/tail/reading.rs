@@ -14,6 +14,7 @@ use super::kept::MarkRef;
 use super::mark::Labels;
 use super::table::{SpanRef, Table};
 use super::{Output, TailSampler, Trigger, chance, nanos};
+use crate::engine::By;
 use crate::memory::Past;
 use crate::{Randomness, Threshold, Trace, TraceSummary};
 
@@ -330,6 +331,8 @@ impl TailSampler {
         };
         let salted = match threshold {
             Some(Threshold::ALL) | None => None,
+            // It is decided by the trace's own randomness, whatever policies do.
+            Some(_) if by == Some(By::EVICTION) => None,
             Some(_) => self.engine.salted(id),
         };
         let own = Randomness::from_trace_id(*id);

@@ -80,7 +80,8 @@ pub struct Stats {
     pub copied_out_bytes: u64,
     /// What is remembered of decisions.
     pub memory: MemoryStats,
-    /// By policy or rule, in the order of the configuration.
+    /// By policy or rule, in the order of the configuration; and after them `_eviction`, with
+    /// [`Eviction::Ratio`](crate::Eviction::Ratio).
     pub rules: Vec<RuleStats>,
 }
 

@@ -11,6 +11,7 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod evicted;
 mod hostile;
 mod hurried;
 mod model;

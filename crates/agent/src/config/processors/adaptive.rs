@@ -30,6 +30,9 @@ pub(crate) struct AdaptiveTailSampling {
     pub(crate) span_limit: Option<u64>,
     /// Which decisions are remembered for late spans. Default 10 000 each.
     pub(crate) decision_cache: DecisionCache,
+    /// `eviction`: of traces that have to go early, the share that is kept in place of asking the
+    /// rules, over 0, at most 100. Default `None`: the rules decide.
+    pub(crate) eviction: Option<f64>,
     /// The first that matches decides. At least one, names differ.
     pub(crate) rules: Vec<MatchRule>,
     /// Where it is written.
@@ -61,7 +64,6 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
     use tail_sampling::{decision_cache, max_bytes, more_than_zero, num_traces};
     at.section(later::NONE, |keys| {
         check_root_condition(keys);
-        check_eviction(keys);
         let fingerprint = keys.value("record_fingerprint");
         fingerprint.and_then(|at| at.one_of(&[("none", ())], later::FINGERPRINTS));
         let limit = keys.value("span_limit").and_then(|at| at.whole(0..=u64::MAX));
@@ -72,6 +74,7 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
             max_bytes: max_bytes(keys),
             span_limit: Some(limit.unwrap_or(DEFAULT_SPAN_LIMIT)).filter(|&limit| limit != 0),
             decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
+            eviction: eviction(keys),
             rules: rules(keys),
             place: at.place(),
         }
@@ -90,13 +93,22 @@ fn check_root_condition(keys: &mut Keys<'_>) {
     }
 }
 
-fn check_eviction(keys: &mut Keys<'_>) {
-    if let Some(at) = keys.value("eviction") {
-        at.section(later::EVICTION, |keys| {
-            let policy = keys.value("policy");
-            policy.and_then(|at| at.one_of(&[("evaluate", ())], later::EVICTION_POLICIES));
-        });
-    }
+fn eviction(keys: &mut Keys<'_>) -> Option<f64> {
+    const POLICIES: [(&str, bool); 2] = [("evaluate", false), ("probabilistic", true)];
+    keys.value("eviction")?.section(later::NONE, |keys| {
+        let policy = keys.value("policy").and_then(|at| at.one_of(&POLICIES, later::NONE));
+        if policy.unwrap_or(false) {
+            return keys.require("sampling_percentage").and_then(|at| sampler::percentage(&at));
+        }
+        // The Collector takes 0 for nothing said.
+        if let Some(at) = keys.value("sampling_percentage")
+            && at.number(0.0..=100.0).is_some_and(|percentage| percentage > 0.0)
+        {
+            let message = format!("{} is for the policy `probabilistic`", at.path());
+            at.report.error(at.name_at(), message);
+        }
+        None
+    })
 }
 
 fn rules(keys: &mut Keys<'_>) -> Vec<MatchRule> {

@@ -276,6 +276,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             sampled_cache_size: 10_000,
             non_sampled_cache_size: 10_000,
         },
+        eviction: None,
         rules: vec![
             rule(
                 "a",
@@ -325,6 +326,7 @@ fn an_adaptive_sampler_says_everything() {
         max_bytes: 64 * 1024 * 1024,
         span_limit: Some(500),
         decision_cache: DecisionCache { sampled_cache_size: 5, non_sampled_cache_size: 0 },
+        eviction: Some(20.0),
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
             rule("health", &["span.name == \"health\""], RuleSampler::Drop),

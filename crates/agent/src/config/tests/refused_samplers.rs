@@ -286,7 +286,7 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
                 decision_delay: 0s
                 span_limit: lots
                 root_span_condition: span.kind == 1
-                eviction: {policy: probabilistic, sampling_percentage: 5}
+                eviction: {policy: evaluate, sampling_percentage: 5}
                 record_fingerprint: hash
                 policies: []
                 rules:
@@ -299,8 +299,7 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
             "4:21: processors.adaptive_tail_sampling.decision_delay must be more than 0, got `0s`",
             "5:17: processors.adaptive_tail_sampling.span_limit must be a whole number of at least 0, got `lots`",
             "6:26: processors.adaptive_tail_sampling.root_span_condition other than `IsRootSpan()` is not supported in this version",
-            "7:24: processors.adaptive_tail_sampling.eviction.policy `probabilistic` is not supported in this version; known: evaluate",
-            "7:39: key `sampling_percentage` in processors.adaptive_tail_sampling.eviction is not supported in this version; a trace that has to go early is decided by the rules",
+            "7:34: processors.adaptive_tail_sampling.eviction.sampling_percentage is for the policy `probabilistic`",
             "8:25: processors.adaptive_tail_sampling.record_fingerprint `hash` is not supported in this version; known: none",
             "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: decision_cache, decision_delay, eviction, max_bytes, num_traces, record_fingerprint, root_span_condition, rules, span_limit, trace_timeout",
             "11:9: missing key `name` in processors.adaptive_tail_sampling.rules[0]",
@@ -311,6 +310,24 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
             "14:9: processors.adaptive_tail_sampling.rules[3] has the name of processors.adaptive_tail_sampling.rules[2]",
             "14:19: processors.adaptive_tail_sampling.rules[3].match has no effect without conditions",
             "14:67: unknown key `max_keys` in processors.adaptive_tail_sampling.rules[3].sampler; known: type",
+        ],
+    );
+    check_refused(
+        r"
+            processors:
+              adaptive_tail_sampling:
+                eviction: {policy: probabilistic}
+                rules: [{name: a, sampler: {type: always_sample}}]",
+        &["3:5: missing key `sampling_percentage` in processors.adaptive_tail_sampling.eviction"],
+    );
+    check_refused(
+        r"
+            processors:
+              adaptive_tail_sampling:
+                eviction: {policy: probabilistic, sampling_percentage: 0}
+                rules: [{name: a, sampler: {type: always_sample}}]",
+        &[
+            "3:60: processors.adaptive_tail_sampling.eviction.sampling_percentage must be more than 0, got the number 0",
         ],
     );
     check_refused(

@@ -72,6 +72,7 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(adaptive.decision_wait, Duration::from_secs(63));
     assert_eq!(adaptive.decision_wait_after_root, Some(Duration::from_secs(3)));
     assert_eq!(adaptive.max_trace_spans, Some(500));
+    assert_eq!(adaptive.eviction, Eviction::Ratio(0.2));
     assert_eq!(adaptive.remembered, sampler::Remembered { kept: 5, dropped: 0 });
     assert!(adaptive.writes_threshold && !adaptive.records_policy);
     let Rules::FirstMatch(rules) = &adaptive.rules else { panic!("{adaptive:?}") };

@@ -200,7 +200,7 @@ fn unit(keys: &mut Keys<'_>) -> Unit {
 }
 
 /// A percentage over 0.
-fn percentage(at: &At<'_>) -> Option<f64> {
+pub(super) fn percentage(at: &At<'_>) -> Option<f64> {
     let percentage = at.number(0.0..=100.0)?;
     if percentage == 0.0 {
         at.refuse("be more than 0", None);
