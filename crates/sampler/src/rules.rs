@@ -180,12 +180,14 @@ pub enum Unit {
     Spans,
 }
 
-/// What tells traces apart: the values of attributes, as `adaptive_tail_sampling` makes a key of them.
+/// What tells traces apart: the values of attributes, and perhaps their number of spans, as `adaptive_tail_sampling` makes a key of them.
 ///
 /// The distinct values of an attribute in the whole trace are sorted and joined with `,`, and those
 /// of several attributes with `•`; one that no span has is `<missing>`. At most 16 values of an
 /// attribute count, the first in their order, and 256 bytes; `…` stands for the rest. So the key does
 /// not depend on the order in which spans came.
+///
+/// The number of spans, where it is a part of the key, is the last one.
 ///
 /// Texts are as they are, numbers and truth values as they are written, bytes hexadecimal, lists and
 /// maps as JSON.
@@ -197,6 +199,10 @@ pub struct Keys {
     /// `span.attributes["http.route"]` is `span.http.route`. These are attributes only: the name,
     /// kind or status of a span is none. At most 32; without any all traces have the same key.
     pub attributes: Vec<String>,
+    /// Whether the number of spans is a part of the key, too: that which a trace has when it is
+    /// decided about. False. As many numbers as there are, as many keys there are of what else
+    /// would be one: where traces are of very different sizes `max_keys` is soon reached.
+    pub trace_length: bool,
     /// The most keys that are told apart, at most 100 000; traces of further ones are one key more.
     /// A key that brought nothing for some intervals makes room. Each takes at most 260 bytes, and
     /// with [`Algorithm::Windowed`] 4 more for each update that is looked back on. 500.
@@ -322,6 +328,7 @@ impl MatchRule {
 impl Keys {
     /// Tells traces apart by these attributes.
     pub fn new(attributes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { attributes: attributes.into_iter().map(Into::into).collect(), max_keys: 500 }
+        let attributes = attributes.into_iter().map(Into::into).collect();
+        Self { attributes, trace_length: false, max_keys: 500 }
     }
 }

@@ -42,6 +42,28 @@ impl Config {
     }
 }
 
+// === impl DynamicSampler ===
+
+impl DynamicSampler {
+    /// The part of one of so many that traces are spread among, evenly: of what is allowed a second,
+    /// goals and rate limits. A rate limit is rounded up; bursts and shares stay.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use teleflow_sampler::DynamicSampler;
+    ///
+    /// let whole = DynamicSampler::RateLimit { spans_per_second: 1000, burst: 500 };
+    /// let of_three = whole.divided(NonZeroUsize::new(3).ok_or("three is not zero")?);
+    /// assert_eq!(of_three, DynamicSampler::RateLimit { spans_per_second: 334, burst: 500 });
+    /// # Ok::<(), &str>(())
+    /// ```
+    #[must_use]
+    pub fn divided(&self, among: NonZeroUsize) -> Self {
+        // The first share is the one with what is left over.
+        Share { index: 0, of: among.get() }.of_sampler(self)
+    }
+}
+
 // === impl Share ===
 
 impl Share {

@@ -101,7 +101,8 @@ pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
 
 pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
 
-pub(super) const RULE_SAMPLER: Later = &[("shared_counters", "a goal is that of one gateway")];
+pub(super) const RULE_SAMPLER: Later =
+    &[("shared_counters", "`cluster_size` divides goals among gateways")];
 
 pub(super) const BATCH: Later = &[
     ("metadata_cardinality_limit", "what receives does not carry metadata"),

@@ -232,6 +232,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: _,
         span_limit: _,
         decision_cache: _,
+        cluster_size: _,
         eviction: _,
         rules: _,
         place: _,
@@ -243,6 +244,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: "max_bytes",
         span_limit: "span_limit",
         decision_cache: "decision_cache",
+        cluster_size: "cluster_size",
         eviction: "eviction",
     });
     what.extend(named(&was.rules, &is.rules, "rules", |rule: &MatchRule| &rule.name));

@@ -1,11 +1,13 @@
-//! What tells traces apart: values of attributes, as one text.
+//! What tells traces apart: values of attributes and the number of spans, as one text.
 
+use std::fmt::Write;
 use std::ops::ControlFlow;
 
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::tree;
 use teleflow_otlp::value::AnyValue;
 
+use super::Keys;
 use super::text::{Bounded, MAX_BYTES, beginning};
 use crate::{SpanView, Trace, wire};
 
@@ -13,6 +15,8 @@ use crate::{SpanView, Trace, wire};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fingerprint {
     selectors: Vec<Selector>,
+    /// Whether the number of spans is a part of the key, the last.
+    has_length: bool,
     /// Which parts of a span have to be read.
     reads_resource: bool,
     reads_scope: bool,
@@ -70,7 +74,8 @@ const MAX_SHARED: usize = 4096;
 
 impl Fingerprint {
     /// Reads the names of attributes, each with its scope before it.
-    pub(super) fn new(attributes: &[String]) -> Result<Self, String> {
+    pub(super) fn new(keys: &Keys) -> Result<Self, String> {
+        let Keys { attributes, trace_length, max_keys: _ } = keys;
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
             return Err(format!("a key of {count} attributes: {MAX_ATTRIBUTES} are the most"));
@@ -84,6 +89,7 @@ impl Fingerprint {
             reads_span: reads(&[Place::Span, Place::Root, Place::Any]),
             asks_for_root: reads(&[Place::Root]),
             selectors,
+            has_length: *trace_length,
         })
     }
 
@@ -99,6 +105,11 @@ impl Fingerprint {
             let _ = trace.spans.visit(&mut visit);
         }
         scratch.join();
+        if self.has_length {
+            let mark = if self.selectors.is_empty() { "" } else { "•" };
+            // A text takes whatever is written.
+            let _ = write!(scratch.key, "{mark}{}", trace.summary.spans);
+        }
         (&scratch.key, scratch.is_cut)
     }
 

@@ -212,7 +212,7 @@ impl Sampler {
 impl Work {
     fn learns(keys: &Keys, unit: Unit, config: keyed::Config) -> Result<Self, String> {
         Ok(Self::Learns(Box::new(Learner {
-            fingerprint: Fingerprint::new(&keys.attributes)?,
+            fingerprint: Fingerprint::new(keys)?,
             scratch: Scratch::default(),
             hasher: RandomState::default(),
             unit,

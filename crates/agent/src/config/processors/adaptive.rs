@@ -30,6 +30,10 @@ pub(crate) struct AdaptiveTailSampling {
     pub(crate) span_limit: Option<u64>,
     /// Which decisions are remembered for late spans. Default 10 000 each.
     pub(crate) decision_cache: DecisionCache,
+    /// Among how many such gateways the traces are spread: whatever rules allow a second is what all
+    /// of them together may keep, and each has its part. Default 1. A key of Refinery's, which finds
+    /// it out.
+    pub(crate) cluster_size: NonZeroUsize,
     /// `eviction`: of traces that have to go early, the share that is kept in place of asking the
     /// rules, over 0, at most 100. Default `None`: the rules decide.
     pub(crate) eviction: Option<f64>,
@@ -74,6 +78,11 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
             max_bytes: max_bytes(keys),
             span_limit: Some(limit.unwrap_or(DEFAULT_SPAN_LIMIT)).filter(|&limit| limit != 0),
             decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
+            cluster_size: keys
+                .value("cluster_size")
+                .and_then(|at| at.count(1))
+                .and_then(NonZeroUsize::new)
+                .unwrap_or(NonZeroUsize::MIN),
             eviction: eviction(keys),
             rules: rules(keys),
             place: at.place(),

@@ -243,7 +243,7 @@ fn rule(name: &str, conditions: &[&str], sampler: RuleSampler) -> MatchRule {
 }
 
 fn keyed(attributes: &[&str], max_keys: usize) -> Keyed {
-    Keyed { attributes: texts(attributes), max_keys }
+    Keyed { attributes: texts(attributes), uses_trace_length: false, max_keys }
 }
 
 #[test]
@@ -276,6 +276,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             sampled_cache_size: 10_000,
             non_sampled_cache_size: 10_000,
         },
+        cluster_size: count(1),
         eviction: None,
         rules: vec![
             rule(
@@ -326,6 +327,7 @@ fn an_adaptive_sampler_says_everything() {
         max_bytes: 64 * 1024 * 1024,
         span_limit: Some(500),
         decision_cache: DecisionCache { sampled_cache_size: 5, non_sampled_cache_size: 0 },
+        cluster_size: count(2),
         eviction: Some(20.0),
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
@@ -359,7 +361,7 @@ fn an_adaptive_sampler_says_everything() {
                 RuleSampler::PerKeyThroughput {
                     goal: 5,
                     unit: Unit::Traces,
-                    keyed: keyed(&["any.a"], 7),
+                    keyed: Keyed { uses_trace_length: true, ..keyed(&["any.a"], 7) },
                     interval: second(5),
                 },
             ),

@@ -20,7 +20,12 @@ pub(super) fn of_policies(tail: &TailSampling) -> Rules {
 }
 
 pub(super) fn of_first_match(adaptive: &AdaptiveTailSampling) -> Rules {
-    Rules::FirstMatch(adaptive.rules.iter().map(match_rule).collect())
+    let part = |rule: &MatchRule| {
+        let rule = match_rule(rule);
+        let sampler = rule.sampler.divided(adaptive.cluster_size);
+        sampler::MatchRule { sampler, ..rule }
+    };
+    Rules::FirstMatch(adaptive.rules.iter().map(part).collect())
 }
 
 fn rule(policy: &Policy) -> sampler::Rule {
@@ -138,5 +143,9 @@ const fn unit(unit: config::Unit) -> Unit {
 }
 
 fn keys(keyed: &Keyed) -> Keys {
-    Keys { max_keys: keyed.max_keys, ..Keys::new(&keyed.attributes) }
+    Keys {
+        trace_length: keyed.uses_trace_length,
+        max_keys: keyed.max_keys,
+        ..Keys::new(&keyed.attributes)
+    }
 }

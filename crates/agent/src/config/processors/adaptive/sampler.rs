@@ -68,6 +68,8 @@ pub(crate) enum Unit {
 pub(crate) struct Keyed {
     /// `fingerprint_attributes`, as `scope.name`. At least one.
     pub(crate) attributes: Vec<String>,
+    /// `use_trace_length`: whether the number of spans does, too. Default false. A key of Refinery's.
+    pub(crate) uses_trace_length: bool,
     /// `max_keys`. Default 500. At least 1.
     pub(crate) max_keys: usize,
 }
@@ -231,7 +233,11 @@ fn keyed(keys: &mut Keys<'_>) -> Keyed {
         }
         None => Vec::new(),
     };
-    Keyed { attributes, max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS) }
+    Keyed {
+        attributes,
+        uses_trace_length: keys.truth("use_trace_length"),
+        max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+    }
 }
 
 /// Reads `scope.attributes["name"]`, or `scope.name` for short.
