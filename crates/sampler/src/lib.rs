@@ -64,7 +64,8 @@ pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{
-    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats, Unit,
+    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats, Shape,
+    Unit,
 };
 pub use tail::{
     Config, ConfigError, Eviction, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,

@@ -10,9 +10,12 @@ mod fingerprint;
 mod matching;
 mod sampler;
 pub(crate) mod set;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use self::shape::Shape;
 
 /// What a tail sampler keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +55,12 @@ pub struct Policies {
 pub struct MatchRule {
     /// For people and metrics.
     pub name: String,
+    /// What the trace has to be as a whole.
+    pub shape: Shape,
     /// How conditions are to be met.
     pub scope: MatchScope,
     /// Conditions about spans, in OTTL: all of them have to be met. Without any the rule matches
-    /// every trace. One that cannot be evaluated of a span is not met by it; traces in which that
+    /// every trace of its shape. One that cannot be evaluated of a span is not met by it; traces in which that
     /// happened are counted as the rule's [errors](crate::RuleStats::errors).
     pub conditions: Vec<String>,
     /// What is kept of the traces that match.
@@ -194,11 +199,14 @@ pub enum Unit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keys {
     /// Attributes, each with its scope before it: `resource.`, `scope.`, `span.` (of any span),
-    /// `root.` (of spans without a parent) or `any.` (of the first three together). The values of all
+    /// `root.` (of root spans) or `any.` (of the first three together). The values of all
     /// make the key. The name may be written as in conditions, too:
     /// `span.attributes["http.route"]` is `span.http.route`. These are attributes only: the name,
     /// kind or status of a span is none. At most 32; without any all traces have the same key.
     pub attributes: Vec<String>,
+    /// Which spans `root.` is about: those that meet this condition, in OTTL, and none that it cannot
+    /// be evaluated of. `None`: those without a parent.
+    pub root_condition: Option<String>,
     /// Whether the number of spans is a part of the key, too: that which a trace has when it is
     /// decided about. False. As many numbers as there are, as many keys there are of what else
     /// would be one: where traces are of very different sizes `max_keys` is soon reached.
@@ -318,8 +326,8 @@ impl Rules {
 impl MatchRule {
     /// Matches every trace.
     pub fn new(name: impl Into<String>, sampler: DynamicSampler) -> Self {
-        let scope = MatchScope::default();
-        Self { name: name.into(), scope, conditions: Vec::new(), sampler }
+        let (shape, scope) = (Shape::default(), MatchScope::default());
+        Self { name: name.into(), shape, scope, conditions: Vec::new(), sampler }
     }
 }
 
@@ -329,6 +337,6 @@ impl Keys {
     /// Tells traces apart by these attributes.
     pub fn new(attributes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let attributes = attributes.into_iter().map(Into::into).collect();
-        Self { attributes, trace_length: false, max_keys: 500 }
+        Self { attributes, root_condition: None, trace_length: false, max_keys: 500 }
     }
 }

@@ -190,6 +190,7 @@ impl Stats {
             inconsistent,
             copied_out,
             copied_out_bytes,
+            root_errors,
             memory,
             rules,
         } = other;
@@ -208,6 +209,7 @@ impl Stats {
         self.inconsistent += inconsistent;
         self.copied_out += copied_out;
         self.copied_out_bytes += copied_out_bytes;
+        self.root_errors += root_errors;
         self.memory.add(memory);
         self.late_kept += late_kept;
         self.late_sampled_out += late_sampled_out;
@@ -449,6 +451,7 @@ mod tests {
             inconsistent: 16,
             copied_out: 17,
             copied_out_bytes: 18,
+            root_errors: 19,
             memory,
             rules: vec![RuleStats {
                 name: "rule".into(),

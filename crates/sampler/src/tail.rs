@@ -20,6 +20,7 @@ use self::config::MAX_WAIT;
 use self::eviction::Evictions;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
+use self::roots::Roots;
 use self::table::Table;
 use crate::engine::{Engine, Verdict};
 use crate::memory::Memory;
@@ -36,6 +37,7 @@ mod logs;
 mod mark;
 mod pressure;
 mod reading;
+mod roots;
 mod slab;
 mod stats;
 mod table;
@@ -67,6 +69,7 @@ pub struct TailSampler {
     config: Config,
     engine: Engine,
     evictions: Evictions,
+    roots: Roots,
     keyed: Keyed,
     table: Table,
     memory: Memory,
@@ -92,6 +95,7 @@ impl TailSampler {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
+            roots: Roots::new(config.root_condition.as_deref())?,
             engine: Engine::new(&config.rules)?,
             evictions: Evictions::new(config.eviction)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
@@ -120,8 +124,10 @@ impl TailSampler {
     /// As [`new`](Self::new); then nothing has changed.
     pub fn reconfigure(&mut self, config: Config) -> Result<(), ConfigError> {
         config.check()?;
+        let roots = Roots::new(config.root_condition.as_deref())?;
         let engine = Engine::new(&config.rules)?;
         let evictions = Evictions::new(config.eviction)?;
+        self.roots = roots;
         let before = std::mem::replace(&mut self.engine, engine);
         self.engine.adopt(before);
         let before = std::mem::replace(&mut self.evictions, evictions);

@@ -75,6 +75,7 @@ pub(super) fn adaptive(adaptive: &AdaptiveTailSampling) -> sampler::Config {
         decision_wait_after_root: Some(delay),
         max_bytes: bytes(adaptive.max_bytes),
         max_traces: adaptive.num_traces.get(),
+        root_condition: adaptive.root_span_condition.clone(),
         max_trace_spans: adaptive.span_limit,
         eviction: match adaptive.eviction {
             Some(percentage) => Eviction::Ratio(percentage / 100.0),

@@ -122,10 +122,13 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     let evicted = each(samplers, |sampler| sampler.decisions([Trigger::Bytes, Trigger::Count]));
     let help = "Traces decided early, for there was no room for more";
     counter("traces_evicted", help, evicted)?;
-    let errors = samplers
-        .iter()
-        .flat_map(|sampler| sampler.rules("rule").map(|(labels, rule)| (labels, rule.errors)));
-    let help = "Traces that a condition of a rule could not be evaluated for";
+    let errors = samplers.iter().flat_map(|sampler| {
+        let of_rules = sampler.rules("rule").map(|(labels, rule)| (labels, rule.errors));
+        let labels = with(&sampler.labels(), "rule", "_root_span_condition");
+        of_rules.chain([(labels, sampler.stats.root_errors)])
+    });
+    let help = "Traces that a condition of a rule could not be evaluated for; of \
+                `_root_span_condition`, spans";
     counter("ottl_eval_errors", help, errors.collect())?;
     let name = format!("{WITH_RULES}_traces_active");
     families.gauge(&name, "Undecided traces", each(samplers, |sampler| sampler.held.traces))?;

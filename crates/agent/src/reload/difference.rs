@@ -232,6 +232,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: _,
         span_limit: _,
         decision_cache: _,
+        root_span_condition: _,
         cluster_size: _,
         eviction: _,
         rules: _,
@@ -244,6 +245,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: "max_bytes",
         span_limit: "span_limit",
         decision_cache: "decision_cache",
+        root_span_condition: "root_span_condition",
         cluster_size: "cluster_size",
         eviction: "eviction",
     });

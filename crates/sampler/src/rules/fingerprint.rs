@@ -9,10 +9,11 @@ use teleflow_otlp::value::AnyValue;
 
 use super::Keys;
 use super::text::{Bounded, MAX_BYTES, beginning};
+use crate::ottl::Condition;
 use crate::{SpanView, Trace, wire};
 
 /// Which attributes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Fingerprint {
     selectors: Vec<Selector>,
     /// Whether the number of spans is a part of the key, the last.
@@ -22,6 +23,8 @@ pub(super) struct Fingerprint {
     reads_scope: bool,
     reads_span: bool,
     asks_for_root: bool,
+    /// What a root is, where that is not a span without a parent.
+    root: Option<Condition>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +78,7 @@ const MAX_SHARED: usize = 4096;
 impl Fingerprint {
     /// Reads the names of attributes, each with its scope before it.
     pub(super) fn new(keys: &Keys) -> Result<Self, String> {
-        let Keys { attributes, trace_length, max_keys: _ } = keys;
+        let Keys { attributes, root_condition, trace_length, max_keys: _ } = keys;
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
             return Err(format!("a key of {count} attributes: {MAX_ATTRIBUTES} are the most"));
@@ -88,6 +91,11 @@ impl Fingerprint {
             reads_scope: reads(&[Place::Scope, Place::Any]),
             reads_span: reads(&[Place::Span, Place::Root, Place::Any]),
             asks_for_root: reads(&[Place::Root]),
+            root: root_condition
+                .as_deref()
+                .map(Condition::span)
+                .transpose()
+                .map_err(|error| format!("the condition of root spans does not work: {error}"))?,
             selectors,
             has_length: *trace_length,
         })
@@ -129,13 +137,20 @@ impl Fingerprint {
             }
         }
         if self.reads_span {
-            let is_root = self.asks_for_root && TailFields::read(view.message).is_root;
+            let is_root = self.asks_for_root && self.is_root(&view);
             let is = |place| match place {
                 Place::Span | Place::Any => true,
                 Place::Root => is_root,
                 Place::Resource | Place::Scope => false,
             };
             self.collect(view.message, 9, is, scratch);
+        }
+    }
+
+    fn is_root(&self, view: &SpanView<'_>) -> bool {
+        match &self.root {
+            Some(condition) => condition.eval(view, None).unwrap_or(false),
+            None => TailFields::read(view.message).is_root,
         }
     }
 

@@ -103,9 +103,12 @@ impl RuleSet {
                     let (answer, why) = self.samplers[index].explain(now, trace);
                     verdict = answer.verdict(index);
                     let vote = if answer.is_kept { Vote::Sampled } else { Vote::NotSampled };
-                    (vote, format!("{}; {why}", self.matcher.why(index, true, &marks)))
+                    (
+                        vote,
+                        format!("{}; {why}", self.matcher.why(index, true, &trace.summary, &marks)),
+                    )
                 }
-                _ => (Vote::NotSampled, self.matcher.why(index, false, &marks)),
+                _ => (Vote::NotSampled, self.matcher.why(index, false, &trace.summary, &marks)),
             };
             Explained { rule: stats.name.clone(), vote, why }
         };

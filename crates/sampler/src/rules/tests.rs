@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
 use super::set::RuleSet;
-use super::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, SamplerStats, Unit};
+use super::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, SamplerStats, Shape, Unit};
 use crate::engine::Verdict;
 use crate::tail::ConfigError;
 use crate::{SpanView, Trace, TraceSummary};
@@ -18,6 +18,7 @@ mod bias;
 mod first_match;
 mod goals;
 mod keys;
+mod shapes;
 mod spans;
 
 /// A span and what it is below.

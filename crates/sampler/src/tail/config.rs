@@ -17,6 +17,11 @@ pub struct Config {
     pub decision_wait: Duration,
     /// How long to wait at most once the root span is there. `None`: as long as without.
     pub decision_wait_after_root: Option<Duration>,
+    /// Which spans are roots for that, and only for that: those that meet this condition, in OTTL
+    /// and about spans. `None`: those without a parent. One that it cannot be evaluated of is none,
+    /// and is counted in [`Stats::root_errors`](crate::Stats::root_errors). Spans are looked at one
+    /// by one as they come, until one of their trace met it.
+    pub root_condition: Option<String>,
     /// The most bytes that undecided traces may take, requests and bookkeeping together. Beyond it
     /// traces are decided early, until a sixteenth is free: those first that take the most bytes for
     /// the time they still have to wait. While one request is read, what is held may go over the
@@ -73,6 +78,9 @@ pub enum ConfigError {
     /// `max_bytes` is too small to hold a request.
     #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
     TooFewBytes(usize),
+    /// [`Config::root_condition`] is none, and why.
+    #[error("the condition of root spans does not work: {0}")]
+    RootCondition(String),
     /// [`Eviction::Ratio`] of such a share.
     #[error("the share of what has to go early is {0}: it has to be above 0 and at most 1")]
     Eviction(String),
@@ -113,6 +121,7 @@ impl Default for Config {
             rules: Rules::default(),
             decision_wait: Duration::from_secs(30),
             decision_wait_after_root: None,
+            root_condition: None,
             max_bytes: 256 * 1024 * 1024,
             max_traces: 50_000,
             max_trace_spans: None,

@@ -282,8 +282,8 @@ impl TailSampler {
             self.decide(now, trace, trigger, out);
             return true;
         }
-        if fields.is_root
-            && let Some(wait) = self.config.decision_wait_after_root
+        if let Some(wait) = self.config.decision_wait_after_root
+            && self.is_root(trace, span, fields)
         {
             let time = self.time(now);
             self.table.hurry(trace, time, nanos(wait));

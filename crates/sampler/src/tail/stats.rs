@@ -78,6 +78,8 @@ pub struct Stats {
     pub copied_out: u64,
     /// Bytes that copying out freed.
     pub copied_out_bytes: u64,
+    /// Spans that [`Config::root_condition`](crate::Config::root_condition) could not be evaluated of.
+    pub root_errors: u64,
     /// What is remembered of decisions.
     pub memory: MemoryStats,
     /// By policy or rule, in the order of the configuration; and after them `_eviction`, with

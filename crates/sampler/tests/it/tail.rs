@@ -18,6 +18,7 @@ mod model;
 mod odds;
 mod pressed;
 mod pressure;
+mod roots;
 mod triggers;
 
 const SECOND: Duration = Duration::from_secs(1);

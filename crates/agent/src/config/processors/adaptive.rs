@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
+use super::policy::{Rule, span_count};
 use super::tail_sampling::{self, DecisionCache};
 
 pub(crate) use sampler::{Algorithm, Keyed, RuleSampler, Unit};
@@ -28,6 +29,9 @@ pub(crate) struct AdaptiveTailSampling {
     pub(crate) max_bytes: u64,
     /// A trace of so many spans is decided at once. Default 10 000. `None` is 0 in the file.
     pub(crate) span_limit: Option<u64>,
+    /// `root_span_condition`: which spans are roots, about spans and in OTTL. `None` is the default,
+    /// `IsRootSpan()`: those without a parent.
+    pub(crate) root_span_condition: Option<String>,
     /// Which decisions are remembered for late spans. Default 10 000 each.
     pub(crate) decision_cache: DecisionCache,
     /// Among how many such gateways the traces are spread: whatever rules allow a second is what all
@@ -48,9 +52,14 @@ pub(crate) struct AdaptiveTailSampling {
 pub(crate) struct MatchRule {
     /// What metrics and logs call it.
     pub(crate) name: String,
+    /// `has_root_span`: whether the trace has to have a span without a parent, or none. Default: it
+    /// does not matter. A key of Refinery's.
+    pub(crate) has_root_span: Option<bool>,
+    /// `span_count`: how many spans the trace has to have, at least and at most. Default: any number.
+    pub(crate) span_count: (u64, Option<u64>),
     /// `match: same_span`: one span has to meet all conditions. Default: each has to be met by any.
     pub(crate) is_same_span: bool,
-    /// All of them have to be met. Default none: it matches every trace.
+    /// All of them have to be met. Default none: it matches every such trace.
     pub(crate) conditions: Vec<String>,
     /// What is kept of the traces that match. Has to be written.
     pub(crate) sampler: RuleSampler,
@@ -63,11 +72,17 @@ const DEFAULT_DECISION_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_SPAN_LIMIT: u64 = 10_000;
 const DEFAULT_CACHE_SIZE: usize = 10_000;
 
+impl MatchRule {
+    fn matches_all(&self) -> bool {
+        let is_any = self.has_root_span.is_none() && self.span_count == (0, None);
+        is_any && self.conditions.is_empty()
+    }
+}
+
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
     use tail_sampling::{decision_cache, max_bytes, more_than_zero, num_traces};
     at.section(later::NONE, |keys| {
-        check_root_condition(keys);
         let fingerprint = keys.value("record_fingerprint");
         fingerprint.and_then(|at| at.one_of(&[("none", ())], later::FINGERPRINTS));
         let limit = keys.value("span_limit").and_then(|at| at.whole(0..=u64::MAX));
@@ -76,6 +91,7 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
             decision_delay: more_than_zero(keys, "decision_delay", DEFAULT_DECISION_DELAY),
             num_traces: num_traces(keys),
             max_bytes: max_bytes(keys),
+            root_span_condition: root_condition(keys),
             span_limit: Some(limit.unwrap_or(DEFAULT_SPAN_LIMIT)).filter(|&limit| limit != 0),
             decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
             cluster_size: keys
@@ -90,16 +106,13 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
     })
 }
 
-/// A root is a span without a parent.
-fn check_root_condition(keys: &mut Keys<'_>) {
-    let condition = keys.value("root_span_condition");
-    if let Some((at, condition)) = condition.and_then(|at| at.text().map(|text| (at.clone(), text)))
-        && condition.trim() != "IsRootSpan()"
-    {
-        let message =
-            format!("{} other than `IsRootSpan()` is not supported in this version", at.path());
-        at.report.error(at.value_at(), message);
-    }
+/// What it means is for the sampler to say.
+fn root_condition(keys: &mut Keys<'_>) -> Option<String> {
+    let at = keys.value("root_span_condition")?;
+    // In the Collector an empty text is none.
+    let condition = at.text()?.trim();
+    let is_default = condition.is_empty() || condition == "IsRootSpan()";
+    (!is_default).then(|| condition.to_owned())
 }
 
 fn eviction(keys: &mut Keys<'_>) -> Option<f64> {
@@ -123,7 +136,7 @@ fn eviction(keys: &mut Keys<'_>) -> Option<f64> {
 fn rules(keys: &mut Keys<'_>) -> Vec<MatchRule> {
     let Some(at) = keys.require("rules") else { return Vec::new() };
     let rules = tail_sampling::named(&at, "rule", read_rule, |rule| &rule.name);
-    let all = rules.iter().position(|rule| rule.conditions.is_empty());
+    let all = rules.iter().position(MatchRule::matches_all);
     if let Some(rule) = all.filter(|&rule| rule + 1 < rules.len()).map(|rule| &rules[rule]) {
         let (name, path) = (&rule.name, at.path());
         let message = format!(
@@ -152,8 +165,15 @@ fn read_rule(at: &At<'_>) -> MatchRule {
             scope.report.error(scope.name_at(), message);
         }
         let sampler = keys.require("sampler").map(|at| sampler::read(&at));
+        let count = keys.value("span_count").map(|at| at.section(later::NONE, span_count));
+        let count = match count {
+            Some(Rule::SpanCount { min, max }) => (min, max),
+            _ => (0, None),
+        };
         MatchRule {
             name: name.unwrap_or_default(),
+            has_root_span: keys.value("has_root_span").and_then(|at| at.truth()),
+            span_count: count,
             is_same_span: is_same_span.unwrap_or(false),
             conditions,
             sampler: sampler.unwrap_or(RuleSampler::Always),

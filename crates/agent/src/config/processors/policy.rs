@@ -9,7 +9,7 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
 
-pub(super) use blocks::rate;
+pub(super) use blocks::{rate, span_count};
 pub(crate) use composed::Composite;
 #[cfg(test)]
 pub(crate) use composed::Part;

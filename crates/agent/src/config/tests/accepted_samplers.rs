@@ -235,6 +235,8 @@ fn an_order_that_does_nothing_is_warned_of() {
 fn rule(name: &str, conditions: &[&str], sampler: RuleSampler) -> MatchRule {
     MatchRule {
         name: name.to_owned(),
+        has_root_span: None,
+        span_count: (0, None),
         is_same_span: false,
         conditions: texts(conditions),
         sampler,
@@ -276,6 +278,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             sampled_cache_size: 10_000,
             non_sampled_cache_size: 10_000,
         },
+        root_span_condition: None,
         cluster_size: count(1),
         eviction: None,
         rules: vec![
@@ -327,11 +330,16 @@ fn an_adaptive_sampler_says_everything() {
         max_bytes: 64 * 1024 * 1024,
         span_limit: Some(500),
         decision_cache: DecisionCache { sampled_cache_size: 5, non_sampled_cache_size: 0 },
+        root_span_condition: Some("span.name == \"gate\"".to_owned()),
         cluster_size: count(2),
         eviction: Some(20.0),
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
-            rule("health", &["span.name == \"health\""], RuleSampler::Drop),
+            MatchRule {
+                has_root_span: Some(false),
+                span_count: (2, Some(9)),
+                ..rule("health", &["span.name == \"health\""], RuleSampler::Drop)
+            },
             rule("share", &["span.kind == 1"], RuleSampler::Probabilistic { percentage: 12.5 }),
             rule(
                 "percentage",

@@ -285,20 +285,20 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
                 trace_timeout: 0
                 decision_delay: 0s
                 span_limit: lots
-                root_span_condition: span.kind == 1
+                root_span_condition: {}
                 eviction: {policy: evaluate, sampling_percentage: 5}
                 record_fingerprint: hash
                 policies: []
                 rules:
                   - {sampler: {type: always_sample}}
                   - {name: _a, sampler: {type: tail}}
-                  - {name: b, match: all, conditions: [x]}
+                  - {name: b, match: all, has_root_span: 1, span_count: {min_spans: 2, max_spans: 1}, conditions: [x]}
                   - {name: b, match: any_span, sampler: {type: always_sample, max_keys: 1}}",
         &[
             "3:20: processors.adaptive_tail_sampling.trace_timeout must be more than 0, got the number 0",
             "4:21: processors.adaptive_tail_sampling.decision_delay must be more than 0, got `0s`",
             "5:17: processors.adaptive_tail_sampling.span_limit must be a whole number of at least 0, got `lots`",
-            "6:26: processors.adaptive_tail_sampling.root_span_condition other than `IsRootSpan()` is not supported in this version",
+            "6:26: processors.adaptive_tail_sampling.root_span_condition must be text, got a mapping",
             "7:34: processors.adaptive_tail_sampling.eviction.sampling_percentage is for the policy `probabilistic`",
             "8:25: processors.adaptive_tail_sampling.record_fingerprint `hash` is not supported in this version; known: none",
             "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: cluster_size, decision_cache, decision_delay, eviction, max_bytes, num_traces, record_fingerprint, root_span_condition, rules, span_limit, trace_timeout",
@@ -307,6 +307,8 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
             "12:36: processors.adaptive_tail_sampling.rules[1].sampler.type must be one of: adaptive_percentage, adaptive_throughput, always_sample, drop, per_key_throughput, probabilistic, rate_limiting, got `tail`",
             "13:9: missing key `sampler` in processors.adaptive_tail_sampling.rules[2]",
             "13:26: processors.adaptive_tail_sampling.rules[2].match must be one of: any_span, same_span, got `all`",
+            "13:46: processors.adaptive_tail_sampling.rules[2].has_root_span must be true or false, got the number 1",
+            "13:87: processors.adaptive_tail_sampling.rules[2].span_count.max_spans must be 0 or at least min_spans, got the number 1",
             "14:9: processors.adaptive_tail_sampling.rules[3] has the name of processors.adaptive_tail_sampling.rules[2]",
             "14:19: processors.adaptive_tail_sampling.rules[3].match has no effect without conditions",
             "14:67: unknown key `max_keys` in processors.adaptive_tail_sampling.rules[3].sampler; known: type",

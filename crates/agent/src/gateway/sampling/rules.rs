@@ -3,7 +3,7 @@
 use teleflow::otlp::span::StatusCode;
 use teleflow::sampler::{
     self, Composite, Conditions, DynamicSampler, Keys, MatchScope, OnError, Part, Policies, Rules,
-    Unit,
+    Shape, Unit,
 };
 
 use crate::config::{
@@ -21,7 +21,7 @@ pub(super) fn of_policies(tail: &TailSampling) -> Rules {
 
 pub(super) fn of_first_match(adaptive: &AdaptiveTailSampling) -> Rules {
     let part = |rule: &MatchRule| {
-        let rule = match_rule(rule);
+        let rule = match_rule(rule, adaptive.root_span_condition.as_deref());
         let sampler = rule.sampler.divided(adaptive.cluster_size);
         sampler::MatchRule { sampler, ..rule }
     };
@@ -92,15 +92,18 @@ const fn status(code: config::StatusCode) -> StatusCode {
     }
 }
 
-fn match_rule(rule: &MatchRule) -> sampler::MatchRule {
+fn match_rule(rule: &MatchRule, root: Option<&str>) -> sampler::MatchRule {
+    let (min_spans, max_spans) = rule.span_count;
     sampler::MatchRule {
+        shape: Shape { has_root: rule.has_root_span, min_spans, max_spans },
         scope: if rule.is_same_span { MatchScope::SameSpan } else { MatchScope::AnySpan },
         conditions: rule.conditions.clone(),
-        ..sampler::MatchRule::new(&rule.name, dynamic(&rule.sampler))
+        ..sampler::MatchRule::new(&rule.name, dynamic(&rule.sampler, root))
     }
 }
 
-fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
+fn dynamic(sampler: &RuleSampler, root: Option<&str>) -> DynamicSampler {
+    let keys = |keyed| keys(keyed, root);
     match *sampler {
         RuleSampler::Always => DynamicSampler::Always,
         RuleSampler::Drop => DynamicSampler::Never,
@@ -142,8 +145,9 @@ const fn unit(unit: config::Unit) -> Unit {
     }
 }
 
-fn keys(keyed: &Keyed) -> Keys {
+fn keys(keyed: &Keyed, root: Option<&str>) -> Keys {
     Keys {
+        root_condition: root.map(str::to_owned),
         trace_length: keyed.uses_trace_length,
         max_keys: keyed.max_keys,
         ..Keys::new(&keyed.attributes)

@@ -72,6 +72,7 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(adaptive.decision_wait, Duration::from_secs(63));
     assert_eq!(adaptive.decision_wait_after_root, Some(Duration::from_secs(3)));
     assert_eq!(adaptive.max_trace_spans, Some(500));
+    assert_eq!(adaptive.root_condition.as_deref(), Some("span.name == \"gate\""));
     assert_eq!(adaptive.eviction, Eviction::Ratio(0.2));
     assert_eq!(adaptive.remembered, sampler::Remembered { kept: 5, dropped: 0 });
     assert!(adaptive.writes_threshold && !adaptive.records_policy);
@@ -98,7 +99,8 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
         "goal: 50.0, unit: Traces",
         "goal: 2.5, unit: Traces",
         "spans_per_second: 5, burst: 15",
-        "trace_length: true, max_keys: 7",
+        "root_condition: Some(\"span.name == \\\"gate\\\"\"), trace_length: true, max_keys: 7",
+        "has_root: Some(false), min_spans: 2, max_spans: Some(9)",
         "initial: 0.2",
         "max_keys: 50",
         "SameSpan",

@@ -92,6 +92,7 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         rules: rules.into(),
         decision_wait: Duration::from_nanos(plan.wait),
         decision_wait_after_root: plan.after_root.map(Duration::from_nanos),
+        root_condition: None,
         max_bytes,
         max_traces: plan.max_traces,
         blocks_when_full: plan.blocks_when_full,
