@@ -118,6 +118,13 @@ pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explana
     }
 }
 
+// === impl By ===
+
+impl By {
+    /// No policy or rule: relief. There are not so many rules.
+    pub(crate) const RELIEF: Self = Self { rule: u16::MAX, part: Some(u16::MAX) };
+}
+
 // === impl Verdict ===
 
 impl Verdict {

@@ -19,8 +19,9 @@ use teleflow_otlp::{Payload, Signal, tree};
 use self::config::MAX_WAIT;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
+use self::relief::Pressure;
 use self::table::Table;
-use crate::engine::{Engine, Verdict};
+use crate::engine::{By, Engine, Verdict};
 use crate::memory::Memory;
 use crate::rules::Rules;
 use crate::secret::{Keyed, Purpose};
@@ -34,11 +35,13 @@ mod logs;
 mod mark;
 mod pressure;
 mod reading;
+mod relief;
 mod slab;
 mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::relief::{Relief, ReliefStats};
 pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -69,6 +72,7 @@ pub struct TailSampler {
     kept: Kept,
     kept_logs: Kept,
     labels: Labels,
+    pressure: Pressure,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -95,6 +99,7 @@ impl TailSampler {
             kept: Kept::default(),
             kept_logs: Kept::default(),
             labels: Labels::default(),
+            pressure: Pressure::new(config.relief),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -119,9 +124,13 @@ impl TailSampler {
         let before = std::mem::replace(&mut self.engine, engine);
         self.engine.adopt(before);
         self.memory.resize(config.remembered);
-        self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
+        self.memory.rename(|by| match by {
+            By::RELIEF => Some(by),
+            _ => config.rules.renamed(&self.config.rules, by),
+        });
         self.labels = Labels::default();
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
+        self.change_relief();
         Ok(())
     }
 
@@ -162,17 +171,22 @@ impl TailSampler {
     /// is past: hand them on, and poll again.
     pub fn poll(&mut self, now: Instant, out: &mut Output) {
         self.last_poll = Some(now);
+        // Until now it was as it is.
+        self.look_at_pressure(now);
         let time = self.time(now);
         if !self.decide_while(now, |deadline| deadline <= time, None, out) {
             self.last_poll = None;
         }
+        self.look_at_pressure(now);
     }
 
-    /// When [`poll`](Self::poll) has something to do; `None` while nothing is held.
+    /// When [`poll`](Self::poll) has something to do; `None` while nothing is held, and no [`Relief`]
+    /// is about to end.
     ///
     /// A busy sampler asks to be polled every 20 ms, and not for every trace.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let (_, deadline) = self.table.next()?;
+        let due = self.table.next().map(|(_, deadline)| deadline);
+        let deadline = due.into_iter().chain(self.pressure.deadline(self.config.relief)).min()?;
         let due = self.began? + Duration::from_nanos(deadline);
         Some(self.last_poll.map_or(due, |last| due.max(last + STEP)))
     }
@@ -195,14 +209,23 @@ impl TailSampler {
     }
 
     /// Whether as many traces are held as may be. With [`Config::blocks_when_full`] it is for the
-    /// caller not to offer more until traces have been decided.
+    /// caller not to offer more until traces have been decided. Never while [`Relief`] is active: no
+    /// trace is added then.
     pub fn is_full(&self) -> bool {
+        if self.pressure.is_active() {
+            return false;
+        }
         self.table.traces() >= self.config.max_traces || self.table.bytes() > self.config.max_bytes
     }
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        Stats { rules: self.engine.stats(), memory: self.memory.stats(), ..self.stats.clone() }
+        Stats {
+            rules: self.engine.stats(),
+            memory: self.memory.stats(),
+            relief: self.relief_stats(),
+            ..self.stats.clone()
+        }
     }
 
     /// Nanoseconds since the first call.

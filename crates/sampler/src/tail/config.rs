@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::rules::Rules;
+use crate::tail::Relief;
 
 /// How a [`TailSampler`](crate::TailSampler) works.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,9 @@ pub struct Config {
     pub records_policy: bool,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
+    /// Decides about traces as they begin, while there is little room. `None`: traces are held then,
+    /// too, and decided early.
+    pub relief: Option<Relief>,
     /// Has log records that are offered wait for the decision about their trace, and follow it. They
     /// count for the bound of bytes; no policy sees them.
     pub holds_logs: bool,
@@ -70,6 +74,17 @@ pub enum ConfigError {
     /// `max_bytes` is too small to hold a request.
     #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
     TooFewBytes(usize),
+    /// Relief would begin and end at levels that make no sense.
+    #[error(
+        "relief begins at a level of at most 100 and ends below one that is not above that, and not at \
+         {activation} and below {deactivation}"
+    )]
+    Relief {
+        /// [`Relief::activation`].
+        activation: u8,
+        /// [`Relief::deactivation`].
+        deactivation: u8,
+    },
     /// A rule makes no sense.
     #[error("{rule}: {problem}")]
     Rule {
@@ -96,7 +111,10 @@ impl Config {
         if self.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(self.max_bytes));
         }
-        Ok(())
+        match self.relief {
+            Some(relief) => relief.check(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -117,6 +135,7 @@ impl Default for Config {
             records_policy: false,
             drops_at_end: false,
             blocks_when_full: false,
+            relief: None,
             holds_logs: false,
             hash_seed: 0,
         }

@@ -14,6 +14,7 @@ use super::kept::MarkRef;
 use super::mark::Labels;
 use super::table::{SpanRef, Table};
 use super::{Output, TailSampler, Trigger, chance, nanos};
+use crate::engine::By;
 use crate::memory::Past;
 use crate::{Randomness, Threshold, Trace, TraceSummary};
 
@@ -212,7 +213,9 @@ impl TailSampler {
                             (self.decide_alone(now, &id, &fields, span), None)
                         }
                         (Some(id), Found::Place(place)) => (place, Some(id)),
-                        (Some(id), Found::New(hash)) => (self.begin(id, hash, now), Some(id)),
+                        (Some(id), Found::New(hash)) => {
+                            (self.begin(id, hash, now, &fields), Some(id))
+                        }
                         (Some(_), Found::NoTrace) | (None, _) => {
                             (self.alone(now, &fields, item.message, span), None)
                         }
@@ -235,10 +238,7 @@ impl TailSampler {
                             let has_state = !fields.trace_state.is_empty();
                             self.kept.push(&mut self.table, span, mark, has_state);
                         }
-                        Place::Dropped => {
-                            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
-                            out.sampled_out += 1;
-                        }
+                        Place::Dropped => out.sampled_out += 1,
                     }
                 }
             }
@@ -313,9 +313,13 @@ impl TailSampler {
         }
     }
 
-    /// Adds a trace.
-    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant) -> Place {
+    /// Adds a trace, or decides about it at once.
+    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant, fields: &TailFields<'_>) -> Place {
         self.stats.traces += 1;
+        if self.pressure.is_active() {
+            let relieved = self.relieve(&id, hash, fields);
+            return relieved.map_or(Place::Dropped, |(mark, odds)| Place::Kept(mark, odds));
+        }
         let time = self.time(now);
         let wait = nanos(self.config.decision_wait);
         Place::Trace(self.table.add_trace(id, hash, time, wait))
@@ -330,6 +334,7 @@ impl TailSampler {
         };
         let salted = match threshold {
             Some(Threshold::ALL) | None => None,
+            Some(_) if by == Some(By::RELIEF) => None,
             Some(_) => self.engine.salted(id),
         };
         let own = Randomness::from_trace_id(*id);
@@ -365,6 +370,7 @@ impl TailSampler {
         let trace = Trace { id: *id, summary, spans: &&view[..] };
         let verdict = self.engine.decide(now, &trace);
         if !verdict.is_kept {
+            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
             return Place::Dropped;
         }
         let label = self.label(&verdict);

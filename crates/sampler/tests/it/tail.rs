@@ -17,6 +17,7 @@ mod model;
 mod odds;
 mod pressed;
 mod pressure;
+mod relief;
 mod triggers;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -102,8 +102,8 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         writes_threshold: plan.writes_threshold,
         records_policy: plan.records_policy,
         drops_at_end: plan.drops_at_end,
-        holds_logs: false,
         hash_seed: 5,
+        ..Config::default()
     }
 }
 
