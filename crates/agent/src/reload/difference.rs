@@ -201,6 +201,7 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         write_threshold: _,
         record_policy: _,
         inverted_votes: _,
+        stress_relief: _,
         policies: _,
         place: _,
     } = is;
@@ -219,6 +220,7 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         write_threshold: "write_threshold",
         record_policy: "record_policy",
         inverted_votes: "inverted_votes",
+        stress_relief: "stress_relief",
     });
     what.extend(named(&was.policies, &is.policies, "policies", |policy: &Policy| &policy.name));
     what
@@ -232,6 +234,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: _,
         span_limit: _,
         decision_cache: _,
+        stress_relief: _,
         rules: _,
         place: _,
     } = is;
@@ -242,6 +245,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: "max_bytes",
         span_limit: "span_limit",
         decision_cache: "decision_cache",
+        stress_relief: "stress_relief",
     });
     what.extend(named(&was.rules, &is.rules, "rules", |rule: &MatchRule| &rule.name));
     what

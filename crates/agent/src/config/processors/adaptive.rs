@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
+use super::stress_relief::{self, StressRelief};
 use super::tail_sampling::{self, DecisionCache};
 
 pub(crate) use sampler::{Algorithm, Keyed, RuleSampler};
@@ -30,6 +31,8 @@ pub(crate) struct AdaptiveTailSampling {
     pub(crate) span_limit: Option<u64>,
     /// Which decisions are remembered for late spans. Default 10 000 each.
     pub(crate) decision_cache: DecisionCache,
+    /// What is done under pressure. Default `None`: nothing but that. The Collector has no such key.
+    pub(crate) stress_relief: Option<StressRelief>,
     /// The first that matches decides. At least one, names differ.
     pub(crate) rules: Vec<MatchRule>,
     /// Where it is written.
@@ -72,6 +75,7 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
             max_bytes: max_bytes(keys),
             span_limit: Some(limit.unwrap_or(DEFAULT_SPAN_LIMIT)).filter(|&limit| limit != 0),
             decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
+            stress_relief: stress_relief::read(keys),
             rules: rules(keys),
             place: at.place(),
         }
