@@ -67,7 +67,7 @@ pub use rules::{
     Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
 };
 pub use tail::{
-    Config, ConfigError, Held, MIN_BYTES, Output, Relief, ReliefStats, Remembered, Stats,
+    Config, ConfigError, Counts, Held, MIN_BYTES, Output, Relief, ReliefStats, Remembered, Stats,
     TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};

@@ -29,6 +29,8 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 
 mod chunk;
 mod config;
+mod counts;
+mod dry;
 mod due;
 mod kept;
 mod logs;
@@ -41,6 +43,7 @@ mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::counts::Counts;
 pub use self::relief::{Relief, ReliefStats};
 pub use self::stats::{Held, Stats, Trigger};
 
@@ -98,7 +101,7 @@ impl TailSampler {
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
-            labels: Labels::default(),
+            labels: Labels::new(&config),
             pressure: Pressure::new(config.relief),
             began: None,
             last_poll: None,
@@ -128,7 +131,7 @@ impl TailSampler {
             By::RELIEF => Some(by),
             _ => config.rules.renamed(&self.config.rules, by),
         });
-        self.labels = Labels::default();
+        self.labels = Labels::new(&config);
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         self.change_relief();
         Ok(())
@@ -280,6 +283,7 @@ impl TailSampler {
         // The clock may have gone back.
         let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
         self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
+        let mut dry = None;
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
@@ -295,19 +299,23 @@ impl TailSampler {
                 verdict.by.is_some() && matches!(self.config.rules, Rules::Policies(_));
             self.stats.traces_dropped += u64::from(is_dropped);
             self.stats.spans_sampled_out[trigger as usize] += spans;
-            out.sampled_out += spans;
-            MarkRef::NONE
+            dry = self.dry_drop(verdict.by);
+            out.sampled_out += if dry.is_none() { spans } else { 0 };
+            dry.unwrap_or(MarkRef::NONE)
         };
+        let goes_on = verdict.is_kept || dry.is_some();
+        let root = if goes_on { self.root_mark(mark, &taken) } else { None };
         let mut next = taken.first;
         while let Some((span, after)) = self.table.take_span(next) {
             next = after;
             let is_log = self.table.chunk(span.chunk).signal == Signal::Logs;
-            if !verdict.is_kept {
+            if !goes_on {
                 out.logs_sampled_out += u64::from(is_log);
                 self.table.release(span.chunk, 1, span.len.get());
             } else if is_log {
-                self.kept_logs.push(&mut self.table, span, MarkRef::NONE, false);
+                self.kept_logs.push(&mut self.table, span, dry.unwrap_or(MarkRef::NONE), false);
             } else {
+                let mark = root.filter(|_| self.is_root(span)).unwrap_or(mark);
                 self.kept.push(&mut self.table, span, mark, taken.has_state);
             }
         }
@@ -322,6 +330,9 @@ impl TailSampler {
         has_state: bool,
         label: u16,
     ) -> MarkRef {
+        if self.config.dry_run {
+            return self.dry_mark(threshold, label);
+        }
         let stays = !self.config.writes_threshold || (threshold.is_none() && !has_state);
         if stays {
             return MarkRef::label(label);
@@ -341,10 +352,14 @@ impl TailSampler {
     }
 
     fn label(&mut self, verdict: &Verdict) -> u16 {
+        self.label_of(verdict.by)
+    }
+
+    fn label_of(&mut self, by: Option<By>) -> u16 {
         if !self.config.records_policy {
             return Labels::NONE;
         }
-        self.labels.of(&self.config.rules, verdict.by)
+        self.labels.of(&self.config.rules, by)
     }
 
     /// Writes the kept spans once they are worth it.

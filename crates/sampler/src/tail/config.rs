@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::rules::Rules;
-use crate::tail::Relief;
+use crate::tail::{Counts, Relief};
 
 /// How a [`TailSampler`](crate::TailSampler) works.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,15 @@ pub struct Config {
     /// Writes which policy kept a trace into the attributes of its scopes: `tailsampling.policy`,
     /// `tailsampling.composite_policy`, `tailsampling.cached_decision`.
     pub records_policy: bool,
+    /// Writes into the attributes of a kept trace's root span how much came of it.
+    pub counts: Counts,
+    /// Who decides, written into the attributes of the scopes of what is kept: `tailsampling.host`.
+    pub host: Option<String>,
+    /// Keeps everything, and writes into the attributes of scopes what would have been kept:
+    /// `tailsampling.dry_run.kept`. No trace state changes; with
+    /// [`writes_threshold`](Self::writes_threshold) spans that would have been kept have
+    /// `tailsampling.dry_run.threshold`. Figures are those of the decisions.
+    pub dry_run: bool,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
     /// Decides about traces as they begin, while there is little room. `None`: traces are held then,
@@ -133,6 +142,9 @@ impl Default for Config {
             payload_bytes: 1024 * 1024,
             writes_threshold: true,
             records_policy: false,
+            counts: Counts::None,
+            host: None,
+            dry_run: false,
             drops_at_end: false,
             blocks_when_full: false,
             relief: None,

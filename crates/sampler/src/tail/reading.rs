@@ -232,8 +232,7 @@ impl TailSampler {
                         Place::Kept(mark, threshold) => {
                             let is_late =
                                 matches!(found, Found::Past(_) | Found::Place(Place::Kept(..)));
-                            self.stats.late_kept += u64::from(is_late);
-                            self.count(threshold, 1);
+                            self.count_one(mark, threshold, is_late);
                             self.table.retain(span);
                             let has_state = !fields.trace_state.is_empty();
                             self.kept.push(&mut self.table, span, mark, has_state);
@@ -308,7 +307,7 @@ impl TailSampler {
         }
         match self.memory.find(hash) {
             None => Found::New(hash),
-            Some(Past::Dropped) => Found::Place(Place::Dropped),
+            Some(Past::Dropped) if !self.config.dry_run => Found::Place(Place::Dropped),
             Some(past) => Found::Past(past),
         }
     }
@@ -327,7 +326,9 @@ impl TailSampler {
 
     /// What becomes of a span whose trace was decided before.
     fn past(&mut self, id: &[u8; 16], past: Past) -> Place {
-        let Past::Kept { threshold, by } = past else { return Place::Dropped };
+        let Past::Kept { threshold, by } = past else {
+            return self.dry_drop_late().map_or(Place::Dropped, |mark| Place::Kept(mark, None));
+        };
         let label = match self.config.records_policy {
             true => self.labels.of(&self.config.rules, by) | Labels::LATE,
             false => Labels::NONE,
@@ -371,7 +372,8 @@ impl TailSampler {
         let verdict = self.engine.decide(now, &trace);
         if !verdict.is_kept {
             self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
-            return Place::Dropped;
+            let dry = self.dry_drop(verdict.by);
+            return dry.map_or(Place::Dropped, |mark| Place::Kept(mark, None));
         }
         let label = self.label(&verdict);
         let chance = chance(&verdict, &summary, *id);

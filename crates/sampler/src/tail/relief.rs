@@ -188,7 +188,7 @@ impl TailSampler {
             self.stats.traces_sampled_out += 1;
             self.pressure.stats.traces_sampled_out += 1;
             self.stats.spans_sampled_out[Trigger::Relief as usize] += 1;
-            return None;
+            return self.dry_drop(by).map(|mark| (mark, None));
         }
         self.memory.remember_kept(hash, threshold, by);
         self.stats.traces_kept += 1;

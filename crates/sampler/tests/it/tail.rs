@@ -11,6 +11,8 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod counts;
+mod dry;
 mod hostile;
 mod hurried;
 mod model;
