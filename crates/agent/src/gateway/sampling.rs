@@ -10,8 +10,8 @@ use teleflow::sampler::{
 };
 
 use crate::config::{
-    self, AdaptiveTailSampling, Config, ConfigErrors, MatchRule, Mode, Place, Policy,
-    ProbabilisticSampler, Processor, Rule, StressRelief, TailSampling,
+    self, AdaptiveTailSampling, Config, ConfigErrors, Counts, MatchRule, Mode, Place, Policy,
+    ProbabilisticSampler, Processor, Recorded, Rule, StressRelief, TailSampling,
 };
 
 /// The sampler that a processor is, if it is one.
@@ -63,7 +63,7 @@ pub(super) fn tail(tail: &TailSampling) -> sampler::Config {
         blocks_when_full: tail.block_on_overflow,
         relief: tail.stress_relief.map(relief),
         hash_seed: *HASH_SEED,
-        ..sampler::Config::default()
+        ..recorded(&tail.recorded)
     }
 }
 
@@ -83,6 +83,21 @@ pub(super) fn adaptive(adaptive: &AdaptiveTailSampling) -> sampler::Config {
         },
         relief: adaptive.stress_relief.map(relief),
         hash_seed: *HASH_SEED,
+        ..recorded(&adaptive.recorded)
+    }
+}
+
+/// A sampler that writes this, and is else as it is by itself.
+fn recorded(recorded: &Recorded) -> sampler::Config {
+    let Recorded { counts, host, dry_run } = recorded;
+    sampler::Config {
+        counts: match counts {
+            Counts::None => sampler::Counts::None,
+            Counts::Spans => sampler::Counts::Spans,
+            Counts::All => sampler::Counts::All,
+        },
+        host: host.clone(),
+        dry_run: *dry_run,
         ..sampler::Config::default()
     }
 }

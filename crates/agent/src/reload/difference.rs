@@ -5,7 +5,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{AdaptiveTailSampling, Config, Id, MatchRule, Policy, Processor, TailSampling};
+use crate::config::{
+    AdaptiveTailSampling, Config, Id, MatchRule, Policy, Processor, Recorded, TailSampling,
+};
 
 /// What runs.
 #[derive(Debug)]
@@ -202,6 +204,7 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         record_policy: _,
         inverted_votes: _,
         stress_relief: _,
+        recorded: _,
         policies: _,
         place: _,
     } = is;
@@ -222,6 +225,7 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         inverted_votes: "inverted_votes",
         stress_relief: "stress_relief",
     });
+    what.extend(of_recorded(&was.recorded, &is.recorded));
     what.extend(named(&was.policies, &is.policies, "policies", |policy: &Policy| &policy.name));
     what
 }
@@ -235,6 +239,7 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         span_limit: _,
         decision_cache: _,
         stress_relief: _,
+        recorded: _,
         rules: _,
         place: _,
     } = is;
@@ -247,8 +252,18 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         decision_cache: "decision_cache",
         stress_relief: "stress_relief",
     });
+    what.extend(of_recorded(&was.recorded, &is.recorded));
     what.extend(named(&was.rules, &is.rules, "rules", |rule: &MatchRule| &rule.name));
     what
+}
+
+fn of_recorded(was: &Recorded, is: &Recorded) -> Vec<String> {
+    let Recorded { counts: _, host: _, dry_run: _ } = is;
+    differing!(was, is, {
+        counts: "record_counts",
+        host: "record_host",
+        dry_run: "dry_run",
+    })
 }
 
 /// How a list of what has names differs.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
+use super::recorded::{self, Recorded};
 use super::stress_relief::{self, StressRelief};
 use super::tail_sampling::{self, DecisionCache};
 
@@ -33,6 +34,8 @@ pub(crate) struct AdaptiveTailSampling {
     pub(crate) decision_cache: DecisionCache,
     /// What is done under pressure. Default `None`: nothing but that. The Collector has no such key.
     pub(crate) stress_relief: Option<StressRelief>,
+    /// What else is written to what is kept.
+    pub(crate) recorded: Recorded,
     /// The first that matches decides. At least one, names differ.
     pub(crate) rules: Vec<MatchRule>,
     /// Where it is written.
@@ -76,6 +79,7 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
             span_limit: Some(limit.unwrap_or(DEFAULT_SPAN_LIMIT)).filter(|&limit| limit != 0),
             decision_cache: decision_cache(keys, DEFAULT_CACHE_SIZE),
             stress_relief: stress_relief::read(keys),
+            recorded: recorded::read(keys),
             rules: rules(keys),
             place: at.place(),
         }

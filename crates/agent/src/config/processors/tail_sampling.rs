@@ -8,6 +8,7 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
 use super::policy::{self, Policy};
+use super::recorded::{self, Recorded};
 use super::stress_relief::{self, StressRelief};
 
 /// Holds traces until they are likely complete, then keeps or drops each as a whole.
@@ -52,6 +53,8 @@ pub(crate) struct TailSampling {
     pub(crate) inverted_votes: bool,
     /// What is done under pressure. Default `None`: nothing but that. The Collector has no such key.
     pub(crate) stress_relief: Option<StressRelief>,
+    /// What else is written to what is kept.
+    pub(crate) recorded: Recorded,
     /// A trace that any of them wants is kept. At least one, names differ.
     pub(crate) policies: Vec<Policy>,
     /// Where it is written.
@@ -106,6 +109,7 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
             record_policy: keys.truth("record_policy"),
             inverted_votes: keys.truth("inverted_votes"),
             stress_relief: stress_relief::read(keys),
+            recorded: recorded::read(keys),
             policies: policies(keys),
             place: at.place(),
         }

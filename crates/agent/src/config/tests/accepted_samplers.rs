@@ -52,6 +52,7 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         record_policy: false,
         inverted_votes: false,
         stress_relief: None,
+        recorded: Recorded::default(),
         policies: vec![policy("a", Rule::AlwaysSample)],
         place: Place::default(),
     };
@@ -86,6 +87,11 @@ fn a_tail_sampler_says_everything() {
             sampling_rate: 1000,
             at_least: second(60),
         }),
+        recorded: Recorded {
+            counts: Counts::All,
+            host: Some("gateway-1".to_owned()),
+            dry_run: true,
+        },
         policies: vec![
             policy("errors", Rule::StatusCode(every_code)),
             policy("slow", Rule::Latency { threshold, upper }),
@@ -307,6 +313,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             non_sampled_cache_size: 10_000,
         },
         stress_relief: None,
+        recorded: Recorded::default(),
         rules: vec![
             rule(
                 "a",
@@ -352,6 +359,7 @@ fn an_adaptive_sampler_says_everything() {
             sampling_rate: 50,
             at_least: second(10),
         }),
+        recorded: Recorded { counts: Counts::Spans, ..Recorded::default() },
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
             rule("health", &["span.name == \"health\""], RuleSampler::Drop),

@@ -75,7 +75,7 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
 }
 
 #[test]
-fn stress_relief_begins_above_where_it_ends() {
+fn stress_relief_begins_above_where_it_ends_and_what_is_recorded_is_known() {
     check_refused(
         r"
             processors:
@@ -96,7 +96,10 @@ fn stress_relief_begins_above_where_it_ends() {
                 stress_relief: {activation_level: 50, deactivation_level: 60}
               tail_sampling/3:
                 policies: [{name: a, type: always_sample}]
-                stress_relief: always",
+                stress_relief: always
+                record_counts: some
+                record_host: ''
+                dry_run: 1",
         &[
             "5:13: processors.tail_sampling.stress_relief.mode must be one of: never, monitor, always, got `sometimes`",
             "6:25: processors.tail_sampling.stress_relief.activation_level must be a whole number from 1 to 100, got the number 101",
@@ -107,6 +110,9 @@ fn stress_relief_begins_above_where_it_ends() {
             "13:39: processors.tail_sampling/2.stress_relief.activation_level must be such that deactivation_level, 75, is less than activation_level, 75, got the number 75",
             "16:63: processors.adaptive_tail_sampling.stress_relief.deactivation_level must be such that deactivation_level, 60, is less than activation_level, 50, got the number 60",
             "19:20: processors.tail_sampling/3.stress_relief must be a mapping, got `always`",
+            "20:20: processors.tail_sampling/3.record_counts must be one of: none, spans, all, got `some`",
+            "21:18: processors.tail_sampling/3.record_host must not be empty",
+            "22:14: processors.tail_sampling/3.dry_run must be true or false, got the number 1",
         ],
     );
 }
@@ -339,7 +345,7 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
             "7:24: processors.adaptive_tail_sampling.eviction.policy `probabilistic` is not supported in this version; known: evaluate",
             "7:39: key `sampling_percentage` in processors.adaptive_tail_sampling.eviction is not supported in this version; a trace that has to go early is decided by the rules",
             "8:25: processors.adaptive_tail_sampling.record_fingerprint `hash` is not supported in this version; known: none",
-            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: decision_cache, decision_delay, eviction, max_bytes, num_traces, record_fingerprint, root_span_condition, rules, span_limit, stress_relief, trace_timeout",
+            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: decision_cache, decision_delay, dry_run, eviction, max_bytes, num_traces, record_counts, record_fingerprint, record_host, root_span_condition, rules, span_limit, stress_relief, trace_timeout",
             "11:9: missing key `name` in processors.adaptive_tail_sampling.rules[0]",
             "12:16: processors.adaptive_tail_sampling.rules[1].name must not begin with `_`, got `_a`",
             "12:36: processors.adaptive_tail_sampling.rules[1].sampler.type must be one of: adaptive_percentage, adaptive_throughput, always_sample, drop, per_key_throughput, probabilistic, rate_limiting, got `tail`",

@@ -59,6 +59,9 @@ fn a_tail_sampler_is_as_the_file_says() {
             deactivation: 0,
             at_least: Duration::from_secs(60),
         }),
+        counts: sampler::Counts::All,
+        host: Some("gateway-1".to_owned()),
+        dry_run: true,
         ..tail.clone()
     };
     assert_eq!(*tail, expected);
@@ -79,6 +82,7 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(adaptive.decision_wait_after_root, Some(Duration::from_secs(3)));
     assert_eq!(adaptive.max_trace_spans, Some(500));
     assert_eq!(adaptive.remembered, sampler::Remembered { kept: 5, dropped: 0 });
+    assert_eq!((adaptive.counts, adaptive.dry_run), (sampler::Counts::Spans, false));
     let threshold = Threshold::from_probability(0.02).unwrap();
     assert_eq!(adaptive.relief, Some(Relief { threshold, ..Relief::default() }));
     assert!(adaptive.writes_threshold && !adaptive.records_policy);
