@@ -118,22 +118,25 @@ pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explana
     }
 }
 
+// === impl By ===
+
+impl By {
+    /// No policy or rule: relief. There are not so many rules.
+    pub(crate) const RELIEF: Self = Self { rule: u16::MAX, part: Some(u16::MAX) };
+
+    /// Chance, about a trace that had to go early. No rule has this place: there are at most 65 535.
+    pub(crate) const EVICTION: Self = Self { rule: u16::MAX, part: None };
+
+    /// Its name. No rule of a configuration file begins with `_`.
+    pub(crate) const EVICTION_NAME: &str = "_eviction";
+}
+
 // === impl Verdict ===
 
 impl Verdict {
     /// Nothing keeps it.
     pub(crate) const LEFT_OUT: Self =
         Self { is_kept: false, threshold: None, randomness: None, by: None };
-}
-
-// === impl By ===
-
-impl By {
-    /// Chance, about a trace that had to go early. No rule has this place: there are at most 65 535.
-    pub(crate) const EVICTION: Self = Self { rule: u16::MAX, part: None };
-
-    /// Its name. No rule of a configuration file begins with `_`.
-    pub(crate) const EVICTION_NAME: &str = "_eviction";
 }
 
 // === impl Engine ===

@@ -68,7 +68,8 @@ pub use rules::{
     Unit,
 };
 pub use tail::{
-    Config, ConfigError, Eviction, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
+    Config, ConfigError, Counts, Eviction, Held, MIN_BYTES, Output, Relief, ReliefStats,
+    Remembered, Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

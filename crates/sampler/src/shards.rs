@@ -7,7 +7,7 @@ use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
-use crate::tail::{Config, Held, Remembered, Stats};
+use crate::tail::{Config, Held, ReliefStats, Remembered, Stats};
 
 /// The share of one shard: `index` of `of`.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +192,7 @@ impl Stats {
             copied_out_bytes,
             root_errors,
             memory,
+            relief,
             rules,
         } = other;
         self.traces += traces;
@@ -211,11 +212,25 @@ impl Stats {
         self.copied_out_bytes += copied_out_bytes;
         self.root_errors += root_errors;
         self.memory.add(memory);
+        self.relief.add(relief);
         self.late_kept += late_kept;
         self.late_sampled_out += late_sampled_out;
         self.without_trace += without_trace;
         self.below_large_envelope += below_large_envelope;
         std::iter::zip(&mut self.rules, rules).for_each(|(sum, more)| sum.add(more));
+    }
+}
+
+// === impl ReliefStats ===
+
+impl ReliefStats {
+    fn add(&mut self, other: &Self) {
+        let Self { active, level, activations, traces_kept, traces_sampled_out } = other;
+        self.active += active;
+        self.level = self.level.max(*level);
+        self.activations += activations;
+        self.traces_kept += traces_kept;
+        self.traces_sampled_out += traces_sampled_out;
     }
 }
 
@@ -453,6 +468,13 @@ mod tests {
             copied_out_bytes: 18,
             root_errors: 19,
             memory,
+            relief: ReliefStats {
+                active: 1,
+                level: 41,
+                activations: 42,
+                traces_kept: 43,
+                traces_sampled_out: 44,
+            },
             rules: vec![RuleStats {
                 name: "rule".into(),
                 traces_seen: 8,
@@ -467,6 +489,14 @@ mod tests {
         let mut sum = one.clone();
         sum.add(&one);
         assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
+        let relief = ReliefStats {
+            active: 2,
+            level: 41,
+            activations: 84,
+            traces_kept: 86,
+            traces_sampled_out: 88,
+        };
+        assert_eq!(sum.relief, relief);
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };
         held.add(&Held { spans: 10, traces: 20, bytes: 30 });

@@ -20,9 +20,10 @@ use self::config::MAX_WAIT;
 use self::eviction::Evictions;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
+use self::relief::Pressure;
 use self::roots::Roots;
 use self::table::Table;
-use crate::engine::{Engine, Verdict};
+use crate::engine::{By, Engine, Verdict};
 use crate::memory::Memory;
 use crate::rules::Rules;
 use crate::secret::{Keyed, Purpose};
@@ -30,6 +31,8 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 
 mod chunk;
 mod config;
+mod counts;
+mod dry;
 mod due;
 mod eviction;
 mod kept;
@@ -37,13 +40,16 @@ mod logs;
 mod mark;
 mod pressure;
 mod reading;
+mod relief;
 mod roots;
 mod slab;
 mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::counts::Counts;
 pub use self::eviction::Eviction;
+pub use self::relief::{Relief, ReliefStats};
 pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -76,6 +82,7 @@ pub struct TailSampler {
     kept: Kept,
     kept_logs: Kept,
     labels: Labels,
+    pressure: Pressure,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -103,7 +110,8 @@ impl TailSampler {
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
-            labels: Labels::default(),
+            labels: Labels::new(&config),
+            pressure: Pressure::new(config.relief),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -133,9 +141,13 @@ impl TailSampler {
         let before = std::mem::replace(&mut self.evictions, evictions);
         self.evictions.adopt(before);
         self.memory.resize(config.remembered);
-        self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
-        self.labels = Labels::default();
+        self.memory.rename(|by| match by {
+            By::RELIEF => Some(by),
+            _ => config.rules.renamed(&self.config.rules, by),
+        });
+        self.labels = Labels::new(&config);
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
+        self.change_relief();
         Ok(())
     }
 
@@ -176,17 +188,22 @@ impl TailSampler {
     /// is past: hand them on, and poll again.
     pub fn poll(&mut self, now: Instant, out: &mut Output) {
         self.last_poll = Some(now);
+        // Until now it was as it is.
+        self.look_at_pressure(now);
         let time = self.time(now);
         if !self.decide_while(now, |deadline| deadline <= time, None, out) {
             self.last_poll = None;
         }
+        self.look_at_pressure(now);
     }
 
-    /// When [`poll`](Self::poll) has something to do; `None` while nothing is held.
+    /// When [`poll`](Self::poll) has something to do; `None` while nothing is held, and no [`Relief`]
+    /// is about to end.
     ///
     /// A busy sampler asks to be polled every 20 ms, and not for every trace.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let (_, deadline) = self.table.next()?;
+        let due = self.table.next().map(|(_, deadline)| deadline);
+        let deadline = due.into_iter().chain(self.pressure.deadline(self.config.relief)).min()?;
         let due = self.began? + Duration::from_nanos(deadline);
         Some(self.last_poll.map_or(due, |last| due.max(last + STEP)))
     }
@@ -209,8 +226,12 @@ impl TailSampler {
     }
 
     /// Whether as many traces are held as may be. With [`Config::blocks_when_full`] it is for the
-    /// caller not to offer more until traces have been decided.
+    /// caller not to offer more until traces have been decided. Never while [`Relief`] is active: no
+    /// trace is added then.
     pub fn is_full(&self) -> bool {
+        if self.pressure.is_active() {
+            return false;
+        }
         self.table.traces() >= self.config.max_traces || self.table.bytes() > self.config.max_bytes
     }
 
@@ -218,7 +239,8 @@ impl TailSampler {
     pub fn stats(&self) -> Stats {
         let mut rules = self.engine.stats();
         rules.extend(self.evictions.stats());
-        Stats { rules, memory: self.memory.stats(), ..self.stats.clone() }
+        let (memory, relief) = (self.memory.stats(), self.relief_stats());
+        Stats { rules, memory, relief, ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.
@@ -274,6 +296,7 @@ impl TailSampler {
         // The clock may have gone back.
         let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
         self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
+        let mut dry = None;
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
@@ -289,19 +312,23 @@ impl TailSampler {
                 verdict.by.is_some() && matches!(self.config.rules, Rules::Policies(_));
             self.stats.traces_dropped += u64::from(is_dropped);
             self.stats.spans_sampled_out[trigger as usize] += spans;
-            out.sampled_out += spans;
-            MarkRef::NONE
+            dry = self.dry_drop(verdict.by);
+            out.sampled_out += if dry.is_none() { spans } else { 0 };
+            dry.unwrap_or(MarkRef::NONE)
         };
+        let goes_on = verdict.is_kept || dry.is_some();
+        let root = if goes_on { self.root_mark(mark, &taken) } else { None };
         let mut next = taken.first;
         while let Some((span, after)) = self.table.take_span(next) {
             next = after;
             let is_log = self.table.chunk(span.chunk).signal == Signal::Logs;
-            if !verdict.is_kept {
+            if !goes_on {
                 out.logs_sampled_out += u64::from(is_log);
                 self.table.release(span.chunk, 1, span.len.get());
             } else if is_log {
-                self.kept_logs.push(&mut self.table, span, MarkRef::NONE, false);
+                self.kept_logs.push(&mut self.table, span, dry.unwrap_or(MarkRef::NONE), false);
             } else {
+                let mark = root.filter(|_| self.is_root(span)).unwrap_or(mark);
                 self.kept.push(&mut self.table, span, mark, taken.has_state);
             }
         }
@@ -316,6 +343,9 @@ impl TailSampler {
         has_state: bool,
         label: u16,
     ) -> MarkRef {
+        if self.config.dry_run {
+            return self.dry_mark(threshold, label);
+        }
         let stays = !self.config.writes_threshold || (threshold.is_none() && !has_state);
         if stays {
             return MarkRef::label(label);
@@ -335,10 +365,14 @@ impl TailSampler {
     }
 
     fn label(&mut self, verdict: &Verdict) -> u16 {
+        self.label_of(verdict.by)
+    }
+
+    fn label_of(&mut self, by: Option<By>) -> u16 {
         if !self.config.records_policy {
             return Labels::NONE;
         }
-        self.labels.of(&self.config.rules, verdict.by)
+        self.labels.of(&self.config.rules, by)
     }
 
     /// Writes the kept spans once they are worth it.

@@ -14,6 +14,7 @@
 mod stages;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::mem;
 use std::panic::AssertUnwindSafe;
@@ -183,11 +184,16 @@ impl Lane {
                     }
                 }
             }
-            let step = self.stages.lock().work(
-                Instant::now().into_std(),
-                received.drain(..).map(|(payload, _permit)| payload),
-                &mut work,
-            );
+            let (step, relief) = {
+                let mut stages = self.stages.lock();
+                stages.note_waiting(&received, intake);
+                let payloads = received.drain(..).map(|(payload, _permit)| payload);
+                let step = stages.work(Instant::now().into_std(), payloads, &mut work);
+                (step, stages.relief_change())
+            };
+            if let Some(relief) = relief {
+                waiting::log(&self.ledger.lane(), relief);
+            }
             self.enter(step, &mut work);
             let goes_on = self.dispatch(&mut work, false).await;
             if !goes_on || (in_hurry && !self.empty(&mut work).await) {

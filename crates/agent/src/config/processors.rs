@@ -4,6 +4,8 @@ mod adaptive;
 mod batch;
 mod policy;
 mod probabilistic;
+mod recorded;
+mod stress_relief;
 mod tail_sampling;
 
 use super::components::{self, Components};
@@ -16,6 +18,8 @@ pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]
 pub(crate) use policy::{Part, Rate};
 pub(crate) use probabilistic::{Mode, ProbabilisticSampler};
+pub(crate) use recorded::{Counts, Recorded};
+pub(crate) use stress_relief::StressRelief;
 pub(crate) use tail_sampling::TailSampling;
 #[cfg(test)]
 pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};

@@ -115,6 +115,7 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
             ("span_limit", sampler.decisions([Trigger::Spans, Trigger::TooLarge])),
             ("eviction", sampler.decisions([Trigger::Bytes, Trigger::Count])),
             ("shutdown", sampler.decisions([Trigger::Drain])),
+            ("relief", sampler.decisions([Trigger::Relief])),
         ]
         .map(|(cause, count)| (with(&labels, "trigger", cause), count))
     });
@@ -174,7 +175,16 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     let help =
         "Spans of traces that were kept, by the policy or rule that was the first to keep them";
     counter("kept_spans", help, kept.collect())?;
+    let relieved = samplers.iter().flat_map(|sampler| {
+        let (labels, relief) = (sampler.labels(), sampler.stats.relief);
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        [of("true", relief.traces_kept), of("false", relief.traces_sampled_out)]
+    });
+    let help = "Traces that were decided when they began, by stress relief";
+    counter("relief_traces", help, relieved.collect())?;
     let mut count = |what, help, count| counter(what, help, each(samplers, count));
+    let help = "Times that stress relief began";
+    count("relief_activations", help, |sampler| sampler.stats.relief.activations)?;
     let help =
         "How many spans those stand for that were kept by known odds: an estimate of all spans";
     // A part of a span is of no account.
@@ -199,6 +209,10 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     count("spans_below_large", help, |sampler| sampler.stats.below_large_envelope)?;
     let mut gauge =
         |what, help, count| families.gauge(&format!("{OURS}_{what}"), help, each(samplers, count));
+    let help = "Samplers, of shards too, whose stress relief is active";
+    gauge("relief_active", help, |sampler| sampler.stats.relief.active)?;
+    let help = "How full the fullest of what has a bound is, with stress relief";
+    gauge("relief_level", help, |sampler| sampler.stats.relief.level)?;
     gauge("held_spans", "Undecided spans", |sampler| sampler.held.spans)?;
     let help = "Memory that undecided spans take, with the memory of decisions";
     gauge("held_bytes", help, |sampler| sampler.held.bytes)?;

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::eviction::Eviction;
 use crate::rules::Rules;
+use crate::tail::{Counts, Relief};
 
 /// How a [`TailSampler`](crate::TailSampler) works.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,10 +46,22 @@ pub struct Config {
     /// Writes which policy kept a trace into the attributes of its scopes: `tailsampling.policy`,
     /// `tailsampling.composite_policy`, `tailsampling.cached_decision`.
     pub records_policy: bool,
+    /// Writes into the attributes of a kept trace's root span how much came of it.
+    pub counts: Counts,
+    /// Who decides, written into the attributes of the scopes of what is kept: `tailsampling.host`.
+    pub host: Option<String>,
+    /// Keeps everything, and writes into the attributes of scopes what would have been kept:
+    /// `tailsampling.dry_run.kept`. No trace state changes; with
+    /// [`writes_threshold`](Self::writes_threshold) spans that would have been kept have
+    /// `tailsampling.dry_run.threshold`. Figures are those of the decisions.
+    pub dry_run: bool,
     /// What decides about a trace that has to go early for want of room.
     pub eviction: Eviction,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
+    /// Decides about traces as they begin, while there is little room. `None`: traces are held then,
+    /// too, and decided early.
+    pub relief: Option<Relief>,
     /// Has log records that are offered wait for the decision about their trace, and follow it. They
     /// count for the bound of bytes; no policy sees them.
     pub holds_logs: bool,
@@ -78,6 +91,17 @@ pub enum ConfigError {
     /// `max_bytes` is too small to hold a request.
     #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
     TooFewBytes(usize),
+    /// Relief would begin and end at levels that make no sense.
+    #[error(
+        "relief begins at a level of at most 100 and ends below one that is not above that, and not at \
+         {activation} and below {deactivation}"
+    )]
+    Relief {
+        /// [`Relief::activation`].
+        activation: u8,
+        /// [`Relief::deactivation`].
+        deactivation: u8,
+    },
     /// [`Config::root_condition`] is none, and why.
     #[error("the condition of root spans does not work: {0}")]
     RootCondition(String),
@@ -110,7 +134,10 @@ impl Config {
         if self.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(self.max_bytes));
         }
-        Ok(())
+        match self.relief {
+            Some(relief) => relief.check(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -130,9 +157,13 @@ impl Default for Config {
             payload_bytes: 1024 * 1024,
             writes_threshold: true,
             records_policy: false,
+            counts: Counts::None,
+            host: None,
+            dry_run: false,
             eviction: Eviction::Rules,
             drops_at_end: false,
             blocks_when_full: false,
+            relief: None,
             holds_logs: false,
             hash_seed: 0,
         }

@@ -213,7 +213,9 @@ impl TailSampler {
                             (self.decide_alone(now, &id, &fields, span), None)
                         }
                         (Some(id), Found::Place(place)) => (place, Some(id)),
-                        (Some(id), Found::New(hash)) => (self.begin(id, hash, now), Some(id)),
+                        (Some(id), Found::New(hash)) => {
+                            (self.begin(id, hash, now, &fields), Some(id))
+                        }
                         (Some(_), Found::NoTrace) | (None, _) => {
                             (self.alone(now, &fields, item.message, span), None)
                         }
@@ -230,16 +232,12 @@ impl TailSampler {
                         Place::Kept(mark, threshold) => {
                             let is_late =
                                 matches!(found, Found::Past(_) | Found::Place(Place::Kept(..)));
-                            self.stats.late_kept += u64::from(is_late);
-                            self.count(threshold, 1);
+                            self.count_one(mark, threshold, is_late);
                             self.table.retain(span);
                             let has_state = !fields.trace_state.is_empty();
                             self.kept.push(&mut self.table, span, mark, has_state);
                         }
-                        Place::Dropped => {
-                            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
-                            out.sampled_out += 1;
-                        }
+                        Place::Dropped => out.sampled_out += 1,
                     }
                 }
             }
@@ -283,7 +281,7 @@ impl TailSampler {
             return true;
         }
         if let Some(wait) = self.config.decision_wait_after_root
-            && self.is_root(trace, span, fields)
+            && self.counts_as_root(trace, span, fields)
         {
             let time = self.time(now);
             self.table.hurry(trace, time, nanos(wait));
@@ -309,14 +307,18 @@ impl TailSampler {
         }
         match self.memory.find(hash) {
             None => Found::New(hash),
-            Some(Past::Dropped) => Found::Place(Place::Dropped),
+            Some(Past::Dropped) if !self.config.dry_run => Found::Place(Place::Dropped),
             Some(past) => Found::Past(past),
         }
     }
 
-    /// Adds a trace.
-    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant) -> Place {
+    /// Adds a trace, or decides about it at once.
+    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant, fields: &TailFields<'_>) -> Place {
         self.stats.traces += 1;
+        if self.pressure.is_active() {
+            let relieved = self.relieve(&id, hash, fields);
+            return relieved.map_or(Place::Dropped, |(mark, odds)| Place::Kept(mark, odds));
+        }
         let time = self.time(now);
         let wait = nanos(self.config.decision_wait);
         Place::Trace(self.table.add_trace(id, hash, time, wait))
@@ -324,15 +326,17 @@ impl TailSampler {
 
     /// What becomes of a span whose trace was decided before.
     fn past(&mut self, id: &[u8; 16], past: Past) -> Place {
-        let Past::Kept { threshold, by } = past else { return Place::Dropped };
+        let Past::Kept { threshold, by } = past else {
+            return self.dry_drop_late().map_or(Place::Dropped, |mark| Place::Kept(mark, None));
+        };
         let label = match self.config.records_policy {
             true => self.labels.of(&self.config.rules, by) | Labels::LATE,
             false => Labels::NONE,
         };
         let salted = match threshold {
             Some(Threshold::ALL) | None => None,
-            // It is decided by the trace's own randomness, whatever policies do.
-            Some(_) if by == Some(By::EVICTION) => None,
+            // These are decided by the trace's own randomness, whatever policies do.
+            Some(_) if matches!(by, Some(By::EVICTION | By::RELIEF)) => None,
             Some(_) => self.engine.salted(id),
         };
         let own = Randomness::from_trace_id(*id);
@@ -368,7 +372,9 @@ impl TailSampler {
         let trace = Trace { id: *id, summary, spans: &&view[..] };
         let verdict = self.engine.decide(now, &trace);
         if !verdict.is_kept {
-            return Place::Dropped;
+            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
+            let dry = self.dry_drop(verdict.by);
+            return dry.map_or(Place::Dropped, |mark| Place::Kept(mark, None));
         }
         let label = self.label(&verdict);
         let chance = chance(&verdict, &summary, *id);

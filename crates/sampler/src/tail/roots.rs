@@ -32,7 +32,12 @@ impl TailSampler {
     /// Whether a span that was just added to a trace is a root of it. Once there was one, it is not
     /// asked again.
     #[inline]
-    pub(super) fn is_root(&mut self, trace: u32, span: SpanRef, fields: &TailFields<'_>) -> bool {
+    pub(super) fn counts_as_root(
+        &mut self,
+        trace: u32,
+        span: SpanRef,
+        fields: &TailFields<'_>,
+    ) -> bool {
         match &self.roots {
             Roots::WithoutParent => fields.is_root,
             Roots::Meets(_) => self.meets_root_condition(trace, span),

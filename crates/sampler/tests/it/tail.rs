@@ -11,6 +11,8 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod counts;
+mod dry;
 mod evicted;
 mod hostile;
 mod hurried;
@@ -18,6 +20,7 @@ mod model;
 mod odds;
 mod pressed;
 mod pressure;
+mod relief;
 mod roots;
 mod triggers;
 

@@ -9,6 +9,8 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
 use super::policy::{Rule, span_count};
+use super::recorded::{self, Recorded};
+use super::stress_relief::{self, StressRelief};
 use super::tail_sampling::{self, DecisionCache};
 
 pub(crate) use sampler::{Algorithm, Keyed, RuleSampler, Unit};
@@ -41,6 +43,10 @@ pub(crate) struct AdaptiveTailSampling {
     /// `eviction`: of traces that have to go early, the share that is kept in place of asking the
     /// rules, over 0, at most 100. Default `None`: the rules decide.
     pub(crate) eviction: Option<f64>,
+    /// What is done under pressure. Default `None`: nothing but that. The Collector has no such key.
+    pub(crate) stress_relief: Option<StressRelief>,
+    /// What else is written to what is kept.
+    pub(crate) recorded: Recorded,
     /// The first that matches decides. At least one, names differ.
     pub(crate) rules: Vec<MatchRule>,
     /// Where it is written.
@@ -100,6 +106,8 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
                 .and_then(NonZeroUsize::new)
                 .unwrap_or(NonZeroUsize::MIN),
             eviction: eviction(keys),
+            stress_relief: stress_relief::read(keys),
+            recorded: recorded::read(keys),
             rules: rules(keys),
             place: at.place(),
         }

@@ -192,7 +192,7 @@ const TYPES: [Type; 17] = [
     of("ottl_condition", blocks::ottl_condition),
     of("probabilistic", blocks::probabilistic),
     of("rate_limiting", blocks::rate_limiting),
-    of("span_count", blocks::span_count),
+    of("span_count", span_count),
     of("status_code", blocks::status_code),
     of("string_attribute", blocks::string_attribute),
     Type { is_plain: true, ..of("trace_flags", |_| Rule::TraceFlags) },

@@ -51,6 +51,8 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         write_threshold: true,
         record_policy: false,
         inverted_votes: false,
+        stress_relief: None,
+        recorded: Recorded::default(),
         policies: vec![policy("a", Rule::AlwaysSample)],
         place: Place::default(),
     };
@@ -78,6 +80,18 @@ fn a_tail_sampler_says_everything() {
         write_threshold: false,
         record_policy: true,
         inverted_votes: true,
+        stress_relief: Some(StressRelief {
+            is_always: true,
+            activation_level: 95,
+            deactivation_level: 60,
+            sampling_rate: 1000,
+            at_least: second(60),
+        }),
+        recorded: Recorded {
+            counts: Counts::All,
+            host: Some("gateway-1".to_owned()),
+            dry_run: true,
+        },
         policies: vec![
             policy("errors", Rule::StatusCode(every_code)),
             policy("slow", Rule::Latency { threshold, upper }),
@@ -87,6 +101,29 @@ fn a_tail_sampler_says_everything() {
         place: Place::default(),
     };
     check(&config.processors, "tail_sampling", Processor::TailSampling(sampling));
+}
+
+#[test]
+fn stress_relief_is_off_unless_it_is_asked_for() {
+    let of = |relief: &str| {
+        let policies = "policies: [{name: a, type: always_sample}]";
+        let text = format!("processors: {{tail_sampling: {{{relief} {policies}}}}}");
+        let config = parse(&completed(&text)).0;
+        let Some(Processor::TailSampling(tail)) = config.processors.into_values().next() else {
+            panic!("{text}")
+        };
+        tail.stress_relief
+    };
+    assert_eq!(of(""), None);
+    assert_eq!(of("stress_relief:,"), None);
+    assert_eq!(
+        of("stress_relief: {mode: never, activation_level: 5, deactivation_level: 1},"),
+        None
+    );
+    let on = of("stress_relief: {mode: monitor},").unwrap();
+    assert_eq!(of("stress_relief: {},"), Some(on));
+    assert_eq!((on.activation_level, on.deactivation_level, on.sampling_rate), (90, 75, 100));
+    assert_eq!(of("stress_relief: {mode: always},"), Some(StressRelief { is_always: true, ..on }));
 }
 
 #[test]
@@ -281,6 +318,8 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
         root_span_condition: None,
         cluster_size: count(1),
         eviction: None,
+        stress_relief: None,
+        recorded: Recorded::default(),
         rules: vec![
             rule(
                 "a",
@@ -333,6 +372,14 @@ fn an_adaptive_sampler_says_everything() {
         root_span_condition: Some("span.name == \"gate\"".to_owned()),
         cluster_size: count(2),
         eviction: Some(20.0),
+        stress_relief: Some(StressRelief {
+            is_always: false,
+            activation_level: 90,
+            deactivation_level: 75,
+            sampling_rate: 50,
+            at_least: second(10),
+        }),
+        recorded: Recorded { counts: Counts::Spans, ..Recorded::default() },
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
             MatchRule {

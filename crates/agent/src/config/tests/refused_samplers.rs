@@ -75,6 +75,49 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
 }
 
 #[test]
+fn stress_relief_begins_above_where_it_ends_and_what_is_recorded_is_known() {
+    check_refused(
+        r"
+            processors:
+              tail_sampling:
+                policies: [{name: a, type: always_sample}]
+                stress_relief:
+                  mode: sometimes
+                  activation_level: 101
+                  deactivation_level: -1
+                  sampling_rate: 0
+                  minimum_activation_duration: 5
+                  rate: 1
+              tail_sampling/2:
+                policies: [{name: a, type: always_sample}]
+                stress_relief: {activation_level: 75}
+              adaptive_tail_sampling:
+                rules: [{name: a, sampler: {type: always_sample}}]
+                stress_relief: {activation_level: 50, deactivation_level: 60}
+              tail_sampling/3:
+                policies: [{name: a, type: always_sample}]
+                stress_relief: always
+                record_counts: some
+                record_host: ''
+                dry_run: 1",
+        &[
+            "5:13: processors.tail_sampling.stress_relief.mode must be one of: never, monitor, always, got `sometimes`",
+            "6:25: processors.tail_sampling.stress_relief.activation_level must be a whole number from 1 to 100, got the number 101",
+            "7:27: processors.tail_sampling.stress_relief.deactivation_level must be a whole number from 0 to 100, got the number -1",
+            "8:22: processors.tail_sampling.stress_relief.sampling_rate must be a whole number from 1 to 4294967295, got the number 0",
+            "9:36: processors.tail_sampling.stress_relief.minimum_activation_duration must be a duration, got the number 5; write the unit: `5s`, `5ms`",
+            "10:7: unknown key `rate` in processors.tail_sampling.stress_relief; known: activation_level, deactivation_level, minimum_activation_duration, mode, sampling_rate",
+            "13:39: processors.tail_sampling/2.stress_relief.activation_level must be such that deactivation_level, 75, is less than activation_level, 75, got the number 75",
+            "16:63: processors.adaptive_tail_sampling.stress_relief.deactivation_level must be such that deactivation_level, 60, is less than activation_level, 50, got the number 60",
+            "19:20: processors.tail_sampling/3.stress_relief must be a mapping, got `always`",
+            "20:20: processors.tail_sampling/3.record_counts must be one of: none, spans, all, got `some`",
+            "21:18: processors.tail_sampling/3.record_host must not be empty",
+            "22:14: processors.tail_sampling/3.dry_run must be true or false, got the number 1",
+        ],
+    );
+}
+
+#[test]
 fn a_policy_has_a_name_of_its_own_and_a_type_that_we_know() {
     check_refused(
         r"
@@ -301,7 +344,7 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
             "6:26: processors.adaptive_tail_sampling.root_span_condition must be text, got a mapping",
             "7:34: processors.adaptive_tail_sampling.eviction.sampling_percentage is for the policy `probabilistic`",
             "8:25: processors.adaptive_tail_sampling.record_fingerprint `hash` is not supported in this version; known: none",
-            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: cluster_size, decision_cache, decision_delay, eviction, max_bytes, num_traces, record_fingerprint, root_span_condition, rules, span_limit, trace_timeout",
+            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: cluster_size, decision_cache, decision_delay, dry_run, eviction, max_bytes, num_traces, record_counts, record_fingerprint, record_host, root_span_condition, rules, span_limit, stress_relief, trace_timeout",
             "11:9: missing key `name` in processors.adaptive_tail_sampling.rules[0]",
             "12:16: processors.adaptive_tail_sampling.rules[1].name must not begin with `_`, got `_a`",
             "12:36: processors.adaptive_tail_sampling.rules[1].sampler.type must be one of: adaptive_percentage, adaptive_throughput, always_sample, drop, per_key_throughput, probabilistic, rate_limiting, got `tail`",

@@ -53,6 +53,15 @@ fn a_tail_sampler_is_as_the_file_says() {
         records_policy: true,
         drops_at_end: true,
         blocks_when_full: true,
+        relief: Some(Relief {
+            threshold: Threshold::from_probability(0.001).unwrap(),
+            activation: 0,
+            deactivation: 0,
+            at_least: Duration::from_secs(60),
+        }),
+        counts: sampler::Counts::All,
+        host: Some("gateway-1".to_owned()),
+        dry_run: true,
         ..tail.clone()
     };
     assert_eq!(*tail, expected);
@@ -75,6 +84,9 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(adaptive.root_condition.as_deref(), Some("span.name == \"gate\""));
     assert_eq!(adaptive.eviction, Eviction::Ratio(0.2));
     assert_eq!(adaptive.remembered, sampler::Remembered { kept: 5, dropped: 0 });
+    assert_eq!((adaptive.counts, adaptive.dry_run), (sampler::Counts::Spans, false));
+    let threshold = Threshold::from_probability(0.02).unwrap();
+    assert_eq!(adaptive.relief, Some(Relief { threshold, ..Relief::default() }));
     assert!(adaptive.writes_threshold && !adaptive.records_policy);
     let Rules::FirstMatch(rules) = &adaptive.rules else { panic!("{adaptive:?}") };
     let kinds = rules.iter().map(|rule| format!("{:?}", rule.sampler));

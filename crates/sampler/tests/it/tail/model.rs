@@ -104,8 +104,8 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         records_policy: plan.records_policy,
         eviction: Eviction::Rules,
         drops_at_end: plan.drops_at_end,
-        holds_logs: false,
         hash_seed: 5,
+        ..Config::default()
     }
 }
 
