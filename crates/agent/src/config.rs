@@ -56,8 +56,8 @@ pub(crate) use extensions::{
 pub(crate) use id::Id;
 pub(crate) use processors::{
     AdaptiveTailSampling, Algorithm, Batch, Composite, Counts, ErrorMode, Keyed, MatchRule, Mode,
-    Policy, ProbabilisticSampler, Processor, Recorded, Rule, RuleSampler, StatusCode, StressRelief,
-    TailSampling, Unit,
+    Policy, ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, RuleSampler,
+    StatusCode, StressRelief, TailSampling, Unit,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;

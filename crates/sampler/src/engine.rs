@@ -157,6 +157,14 @@ impl Engine {
         }
     }
 
+    /// The key of the trace that was decided about last, where what decided has one.
+    pub(crate) fn fingerprint(&self, by: By) -> Option<&str> {
+        match self {
+            Self::Policies(_) => None,
+            Self::FirstMatch(rules) => rules.fingerprint(by),
+        }
+    }
+
     /// What the thresholds of a trace's spans are about that come when it is gone, where that is not
     /// its own randomness.
     pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {

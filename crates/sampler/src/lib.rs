@@ -68,8 +68,8 @@ pub use rules::{
     Unit,
 };
 pub use tail::{
-    Config, ConfigError, Counts, Eviction, Held, MIN_BYTES, Output, Relief, ReliefStats,
-    Remembered, Stats, TailSampler, Trigger,
+    Config, ConfigError, Counts, Eviction, FingerprintNote, Held, MIN_BYTES, Notes, Output, Relief,
+    ReliefStats, Remembered, Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

@@ -38,6 +38,7 @@ mod eviction;
 mod kept;
 mod logs;
 mod mark;
+mod notes;
 mod pressure;
 mod reading;
 mod relief;
@@ -49,6 +50,7 @@ mod table;
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
 pub use self::counts::Counts;
 pub use self::eviction::Eviction;
+pub use self::notes::{FingerprintNote, Notes};
 pub use self::relief::{Relief, ReliefStats};
 pub use self::stats::{Held, Stats, Trigger};
 
@@ -82,6 +84,7 @@ pub struct TailSampler {
     kept: Kept,
     kept_logs: Kept,
     labels: Labels,
+    noted: notes::Shared,
     pressure: Pressure,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
@@ -111,6 +114,7 @@ impl TailSampler {
             kept: Kept::default(),
             kept_logs: Kept::default(),
             labels: Labels::new(&config),
+            noted: notes::Shared::default(),
             pressure: Pressure::new(config.relief),
             began: None,
             last_poll: None,
@@ -146,6 +150,7 @@ impl TailSampler {
             _ => config.rules.renamed(&self.config.rules, by),
         });
         self.labels = Labels::new(&config);
+        self.noted = notes::Shared::default();
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         self.change_relief();
         Ok(())
@@ -303,7 +308,8 @@ impl TailSampler {
             self.stats.traces_kept += 1;
             self.count(verdict.threshold, spans);
             let chance = chance(&verdict, &taken.summary, taken.id);
-            self.mark(verdict.threshold, chance, taken.has_state, label)
+            let mark = self.mark(verdict.threshold, chance, taken.has_state, label);
+            self.noted(mark, verdict.by, Some(trigger))
         } else {
             self.memory.remember_dropped(taken.hash);
             self.stats.traces_sampled_out += 1;

@@ -99,8 +99,6 @@ pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in m
 
 pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
 
-pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
-
 pub(super) const RULE_SAMPLER: Later =
     &[("shared_counters", "`cluster_size` divides goals among gateways")];
 
@@ -237,7 +235,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("`mode` of processors.probabilistic_sampler", PROBABILISTIC_MODES),
     ("processors.tail_sampling", TAIL_SAMPLING),
     ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
-    ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
     ("the `sampler` of a rule", RULE_SAMPLER),
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),

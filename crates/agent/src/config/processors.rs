@@ -12,7 +12,9 @@ use super::components::{self, Components};
 use super::later;
 use super::read::At;
 
-pub(crate) use adaptive::{AdaptiveTailSampling, Algorithm, Keyed, MatchRule, RuleSampler, Unit};
+pub(crate) use adaptive::{
+    AdaptiveTailSampling, Algorithm, Keyed, MatchRule, RecordFingerprint, RuleSampler, Unit,
+};
 pub(crate) use batch::Batch;
 pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]

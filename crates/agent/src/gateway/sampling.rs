@@ -6,12 +6,13 @@ use std::sync::LazyLock;
 
 use teleflow::sampler::head::{HeadConfig, Never, Ratio};
 use teleflow::sampler::{
-    self, Composition, ConfigError, Eviction, InvalidProbability, Relief, TailSampler, Threshold,
+    self, Composition, ConfigError, Eviction, FingerprintNote, InvalidProbability, Notes, Relief,
+    TailSampler, Threshold,
 };
 
 use crate::config::{
     self, AdaptiveTailSampling, Config, ConfigErrors, Counts, MatchRule, Mode, Place, Policy,
-    ProbabilisticSampler, Processor, Recorded, Rule, StressRelief, TailSampling,
+    ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, StressRelief, TailSampling,
 };
 
 /// The sampler that a processor is, if it is one.
@@ -78,6 +79,14 @@ pub(super) fn adaptive(adaptive: &AdaptiveTailSampling) -> sampler::Config {
         max_traces: adaptive.num_traces.get(),
         root_condition: adaptive.root_span_condition.clone(),
         max_trace_spans: adaptive.span_limit,
+        notes: Notes {
+            decision: adaptive.records_decision,
+            fingerprint: match adaptive.record_fingerprint {
+                RecordFingerprint::None => FingerprintNote::None,
+                RecordFingerprint::Value => FingerprintNote::Value,
+                RecordFingerprint::Hash => FingerprintNote::Hash,
+            },
+        },
         eviction: match adaptive.eviction {
             Some(percentage) => Eviction::Ratio(percentage / 100.0),
             None => Eviction::Rules,

@@ -241,6 +241,8 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         root_span_condition: _,
         cluster_size: _,
         eviction: _,
+        records_decision: _,
+        record_fingerprint: _,
         stress_relief: _,
         recorded: _,
         rules: _,
@@ -256,6 +258,8 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         root_span_condition: "root_span_condition",
         cluster_size: "cluster_size",
         eviction: "eviction",
+        records_decision: "record_decision",
+        record_fingerprint: "record_fingerprint",
         stress_relief: "stress_relief",
     });
     what.extend(of_recorded(&was.recorded, &is.recorded));

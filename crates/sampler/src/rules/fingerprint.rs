@@ -214,6 +214,11 @@ impl Selector {
 // === impl Scratch ===
 
 impl Scratch {
+    /// The key that was made last.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn clear(&mut self, attributes: usize) {
         for values in &mut self.values {
             self.spare.append(&mut values.texts);

@@ -157,6 +157,12 @@ impl Sampler {
         }
     }
 
+    /// The key of the trace that it decided about last, if keys are of attributes.
+    pub(super) fn fingerprint(&self) -> Option<&str> {
+        let Work::Learns(learner) = &self.work else { return None };
+        Some(learner.scratch.key()).filter(|key| !key.is_empty())
+    }
+
     /// What it would decide, as of the last time that it did, and why; it learns nothing of it.
     pub(super) fn explain(&self, now: Instant, trace: &Trace<'_>) -> (Answer, String) {
         let of_chance = |probability: f64, threshold: Option<Threshold>| {

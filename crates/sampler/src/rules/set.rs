@@ -6,7 +6,7 @@ use super::MatchRule;
 use super::matching::{Marks, Matcher};
 use super::sampler::Sampler;
 use crate::Trace;
-use crate::engine::{Explained, RuleStats, Verdict, Vote};
+use crate::engine::{By, Explained, RuleStats, Verdict, Vote};
 use crate::tail::ConfigError;
 
 #[derive(Debug)]
@@ -85,6 +85,11 @@ impl RuleSet {
             stats.spans_kept += trace.summary.spans;
         }
         answer.verdict(found)
+    }
+
+    /// The key of the trace that a rule's sampler decided about last, if it has any.
+    pub(crate) fn fingerprint(&self, by: By) -> Option<&str> {
+        self.samplers.get(usize::from(by.rule))?.fingerprint()
     }
 
     /// What each rule would say of a trace, and why; and what would become of it. Nothing is learned

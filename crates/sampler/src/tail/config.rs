@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::eviction::Eviction;
 use crate::rules::Rules;
-use crate::tail::{Counts, Relief};
+use crate::tail::{Counts, Notes, Relief};
 
 /// How a [`TailSampler`](crate::TailSampler) works.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,8 @@ pub struct Config {
     pub records_policy: bool,
     /// Writes into the attributes of a kept trace's root span how much came of it.
     pub counts: Counts,
+    /// Writes how a trace was decided into the attributes of each of its spans.
+    pub notes: Notes,
     /// Who decides, written into the attributes of the scopes of what is kept: `tailsampling.host`.
     pub host: Option<String>,
     /// Keeps everything, and writes into the attributes of scopes what would have been kept:
@@ -158,6 +160,7 @@ impl Default for Config {
             writes_threshold: true,
             records_policy: false,
             counts: Counts::None,
+            notes: Notes::default(),
             host: None,
             dry_run: false,
             eviction: Eviction::Rules,

@@ -102,6 +102,11 @@ impl Kept {
         MarkRef { mark: (self.marks.len() - 1) as u32, ..base }
     }
 
+    /// How many times spans were written before: marks are good until that changes.
+    pub(super) const fn writing(&self) -> u32 {
+        self.writing
+    }
+
     /// Takes a span that is still counted as used.
     #[inline]
     pub(super) fn push(

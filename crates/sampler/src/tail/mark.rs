@@ -64,7 +64,7 @@ const SCOPE: u32 = 1;
 const SCOPE_ATTRIBUTES: u32 = 3;
 
 /// What is told of traces that relief kept.
-const RELIEF: &str = "stress_relief";
+pub(super) const RELIEF: &str = "stress_relief";
 
 /// An item's key: field 2, with a length.
 const ITEM: u8 = 0x12;

@@ -341,7 +341,8 @@ impl TailSampler {
         };
         let own = Randomness::from_trace_id(*id);
         let chance = (salted.unwrap_or(own), salted.is_some());
-        Place::Kept(self.mark(threshold, chance, true, label), threshold)
+        let mark = self.mark(threshold, chance, true, label);
+        Place::Kept(self.noted(mark, by, None), threshold)
     }
 
     /// Decides about a span that belongs to no trace. What stands in for its id is a hash of it.
@@ -379,6 +380,7 @@ impl TailSampler {
         let label = self.label(&verdict);
         let chance = chance(&verdict, &summary, *id);
         let has_state = !fields.trace_state.is_empty();
-        Place::Kept(self.mark(verdict.threshold, chance, has_state, label), verdict.threshold)
+        let mark = self.mark(verdict.threshold, chance, has_state, label);
+        Place::Kept(self.noted(mark, verdict.by, None), verdict.threshold)
     }
 }

@@ -196,7 +196,8 @@ impl TailSampler {
         let verdict = Verdict { is_kept: true, threshold, randomness: None, by };
         let label = self.label(&verdict);
         let chance = chance(&verdict, &summary, *id);
-        Some((self.mark(threshold, chance, true, label), threshold))
+        let mark = self.mark(threshold, chance, true, label);
+        Some((self.noted(mark, by, None), threshold))
     }
 
     pub(super) fn relief_stats(&self) -> ReliefStats {

@@ -17,6 +17,7 @@ mod evicted;
 mod hostile;
 mod hurried;
 mod model;
+mod notes;
 mod odds;
 mod pressed;
 mod pressure;

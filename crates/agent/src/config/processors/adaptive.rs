@@ -47,10 +47,27 @@ pub(crate) struct AdaptiveTailSampling {
     pub(crate) stress_relief: Option<StressRelief>,
     /// What else is written to what is kept.
     pub(crate) recorded: Recorded,
+    /// `record_decision`: kept spans say which rule kept them and when it was asked, by attributes.
+    /// Default true; the Collector always does.
+    pub(crate) records_decision: bool,
+    /// What kept spans say of the kind of their trace.
+    pub(crate) record_fingerprint: RecordFingerprint,
     /// The first that matches decides. At least one, names differ.
     pub(crate) rules: Vec<MatchRule>,
     /// Where it is written.
     pub(crate) place: Place,
+}
+
+/// `record_fingerprint`: how kept spans name the kind of their trace.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum RecordFingerprint {
+    /// `none`, the default: not at all.
+    #[default]
+    None,
+    /// `value`: as it is.
+    Value,
+    /// `hash`: by a hash of it.
+    Hash,
 }
 
 /// Says what is kept of some traces.
@@ -73,6 +90,11 @@ pub(crate) struct MatchRule {
     pub(crate) place: Place,
 }
 
+const FINGERPRINTS: [(&str, RecordFingerprint); 3] = [
+    ("hash", RecordFingerprint::Hash),
+    ("none", RecordFingerprint::None),
+    ("value", RecordFingerprint::Value),
+];
 const DEFAULT_TRACE_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_DECISION_DELAY: Duration = Duration::from_secs(2);
 const DEFAULT_SPAN_LIMIT: u64 = 10_000;
@@ -90,7 +112,7 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
     use tail_sampling::{decision_cache, max_bytes, more_than_zero, num_traces};
     at.section(later::NONE, |keys| {
         let fingerprint = keys.value("record_fingerprint");
-        fingerprint.and_then(|at| at.one_of(&[("none", ())], later::FINGERPRINTS));
+        let fingerprint = fingerprint.and_then(|at| at.one_of(&FINGERPRINTS, later::NONE));
         let limit = keys.value("span_limit").and_then(|at| at.whole(0..=u64::MAX));
         AdaptiveTailSampling {
             trace_timeout: more_than_zero(keys, "trace_timeout", DEFAULT_TRACE_TIMEOUT),
@@ -106,6 +128,11 @@ pub(super) fn read(at: &At<'_>) -> AdaptiveTailSampling {
                 .and_then(NonZeroUsize::new)
                 .unwrap_or(NonZeroUsize::MIN),
             eviction: eviction(keys),
+            records_decision: keys
+                .value("record_decision")
+                .and_then(|at| at.truth())
+                .unwrap_or(true),
+            record_fingerprint: fingerprint.unwrap_or_default(),
             stress_relief: stress_relief::read(keys),
             recorded: recorded::read(keys),
             rules: rules(keys),

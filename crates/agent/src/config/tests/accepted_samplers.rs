@@ -318,6 +318,8 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
         root_span_condition: None,
         cluster_size: count(1),
         eviction: None,
+        records_decision: true,
+        record_fingerprint: RecordFingerprint::None,
         stress_relief: None,
         recorded: Recorded::default(),
         rules: vec![
@@ -372,6 +374,8 @@ fn an_adaptive_sampler_says_everything() {
         root_span_condition: Some("span.name == \"gate\"".to_owned()),
         cluster_size: count(2),
         eviction: Some(20.0),
+        records_decision: false,
+        record_fingerprint: RecordFingerprint::Hash,
         stress_relief: Some(StressRelief {
             is_always: false,
             activation_level: 90,

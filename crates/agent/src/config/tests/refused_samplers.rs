@@ -330,7 +330,7 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
                 span_limit: lots
                 root_span_condition: {}
                 eviction: {policy: evaluate, sampling_percentage: 5}
-                record_fingerprint: hash
+                record_fingerprint: sha
                 policies: []
                 rules:
                   - {sampler: {type: always_sample}}
@@ -343,8 +343,8 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
             "5:17: processors.adaptive_tail_sampling.span_limit must be a whole number of at least 0, got `lots`",
             "6:26: processors.adaptive_tail_sampling.root_span_condition must be text, got a mapping",
             "7:34: processors.adaptive_tail_sampling.eviction.sampling_percentage is for the policy `probabilistic`",
-            "8:25: processors.adaptive_tail_sampling.record_fingerprint `hash` is not supported in this version; known: none",
-            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: cluster_size, decision_cache, decision_delay, dry_run, eviction, max_bytes, num_traces, record_counts, record_fingerprint, record_host, root_span_condition, rules, span_limit, stress_relief, trace_timeout",
+            "8:25: processors.adaptive_tail_sampling.record_fingerprint must be one of: hash, none, value, got `sha`",
+            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: cluster_size, decision_cache, decision_delay, dry_run, eviction, max_bytes, num_traces, record_counts, record_decision, record_fingerprint, record_host, root_span_condition, rules, span_limit, stress_relief, trace_timeout",
             "11:9: missing key `name` in processors.adaptive_tail_sampling.rules[0]",
             "12:16: processors.adaptive_tail_sampling.rules[1].name must not begin with `_`, got `_a`",
             "12:36: processors.adaptive_tail_sampling.rules[1].sampler.type must be one of: adaptive_percentage, adaptive_throughput, always_sample, drop, per_key_throughput, probabilistic, rate_limiting, got `tail`",

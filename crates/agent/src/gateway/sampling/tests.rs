@@ -83,6 +83,8 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(adaptive.max_trace_spans, Some(500));
     assert_eq!(adaptive.root_condition.as_deref(), Some("span.name == \"gate\""));
     assert_eq!(adaptive.eviction, Eviction::Ratio(0.2));
+    let notes = Notes { decision: false, fingerprint: FingerprintNote::Hash };
+    assert_eq!(adaptive.notes, notes);
     assert_eq!(adaptive.remembered, sampler::Remembered { kept: 5, dropped: 0 });
     assert_eq!((adaptive.counts, adaptive.dry_run), (sampler::Counts::Spans, false));
     let threshold = Threshold::from_probability(0.02).unwrap();
