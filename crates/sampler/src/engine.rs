@@ -182,6 +182,14 @@ impl Engine {
         }
     }
 
+    /// How many traces no rule matched.
+    pub(crate) const fn unmatched(&self) -> u64 {
+        match self {
+            Self::Policies(_) => 0,
+            Self::FirstMatch(rules) => rules.unmatched(),
+        }
+    }
+
     /// Goes on where another stopped: takes over what those policies or rules counted and learned
     /// that are in both, by name and definition. Of rules of the other kind nothing can be.
     pub(crate) fn adopt(&mut self, old: Self) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::By;
 use crate::policy::{Part, Policy, Rule};
 
+mod divided;
 mod fingerprint;
 mod matching;
 mod sampler;

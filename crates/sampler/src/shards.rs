@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
-use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
+use crate::rules::{MatchRule, Policies, Rules, SamplerStats};
 use crate::tail::{Config, Held, ReliefStats, Remembered, Stats};
 
 /// The share of one shard: `index` of `of`.
@@ -42,28 +42,6 @@ impl Config {
     }
 }
 
-// === impl DynamicSampler ===
-
-impl DynamicSampler {
-    /// The part of one of so many that traces are spread among, evenly: of what is allowed a second,
-    /// goals and rate limits. A rate limit is rounded up; bursts and shares stay.
-    ///
-    /// ```
-    /// use std::num::NonZeroUsize;
-    /// use teleflow_sampler::DynamicSampler;
-    ///
-    /// let whole = DynamicSampler::RateLimit { spans_per_second: 1000, burst: 500 };
-    /// let of_three = whole.divided(NonZeroUsize::new(3).ok_or("three is not zero")?);
-    /// assert_eq!(of_three, DynamicSampler::RateLimit { spans_per_second: 334, burst: 500 });
-    /// # Ok::<(), &str>(())
-    /// ```
-    #[must_use]
-    pub fn divided(&self, among: NonZeroUsize) -> Self {
-        // The first share is the one with what is left over.
-        Share { index: 0, of: among.get() }.of_sampler(self)
-    }
-}
-
 // === impl Share ===
 
 impl Share {
@@ -88,7 +66,7 @@ impl Share {
             }
             Rules::FirstMatch(rules) => {
                 let of_rule = |rule: &MatchRule| {
-                    let sampler = self.of_sampler(&rule.sampler);
+                    let sampler = rule.sampler.part(self.of, |whole| self.of_count(whole));
                     MatchRule { sampler, ..rule.clone() }
                 };
                 Rules::FirstMatch(rules.iter().map(of_rule).collect())
@@ -142,22 +120,6 @@ impl Share {
         }
     }
 
-    fn of_sampler(self, sampler: &DynamicSampler) -> DynamicSampler {
-        let mut part = sampler.clone();
-        match &mut part {
-            DynamicSampler::AdaptiveThroughput { goal, .. }
-            | DynamicSampler::PerKeyThroughput { goal, .. } => *goal /= self.of as f64,
-            DynamicSampler::RateLimit { spans_per_second, burst: _ } => {
-                *spans_per_second = self.of_count(*spans_per_second);
-            }
-            DynamicSampler::Always
-            | DynamicSampler::Never
-            | DynamicSampler::Ratio(_)
-            | DynamicSampler::AdaptivePercentage { .. } => {}
-        }
-        part
-    }
-
     /// The first shards get what is left over.
     const fn of_count(self, whole: u64) -> u64 {
         let (share, rest) = (whole / self.of as u64, whole % self.of as u64);
@@ -190,6 +152,7 @@ impl Stats {
             inconsistent,
             copied_out,
             copied_out_bytes,
+            unmatched,
             root_errors,
             memory,
             relief,
@@ -210,6 +173,7 @@ impl Stats {
         self.inconsistent += inconsistent;
         self.copied_out += copied_out;
         self.copied_out_bytes += copied_out_bytes;
+        self.unmatched += unmatched;
         self.root_errors += root_errors;
         self.memory.add(memory);
         self.relief.add(relief);
@@ -305,7 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::rules::{Algorithm, Keys, Unit};
+    use crate::rules::{Algorithm, DynamicSampler, Keys, Unit};
     use crate::tail::Trigger;
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
@@ -466,6 +430,7 @@ mod tests {
             inconsistent: 16,
             copied_out: 17,
             copied_out_bytes: 18,
+            unmatched: 20,
             root_errors: 19,
             memory,
             relief: ReliefStats {

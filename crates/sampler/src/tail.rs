@@ -245,7 +245,8 @@ impl TailSampler {
         let mut rules = self.engine.stats();
         rules.extend(self.evictions.stats());
         let (memory, relief) = (self.memory.stats(), self.relief_stats());
-        Stats { rules, memory, relief, ..self.stats.clone() }
+        let unmatched = self.engine.unmatched();
+        Stats { rules, unmatched, memory, relief, ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.

@@ -93,19 +93,18 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     counter("traces_sampled", help, kept.collect())?;
     let out = samplers.iter().flat_map(|sampler| {
         // Whom a rule was asked about and the next one was not, it has decided about. What is no
-        // rule of the file begins with `_`, and has nothing passed on.
-        let rules = sampler.stats.rules.iter();
-        let passed_on = rules.skip(1).map(|rule| match rule.name.starts_with('_') {
-            true => 0,
-            false => rule.traces_seen,
-        });
-        let passed_on = passed_on.chain([0]);
-        std::iter::zip(sampler.rules("rule"), passed_on).map(|((labels, rule), passed_on)| {
+        // rule of the file begins with `_`, and passes nothing on.
+        let unmatched = sampler.stats.unmatched;
+        let rules = sampler.stats.rules.iter().filter(|rule| !rule.name.starts_with('_'));
+        let passed_on = rules.skip(1).map(|rule| rule.traces_seen).chain([unmatched, 0]);
+        let rules = std::iter::zip(sampler.rules("rule"), passed_on);
+        let of_rules = rules.map(|((labels, rule), passed_on)| {
             (labels, rule.traces_seen.saturating_sub(passed_on + rule.traces_kept))
-        })
+        });
+        of_rules.chain([(with(&sampler.labels(), "rule", "_unmatched"), unmatched)])
     });
-    let help = "Traces that were left out, by the rule that decided; of the last rule, those that \
-                no rule matched too";
+    let help = "Traces that were left out, by the rule that decided; `_unmatched` are those that no \
+                rule matched, and `_eviction` is as above";
     counter("traces_dropped", help, out.collect())?;
     let triggers = samplers.iter().flat_map(|sampler| {
         let labels = sampler.labels();

@@ -15,6 +15,7 @@ pub(crate) struct RuleSet {
     samplers: Vec<Sampler>,
     stats: Vec<RuleStats>,
     marks: Marks,
+    unmatched: u64,
 }
 
 // === impl RuleSet ===
@@ -49,12 +50,13 @@ impl RuleSet {
             .iter()
             .map(|rule| RuleStats { name: rule.name.clone(), ..RuleStats::default() })
             .collect();
-        Ok(Self { matcher, samplers, stats, marks: Marks::default() })
+        Ok(Self { matcher, samplers, stats, marks: Marks::default(), unmatched: 0 })
     }
 
     /// Goes on where `old` was: rules of the same name keep their counts, and if their samplers are
     /// the same, too, what those learned, whatever became of the conditions.
     pub(crate) fn adopt(&mut self, old: Self) {
+        self.unmatched = old.unmatched;
         for (stats, sampler) in old.stats.into_iter().zip(old.samplers) {
             let Some(index) = self.stats.iter().position(|own| own.name == stats.name) else {
                 continue;
@@ -75,6 +77,7 @@ impl RuleSet {
             stats.errors += u64::from(self.marks.has_error(index));
         }
         let Some(found) = found else {
+            self.unmatched += 1;
             return Verdict::LEFT_OUT;
         };
         let answer = self.samplers[found].decide(now, trace);
@@ -118,6 +121,11 @@ impl RuleSet {
             Explained { rule: stats.name.clone(), vote, why }
         };
         (self.stats.iter().enumerate().map(explain).collect(), verdict)
+    }
+
+    /// How many traces no rule matched.
+    pub(crate) const fn unmatched(&self) -> u64 {
+        self.unmatched
     }
 
     /// What each rule did, in their order.

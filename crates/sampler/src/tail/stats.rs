@@ -81,6 +81,8 @@ pub struct Stats {
     pub copied_out: u64,
     /// Bytes that copying out freed.
     pub copied_out_bytes: u64,
+    /// Traces that no rule matched, of [`Rules::FirstMatch`](crate::Rules::FirstMatch).
+    pub unmatched: u64,
     /// Spans that [`Config::root_condition`](crate::Config::root_condition) could not be evaluated of.
     pub root_errors: u64,
     /// What is remembered of decisions.

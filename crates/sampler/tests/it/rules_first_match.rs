@@ -114,6 +114,7 @@ fn what_no_rule_matches_is_left_out() {
     let (books, stats) = run(vec![rule("bad", &["span.name == \"bad\""], DynamicSampler::Always)]);
     assert_eq!(books.kept.into_iter().collect::<Vec<_>>(), [("bad".to_owned(), 120)]);
     assert_eq!(stats.rules[0].traces_seen, 12_000);
+    assert_eq!(stats.unmatched, 12_000 - 120);
 }
 
 #[test]

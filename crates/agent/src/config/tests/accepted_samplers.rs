@@ -292,7 +292,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
            {name: a, sampler: {type: adaptive_percentage, goal_percentage: 5, fingerprint_attributes: [span.a]}}, \
            {name: b, sampler: {type: adaptive_throughput, goal_throughput: 5, fingerprint_attributes: [span.a]}}, \
            {name: c, sampler: {type: adaptive_throughput, algorithm: windowed, goal_throughput: 5, fingerprint_attributes: [span.a]}}, \
-           {name: d, sampler: {type: per_key_throughput, goal_throughput: 5, fingerprint_attributes: [span.a]}}]}}",
+           {name: d, sampler: {type: per_key_throughput, goal_throughput: 5, fingerprint_attributes: [span.a], max_keys: 0}}]}}",
     ));
     let warnings: Vec<_> = warnings.iter().map(Warning::to_string).collect();
     assert!(warnings[1].ends_with("no rule after it is reached"), "{warnings:?}");
@@ -346,7 +346,7 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
                 RuleSampler::PerKeyThroughput {
                     goal: 5,
                     unit: Unit::Spans,
-                    keyed: keyed(),
+                    keyed: Keyed { max_keys: 100_000, ..keyed() },
                     interval: second(10),
                 },
             ),

@@ -393,7 +393,7 @@ fn a_sampler_of_a_rule_has_bounds() {
                 rules:
                   - {name: a, conditions: [x], sampler: {type: probabilistic, sampling_percentage: 0}}
                   - {name: b, conditions: [x], sampler: {type: adaptive_percentage, algorithm: windowed, goal_percentage: 101, fingerprint_attributes: [], weight: 1, shared_counters: {}}}
-                  - {name: c, conditions: [x], sampler: {type: adaptive_throughput, goal_throughput: 0, fingerprint_attributes: [service.name], max_keys: 0}}
+                  - {name: c, conditions: [x], sampler: {type: adaptive_throughput, goal_throughput: 0, fingerprint_attributes: [service.name], max_keys: -1}}
                   - {name: d, conditions: [x], sampler: {type: adaptive_throughput, algorithm: windowed, goal_throughput: 1, update_frequency: 5s, lookback_frequency: 4s, weight: 0.5}}
                   - {name: e, conditions: [x], sampler: {}}
                   - {name: f, sampler: }",
@@ -406,7 +406,7 @@ fn a_sampler_of_a_rule_has_bounds() {
             "5:155: key `shared_counters` in processors.adaptive_tail_sampling.rules[1].sampler is not supported in this version; `cluster_size` divides goals among gateways",
             "6:90: processors.adaptive_tail_sampling.rules[2].sampler.goal_throughput must be a whole number from 1 to 4294967295, got the number 0",
             "6:118: processors.adaptive_tail_sampling.rules[2].sampler.fingerprint_attributes[0] must be `scope.attributes[\"name\"]`, got `service.name`; known scopes: any, resource, root, scope, span",
-            "6:143: processors.adaptive_tail_sampling.rules[2].sampler.max_keys must be a whole number from 1 to 4294967295, got the number 0",
+            "6:143: processors.adaptive_tail_sampling.rules[2].sampler.max_keys must be a whole number from 0 to 4294967295, got the number -1",
             "7:36: missing key `fingerprint_attributes` in processors.adaptive_tail_sampling.rules[3].sampler",
             "7:156: processors.adaptive_tail_sampling.rules[3].sampler.lookback_frequency must not be less than update_frequency, got `4s`",
             "7:160: unknown key `weight` in processors.adaptive_tail_sampling.rules[3].sampler; known: algorithm, fingerprint_attributes, goal_throughput, goal_unit, initial_sampling_percentage, lookback_frequency, max_keys, type, update_frequency, use_trace_length",

@@ -70,7 +70,7 @@ pub(crate) struct Keyed {
     pub(crate) attributes: Vec<String>,
     /// `use_trace_length`: whether the number of spans does, too. Default false. A key of Refinery's.
     pub(crate) uses_trace_length: bool,
-    /// `max_keys`. Default 500. At least 1.
+    /// `max_keys`. Default 500. At least 1; 0 in the file is the most there can be.
     pub(crate) max_keys: usize,
 }
 
@@ -96,6 +96,8 @@ pub(crate) enum Algorithm {
 const UNITS: [(&str, Unit); 2] = [("spans", Unit::Spans), ("traces", Unit::Traces)];
 const SCOPES: [&str; 5] = ["any", "resource", "root", "scope", "span"];
 const DEFAULT_MAX_KEYS: usize = 500;
+/// The most that the sampler can tell apart.
+const MOST_KEYS: usize = 100_000;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 const DEFAULT_KEY_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_UPDATE: Duration = Duration::from_secs(1);
@@ -222,7 +224,9 @@ fn weight(keys: &mut Keys<'_>) -> f64 {
 }
 
 fn keyed(keys: &mut Keys<'_>) -> Keyed {
-    let max_keys = keys.value("max_keys").and_then(|at| at.count(1));
+    let max_keys = keys.value("max_keys").and_then(|at| at.count(0));
+    // No limit, in the Collector.
+    let max_keys = max_keys.map(|count| if count == 0 { MOST_KEYS } else { count });
     let attributes = match keys.require("fingerprint_attributes") {
         Some(at) => {
             let items = at.items();
