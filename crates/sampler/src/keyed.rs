@@ -35,6 +35,8 @@ use self::slot::Slot;
 mod flow;
 mod plan;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 /// Hands out probabilities by key, and learns from what it is asked about.
 #[derive(Debug)]

@@ -177,7 +177,7 @@ fn damping(offered: f64, more: f64, budget: f64) -> f64 {
     }
     let mean = (undamped(offered + more, budget) - undamped(offered, budget)) / more;
     // A difference of large numbers is not exact.
-    mean.clamp(at(offered + more), 1.0)
+    mean.max(at(offered + more)).min(1.0)
 }
 
 /// What is left of so much that is offered, bit by bit.

@@ -73,7 +73,8 @@ impl Slot {
     pub(super) fn start_window_of_others(&mut self, plan: &Plan) {
         self.start_window(plan);
         if let Plan::Shared(shared) = plan {
-            (self.budget, self.probability) = shared.of_others();
+            let (budget, rest) = shared.of_others();
+            (self.budget, self.probability) = (budget, rest.min(1.0));
         }
     }
 
