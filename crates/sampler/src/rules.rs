@@ -98,10 +98,10 @@ pub enum MatchScope {
 ///   eighth, and the rest is kept at the mean rate. So new keys do not break a goal, however many
 ///   come.
 /// - Where more comes than was expected, and the budget is used up, the probability falls, with the
-///   power 1.5 of the excess: no interval keeps more than four budgets. A budget is the goal of an
-///   interval, less what was kept too much before or with what was kept too little: at least a
-///   quarter of the goal, and at most twice the goal or, with [`Algorithm::Windowed`], that of the
-///   lookback.
+///   power 1.5 of the excess: no interval keeps more than four budgets, and a trace. A budget is the
+///   goal of an interval, less what was kept too much before or with what was kept too little: at
+///   least a quarter of the goal, and at most twice the goal or, with [`Algorithm::Windowed`], that
+///   of the lookback.
 /// - A pause of whatever length is as many intervals without a trace.
 ///
 /// Traces count as they come, whatever they stand for. Where an earlier sampler left out some, up to
