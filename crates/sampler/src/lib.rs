@@ -64,10 +64,12 @@ pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{
-    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
+    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats, Shape,
+    Unit,
 };
 pub use tail::{
-    Config, ConfigError, Digest, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
+    Config, ConfigError, Counts, Digest, Eviction, FingerprintNote, Held, MIN_BYTES, Notes, Output,
+    Relief, ReliefStats, Remembered, Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

@@ -14,6 +14,7 @@
 mod stages;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::mem;
 use std::panic::AssertUnwindSafe;
@@ -184,11 +185,16 @@ impl Lane {
                     }
                 }
             }
-            let step = self.stages.lock().work(
-                Instant::now().into_std(),
-                received.drain(..).map(|(digest, _permit)| digest),
-                &mut work,
-            );
+            let (step, relief) = {
+                let mut stages = self.stages.lock();
+                stages.note_waiting(&received, intake);
+                let digests = received.drain(..).map(|(digest, _permit)| digest);
+                let step = stages.work(Instant::now().into_std(), digests, &mut work);
+                (step, stages.relief_change())
+            };
+            if let Some(relief) = relief {
+                waiting::log(&self.ledger.lane(), relief);
+            }
             self.enter(step, &mut work);
             let goes_on = self.dispatch(&mut work, false).await;
             if !goes_on || (in_hurry && !self.empty(&mut work).await) {

@@ -58,6 +58,11 @@ impl MarkRef {
     pub(super) const fn label(label: u16) -> Self {
         Self { mark: NO_MARK, label, has_state: false }
     }
+
+    /// Whether, in a dry run, it would have been left out.
+    pub(super) const fn is_left_out(self) -> bool {
+        self.label & Labels::LEFT_OUT != 0
+    }
 }
 
 // === impl Kept ===
@@ -86,6 +91,18 @@ impl Kept {
             }
         };
         MarkRef { mark, label, has_state: false }
+    }
+
+    /// Makes a mark that is another, and these attributes too.
+    pub(super) fn with_attributes(&mut self, base: MarkRef, attributes: &[u8]) -> MarkRef {
+        let mark = self.marks.get(base.mark as usize).cloned().unwrap_or_default();
+        self.marks.push(mark.with_attributes(attributes));
+        MarkRef { mark: (self.marks.len() - 1) as u32, ..base }
+    }
+
+    /// How many times spans were written before: marks are good until that changes.
+    pub(super) const fn writing(&self) -> u32 {
+        self.writing
     }
 
     /// Takes spans that are still counted as used.

@@ -73,7 +73,13 @@ impl TailSampler {
                             self.table.retain(record);
                             self.kept_logs.push(&mut self.table, record, MarkRef::NONE, false);
                         }
-                        Fate::Dropped => out.logs_sampled_out += 1,
+                        Fate::Dropped => match self.dry_drop_late() {
+                            Some(mark) => {
+                                self.table.retain(record);
+                                self.kept_logs.push(&mut self.table, record, mark, false);
+                            }
+                            None => out.logs_sampled_out += 1,
+                        },
                     }
                 }
             }

@@ -15,6 +15,7 @@ use super::run::{Place, Run, runs};
 use super::slab::NIL;
 use super::table::{MOST_SCOPES, RunRef, Table};
 use super::{Config, Output, TailSampler, Trigger, chance, nanos};
+use crate::engine::By;
 use crate::memory::Past;
 use crate::{Randomness, SpanView, Threshold, Trace, TraceSummary};
 
@@ -167,7 +168,7 @@ impl TailSampler {
                     until_check = until_check.saturating_sub(row.spans);
                     // Nothing else of a span is looked at where its trace was dropped.
                     let mut found = row.trace_id.map(|id| self.look_up(&id));
-                    if let Some(Found::Past(Past::Dropped)) = found {
+                    if self.is_left_out(found) {
                         self.leave_out_late(row.spans, out);
                         continue;
                     }
@@ -201,7 +202,7 @@ impl TailSampler {
         let (mut unused, mut index) = (Some(chunk), NIL);
         for run in runs {
             let found = run.id.map(|id| self.look_up(&id));
-            if let Some(Found::Past(Past::Dropped)) = found {
+            if self.is_left_out(found) {
                 self.leave_out_late(run.place.spans, out);
                 continue;
             }
@@ -216,6 +217,12 @@ impl TailSampler {
             Some(chunk) => chunk.settle_ack(),
             None => self.table.seal(index),
         }
+    }
+
+    /// Whether spans go, whatever they are: their trace was dropped.
+    #[inline]
+    const fn is_left_out(&self, found: Option<Found>) -> bool {
+        matches!(found, Some(Found::Past(Past::Dropped))) && !self.config.dry_run
     }
 
     /// Counts spans that are left out as the rest of their trace was.
@@ -240,13 +247,11 @@ impl TailSampler {
             Some(id) => Some(found.unwrap_or_else(|| self.look_up(&id))),
             None => None,
         };
+        let is_late = matches!(found, Some(Found::Past(_)));
         let fate = match (run.id, found) {
             (Some(id), Some(Found::Past(past))) => match self.past(&id, past) {
                 Fate::Dropped => return self.leave_out_late(run.place.spans, out),
-                fate => {
-                    self.stats.late_kept += u64::from(run.place.spans);
-                    fate
-                }
+                fate => fate,
             },
             _ if is_large && run.place.spans > 1 => {
                 return self.take_one_by_one(now, chunk, run, is_large, out);
@@ -256,7 +261,7 @@ impl TailSampler {
                 self.decide_alone(now, id, chunk, &run)
             }
             (Some(_), Some(Found::Held(trace))) => Fate::Held(trace),
-            (Some(id), Some(Found::New(hash))) => self.begin(id, hash, now),
+            (Some(id), Some(Found::New(hash))) => self.begin(id, hash, now, &run),
             (Some(_), None) | (None, _) => self.alone(now, chunk, &run),
         };
         let place = run.at(chunk);
@@ -266,14 +271,11 @@ impl TailSampler {
             }
             Fate::Held(trace) => self.hold(now, trace, chunk, &run, out),
             Fate::Kept(mark, threshold) => {
-                self.count(threshold, run.summary.spans);
+                self.count_run(mark, threshold, run.summary.spans, is_late);
                 self.table.retain(place);
                 self.kept.push(&mut self.table, place, mark, run.has_state);
             }
-            Fate::Dropped => {
-                self.stats.spans_sampled_out[Trigger::Wait as usize] += run.summary.spans;
-                out.sampled_out += run.summary.spans;
-            }
+            Fate::Dropped => out.sampled_out += run.summary.spans,
         }
     }
 
@@ -319,8 +321,8 @@ impl TailSampler {
         };
         if let Some(trigger) = trigger {
             self.decide(now, trace, trigger, out);
-        } else if run.summary.has_root
-            && let Some(wait) = self.config.decision_wait_after_root
+        } else if let Some(wait) = self.config.decision_wait_after_root
+            && self.counts_as_root(trace, run.at(chunk), &run.summary)
         {
             let time = self.time(now);
             self.table.hurry(trace, time, nanos(wait));
@@ -340,9 +342,13 @@ impl TailSampler {
         }
     }
 
-    /// Adds a trace.
-    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant) -> Fate {
+    /// Adds a trace, or decides about it at once.
+    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant, run: &Run) -> Fate {
         self.stats.traces += 1;
+        if self.pressure.is_active() {
+            let relieved = self.relieve(&id, hash, &run.summary);
+            return relieved.map_or(Fate::Dropped, |(mark, odds)| Fate::Kept(mark, odds));
+        }
         let time = self.time(now);
         let wait = nanos(self.config.decision_wait);
         Fate::Held(self.table.add_trace(id, hash, time, wait))
@@ -350,18 +356,23 @@ impl TailSampler {
 
     /// What becomes of spans whose trace was decided before.
     fn past(&mut self, id: &[u8; 16], past: Past) -> Fate {
-        let Past::Kept { threshold, by } = past else { return Fate::Dropped };
+        let Past::Kept { threshold, by } = past else {
+            return self.dry_drop_late().map_or(Fate::Dropped, |mark| Fate::Kept(mark, None));
+        };
         let label = match self.config.records_policy {
             true => self.labels.of(&self.config.rules, by) | Labels::LATE,
             false => Labels::NONE,
         };
         let salted = match threshold {
             Some(Threshold::ALL) | None => None,
+            // These are decided by the trace's own randomness, whatever policies do.
+            Some(_) if matches!(by, Some(By::EVICTION | By::RELIEF)) => None,
             Some(_) => self.engine.salted(id),
         };
         let own = Randomness::from_trace_id(*id);
         let chance = (salted.unwrap_or(own), salted.is_some());
-        Fate::Kept(self.mark(threshold, chance, true, label), threshold)
+        let mark = self.mark(threshold, chance, true, label);
+        Fate::Kept(self.noted(mark, by, None), threshold)
     }
 
     /// Decides about a span that belongs to no trace. What stands in for its id is a hash of it.
@@ -379,12 +390,14 @@ impl TailSampler {
         let trace = Trace { id, summary: run.summary, spans: &&views[..] };
         let verdict = self.engine.decide(now, &trace);
         if !verdict.is_kept {
-            return Fate::Dropped;
+            self.stats.spans_sampled_out[Trigger::Wait as usize] += run.summary.spans;
+            let dry = self.dry_drop(verdict.by);
+            return dry.map_or(Fate::Dropped, |mark| Fate::Kept(mark, None));
         }
         let label = self.label(&verdict);
         let chance = chance(&verdict, &run.summary, id);
         let mark = self.mark(verdict.threshold, chance, run.has_state, label);
-        Fate::Kept(mark, verdict.threshold)
+        Fate::Kept(self.noted(mark, verdict.by, None), verdict.threshold)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
+use crate::tail::ReliefStats;
 
 /// What the sampler holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -31,6 +32,8 @@ pub enum Trigger {
     Count,
     /// The sampler was drained.
     Drain,
+    /// It began under pressure: chance decided at once. See [`Relief`](crate::Relief).
+    Relief,
 }
 
 /// What the sampler did so far.
@@ -78,9 +81,16 @@ pub struct Stats {
     pub copied_out: u64,
     /// Bytes that copying out freed.
     pub copied_out_bytes: u64,
+    /// Traces that no rule matched, of [`Rules::FirstMatch`](crate::Rules::FirstMatch).
+    pub unmatched: u64,
+    /// Spans that [`Config::root_condition`](crate::Config::root_condition) could not be evaluated of.
+    pub root_errors: u64,
     /// What is remembered of decisions.
     pub memory: MemoryStats,
-    /// By policy or rule, in the order of the configuration.
+    /// What [`Relief`](crate::Relief) did.
+    pub relief: ReliefStats,
+    /// By policy or rule, in the order of the configuration; and after them `_eviction`, with
+    /// [`Eviction::Ratio`](crate::Eviction::Ratio).
     pub rules: Vec<RuleStats>,
 }
 
@@ -88,7 +98,7 @@ pub struct Stats {
 
 impl Trigger {
     /// All, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Wait,
         Self::AfterRoot,
         Self::Spans,
@@ -96,6 +106,7 @@ impl Trigger {
         Self::Bytes,
         Self::Count,
         Self::Drain,
+        Self::Relief,
     ];
 
     /// Its name in metrics.
@@ -108,6 +119,7 @@ impl Trigger {
             Self::Bytes => "bytes",
             Self::Count => "count",
             Self::Drain => "drain",
+            Self::Relief => "relief",
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::lane::Taken;
 /// take in the whole lane. A lane that is behind holds its receivers up, and they refuse what they
 /// cannot hold.
 pub(crate) const MAX_PAYLOADS: usize = 1024;
-pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The entrance of one lane.
 #[derive(Clone, Debug)]

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) sampler: Option<TailSampler>,
     /// Takes nothing in while the sampler is full.
     pub(crate) blocks_when_full: bool,
+    /// Whether the sampler's relief was active when that was last said.
+    pub(crate) was_relieving: bool,
     /// Whether log records follow the sampler's decisions: they are another lane's.
     pub(crate) is_followed: bool,
     pub(crate) batcher: Option<Batcher>,
