@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
-use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler};
+use teleflow_sampler::{
+    Config, Counts, Output, Policy, Relief, Remembered, Rule, TailSampler, Threshold,
+};
 
 /// Two bits for each bound: without, tight, wide.
 fn config([first, second]: [u8; 2]) -> Config {
@@ -18,6 +20,9 @@ fn config([first, second]: [u8; 2]) -> Config {
         vec![Rule::new("errors", Policy::errors()), Rule::new("half", Policy::percent(50.0, ""))];
     let of = |byte: u8, at: u8| usize::from(byte >> at & 3);
     let many = [0, 0, 2, 1000][of(first, 6)];
+    // What has no bits of its own.
+    let more = first.wrapping_mul(0x9d) ^ second;
+    let relief = [Some(0), Some(60), None, None][of(more, 0)];
     Config {
         rules: rules.into(),
         max_bytes: 64 * 1024,
@@ -31,6 +36,15 @@ fn config([first, second]: [u8; 2]) -> Config {
         payload_bytes: [1000, 1, 30, 100_000][of(second, 4)],
         writes_threshold: second & 0x40 == 0,
         records_policy: second & 0x80 != 0,
+        relief: relief.map(|activation| Relief {
+            activation,
+            deactivation: activation / 2,
+            threshold: Threshold::from_probability(0.5).expect("a half is a probability"),
+            at_least: Duration::from_secs(5),
+        }),
+        counts: [Counts::None, Counts::None, Counts::Spans, Counts::All][of(more, 2)],
+        host: (more & 0x10 != 0).then(|| "h".to_owned()),
+        dry_run: of(more, 5) == 0,
         ..Config::default()
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use teleflow_benches::alloc;
 use teleflow_benches::process::thread_cpu_time;
 use teleflow_otlp::{Payload, Signal};
-use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
+use teleflow_sampler::{Config, Digest, Output, Policy, Rule, TailSampler};
 
 use crate::batches::{Batches, Fate, Ids, SPANS, TraceId, validated};
 
@@ -97,13 +97,24 @@ impl Bench {
     /// Does with a batch what the gateway does: polls where it is time to, and offers.
     #[inline]
     pub(crate) fn take(&mut self, payload: Payload) {
+        self.tick();
+        self.sampler.offer(self.now, payload, &mut self.out);
+        // It is handed on; here that is to drop it.
+        self.out.kept.clear();
+    }
+
+    /// The same, with a payload that was read before.
+    pub(crate) fn take_digest(&mut self, digest: Digest) {
+        self.tick();
+        self.sampler.offer_digest(self.now, digest, &mut self.out);
+        self.out.kept.clear();
+    }
+
+    fn tick(&mut self) {
         self.now += self.step;
         if self.sampler.next_deadline().is_some_and(|due| due <= self.now) {
             self.sampler.poll(self.now, &mut self.out);
         }
-        self.sampler.offer(self.now, payload, &mut self.out);
-        // It is handed on; here that is to drop it.
-        self.out.kept.clear();
     }
 
     /// Offers `count` batches, which `make` makes by number, and returns the CPU time that this took

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use teleflow_benches::process::{self, thread_cpu_time};
 use teleflow_otlp::Payload;
-use teleflow_sampler::Router;
+use teleflow_sampler::{Digest, Router};
 
 use crate::batches::{Batches, Fate, Ids, SPANS, TraceId, validated};
 use crate::cases::{AT_ONCE, Bench, Came, median};
@@ -20,8 +20,12 @@ use crate::cases::{AT_ONCE, Bench, Came, median};
 /// Threads and shards.
 const SHARDS: usize = 2;
 
-/// Batches that each thread gets in a round, after as many as fill its table.
+/// Batches that each thread gets in a round.
 const COUNT: usize = 40_000;
+
+/// Batches before those: until the tables are full, as much is decided as comes, and memory that was
+/// used once comes back to whoever has it used.
+const BEFORE: usize = 3 * HELD as usize;
 
 /// How many of a thread's batches wait for a decision.
 const HELD: u32 = 10_000;
@@ -30,7 +34,7 @@ const HELD: u32 = 10_000;
 const BUNDLE: usize = 64;
 
 /// Rounds in which each way has its turn; the median of each counts.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 11;
 
 /// Whose the spans of a batch are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +59,11 @@ pub(crate) struct Scaling {
 /// What the threads of a round share.
 #[derive(Debug, Default)]
 struct Shared {
-    boxes: [Mutex<Vec<Payload>>; SHARDS],
+    boxes: [Mutex<Vec<Digest>>; SHARDS],
     /// Spun on: whoever sleeps at the start comes when the other is half done.
     ready: AtomicUsize,
-    /// How many have nothing more to send.
-    done: AtomicUsize,
+    /// How many times they waited for each other.
+    turns: AtomicUsize,
 }
 
 /// Measures both ways, and one thread alone, in turns.
@@ -71,8 +75,10 @@ pub(crate) fn scaling(batches: &Batches, mixture: Mixture, cores: [usize; SHARDS
         shards.push(run(&cores, true));
         apart.push(run(&cores, false));
     }
-    let [alone, shards, apart] = [alone, shards, apart].map(median);
-    Scaling { shards: shards / alone, apart: apart / alone, rate: shards }
+    // Machines are not equally fast at all times: what is compared was measured in one round.
+    let against = |of: &[f64], to: &[f64]| median(of.iter().zip(to).map(|(a, b)| a / b).collect());
+    let (of_apart, apart) = (against(&shards, &apart), against(&apart, &alone));
+    Scaling { shards: of_apart * apart, apart, rate: median(shards) }
 }
 
 /// What it costs to part a batch among the shards, in nanoseconds a span: one thread's work, which
@@ -111,15 +117,15 @@ fn rate(batches: &Batches, mixture: Mixture, cores: &[usize], routed: bool, roun
                     process::pin(core).expect("the process may use it");
                     let mut bench = Bench::holding(HELD);
                     let mut new = Feed::new(mixture, round * 10 + shard as u64);
-                    bench.run(HELD as usize, Came::Validated, |_| new.next(batches));
                     shared.ready.fetch_add(1, SeqCst);
                     while shared.ready.load(SeqCst) < cores.len() {
                         std::hint::spin_loop();
                     }
-                    let make = |_| new.next(batches);
+                    let mut make = |_| new.next(batches);
                     if routed {
                         shared.work(shard, &mut bench, make)
                     } else {
+                        bench.run(BEFORE, Came::Validated, &mut make);
                         bench.run(COUNT, Came::Validated, make)
                     }
                 })
@@ -146,15 +152,20 @@ impl Shared {
         let mut router = Router::new(SHARDS, 1).expect("there may be two shards");
         let (mut parts, mut bundle, mut post) = (Vec::new(), Vec::new(), Vec::new());
         let mut took = Duration::ZERO;
-        for start in (0..COUNT).step_by(AT_ONCE) {
-            let numbers = start..COUNT.min(start + AT_ONCE);
+        for start in (0..BEFORE + COUNT).step_by(AT_ONCE) {
+            if start <= BEFORE {
+                took = Duration::ZERO;
+            }
+            // Neither gets ahead of the other: what is under way is bounded.
+            self.wait_for(start / AT_ONCE + 1);
+            let numbers = start..(BEFORE + COUNT).min(start + AT_ONCE);
             let payloads: Vec<Payload> = numbers.map(|number| validated(make(number))).collect();
             let begun = thread_cpu_time();
             for payload in payloads {
-                router.route(payload, &mut parts);
+                router.digest(payload, &mut parts);
                 for (whose, part) in parts.drain(..) {
                     if whose == shard {
-                        bench.take(part);
+                        bench.take_digest(part);
                     } else {
                         bundle.push(part);
                     }
@@ -167,31 +178,28 @@ impl Shared {
             took += thread_cpu_time() - begun;
         }
         self.send(1 - shard, &mut bundle);
-        self.done.fetch_add(1, SeqCst);
-        loop {
-            let is_all = self.done.load(SeqCst) == SHARDS;
-            let begun = thread_cpu_time();
-            if self.receive(shard, &mut post, bench) {
-                took += thread_cpu_time() - begun;
-            }
-            if is_all {
-                return took;
-            }
+        self.wait_for((BEFORE + COUNT).div_ceil(AT_ONCE) + 1);
+        let begun = thread_cpu_time();
+        self.receive(shard, &mut post, bench);
+        took + (thread_cpu_time() - begun)
+    }
+
+    /// Waits until all have come here so many times.
+    fn wait_for(&self, turns: usize) {
+        self.turns.fetch_add(1, SeqCst);
+        while self.turns.load(SeqCst) < turns * SHARDS {
             thread::yield_now();
         }
     }
 
-    fn send(&self, whose: usize, bundle: &mut Vec<Payload>) {
+    fn send(&self, whose: usize, bundle: &mut Vec<Digest>) {
         self.boxes[whose].lock().expect("nobody panics").append(bundle);
     }
 
-    /// Takes what is in a letter box, and tells whether something was; `post` is empty before and
-    /// after.
-    fn receive(&self, shard: usize, post: &mut Vec<Payload>, bench: &mut Bench) -> bool {
+    /// Takes what is in a letter box; `post` is empty before and after.
+    fn receive(&self, shard: usize, post: &mut Vec<Digest>, bench: &mut Bench) {
         mem::swap(post, &mut *self.boxes[shard].lock().expect("nobody panics"));
-        let is_some = !post.is_empty();
-        post.drain(..).for_each(|payload| bench.take(payload));
-        is_some
+        post.drain(..).for_each(|digest| bench.take_digest(digest));
     }
 }
 

@@ -55,8 +55,9 @@ pub(crate) use extensions::{
 };
 pub(crate) use id::Id;
 pub(crate) use processors::{
-    AdaptiveTailSampling, Algorithm, Batch, Composite, ErrorMode, Keyed, MatchRule, Mode, Policy,
-    ProbabilisticSampler, Processor, Rule, RuleSampler, Servers, Shared, StatusCode, TailSampling,
+    AdaptiveTailSampling, Algorithm, Batch, Composite, Counts, ErrorMode, Keyed, MatchRule, Mode,
+    Policy, ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, RuleSampler,
+    Servers, Shared, StatusCode, StressRelief, TailSampling, Unit,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;

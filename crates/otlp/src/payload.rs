@@ -1,6 +1,7 @@
 //! A request's worth of telemetry, as bytes.
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{Ack, Invalid, Signal, validate};
 
@@ -18,7 +19,8 @@ use crate::{Ack, Invalid, Signal, validate};
 #[derive(Debug)]
 pub struct Payload {
     signal: Signal,
-    segments: Vec<Bytes>,
+    /// Nearly always one: it takes no allocation.
+    segments: SmallVec<[Bytes; 1]>,
     items: u64,
     bytes: usize,
     ack: Ack,
@@ -39,7 +41,7 @@ impl Payload {
 
     /// A payload that holds nothing.
     pub const fn empty(signal: Signal) -> Self {
-        Self { signal, segments: Vec::new(), items: 0, bytes: 0, ack: Ack::none() }
+        Self { signal, segments: SmallVec::new_const(), items: 0, bytes: 0, ack: Ack::none() }
     }
 
     /// Takes bytes that this process wrote or has validated before, and their number of items.
@@ -48,7 +50,7 @@ impl Payload {
     /// wrong; no memory safety depends on it.
     pub fn trusted(signal: Signal, request: Bytes, items: u64) -> Self {
         let bytes = request.len();
-        let segments = if request.is_empty() { Vec::new() } else { vec![request] };
+        let segments = if request.is_empty() { SmallVec::new() } else { smallvec![request] };
         Self { signal, segments, items, bytes, ack: Ack::none() }
     }
 
@@ -79,8 +81,8 @@ impl Payload {
 
     /// Gives up the pieces. Who waits for them is told that they were lost, unless the
     /// acknowledgement was [taken](Self::take_ack) before.
-    pub fn into_segments(self) -> Vec<Bytes> {
-        self.segments
+    pub fn into_segments(self) -> impl ExactSizeIterator<Item = Bytes> {
+        self.segments.into_iter()
     }
 
     /// Has somebody wait for what becomes of the items.

@@ -9,14 +9,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::span::text;
-use crate::wire::{self, Field, Value};
+use crate::wire::{self, Value};
 
 /// Iterates over the resource groups of a validated request.
 pub fn resources(request: &[u8]) -> impl Iterator<Item = ResourceGroup<'_>> {
-    wire::fields(request).filter(|field| field.number == 1).filter_map(|field| {
-        let (data, at) = body(&field, 0)?;
-        Some(ResourceGroup { data, at })
-    })
+    wire::messages(request, 1)
+        .map(|group| ResourceGroup { data: &request[group.body..group.end], at: group.body })
 }
 
 /// One `ResourceSpans`, `ResourceMetrics` or `ResourceLogs`.
@@ -76,9 +74,9 @@ impl<'a> Scope<'a> {
 impl<'a> ResourceGroup<'a> {
     /// The scope groups in it.
     pub fn scopes(self) -> impl Iterator<Item = ScopeGroup<'a>> {
-        wire::fields(self.data).filter(|field| field.number == 2).filter_map(move |field| {
-            let (data, at) = body(&field, self.at)?;
-            Some(ScopeGroup { data, at })
+        wire::messages(self.data, 2).map(move |group| ScopeGroup {
+            data: &self.data[group.body..group.end],
+            at: self.at + group.body,
         })
     }
 
@@ -106,12 +104,17 @@ impl<'a> ResourceGroup<'a> {
 // === impl ScopeGroup ===
 
 impl<'a> ScopeGroup<'a> {
+    /// The whole message, and where it starts in the request.
+    pub(crate) const fn place(self) -> (&'a [u8], usize) {
+        (self.data, self.at)
+    }
+
     /// The items in it.
     pub fn items(self) -> impl Iterator<Item = Item<'a>> {
-        wire::fields(self.data).filter(|field| field.number == 2).filter_map(move |field| {
-            let Value::Len(message) = field.value else { return None };
-            let whole = &self.data[field.start..field.end];
-            Some(Item { field: whole, message, at: self.at + field.start })
+        wire::messages(self.data, 2).map(move |item| Item {
+            field: &self.data[item.start..item.end],
+            message: &self.data[item.body..item.end],
+            at: self.at + item.start,
         })
     }
 
@@ -145,14 +148,6 @@ pub fn headers(data: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A field's message and where it starts in the request, given where its parent's starts.
-fn body<'a>(field: &Field<'a>, parent_at: usize) -> Option<(&'a [u8], usize)> {
-    match field.value {
-        Value::Len(data) => Some((data, parent_at + field.end - data.len())),
-        _ => None,
-    }
-}
-
 /// The message of an item's whole field; empty where it is no field.
 #[inline]
 pub fn message(field: &[u8]) -> &[u8] {
@@ -163,11 +158,8 @@ pub fn message(field: &[u8]) -> &[u8] {
 /// end, and where there is no field.
 #[inline]
 pub fn split_message(fields: &[u8]) -> Option<(&[u8], &[u8])> {
-    let field = wire::read(fields, 0)?;
-    match field.value {
-        Value::Len(message) => Some((message, &fields[field.end..])),
-        _ => None,
-    }
+    let item = wire::messages(fields, 2).next().filter(|item| item.start == 0)?;
+    Some((&fields[item.body..item.end], &fields[item.end..]))
 }
 
 /// All fields but those numbered `child`: a copy only where there are several runs of them.

@@ -121,6 +121,78 @@ pub(crate) fn read(data: &[u8], start: usize) -> Option<Field<'_>> {
     Some(Field { number, value, start, end })
 }
 
+/// A field with a message in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message {
+    /// Where the field starts, and its message.
+    pub(crate) start: usize,
+    pub(crate) body: usize,
+    /// Where both end.
+    pub(crate) end: usize,
+}
+
+/// Iterates over the fields of one number that hold messages, as [`fields`] does, past all others.
+#[derive(Clone, Debug)]
+pub(crate) struct Messages<'a> {
+    data: &'a [u8],
+    pos: usize,
+    number: u32,
+}
+
+/// Iterates over the fields of this number, which is below 16, that hold messages.
+pub(crate) fn messages(data: &[u8], number: u32) -> Messages<'_> {
+    Messages { data, pos: 0, number }
+}
+
+impl Messages<'_> {
+    /// As [`next`](Self::next), whatever the fields look like.
+    #[inline(never)]
+    fn find(&mut self) -> Option<Message> {
+        while self.pos < self.data.len() {
+            let start = self.pos;
+            let field = read(self.data, start);
+            self.pos = field.as_ref().map_or(self.data.len(), |field| field.end);
+            let field = field?;
+            if let (true, Value::Len(body)) = (field.number == self.number, field.value) {
+                return Some(Message { start, body: field.end - body.len(), end: field.end });
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Message;
+
+    #[inline]
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let start = self.pos;
+            let Some(&[key, low, high]) = self.data.get(start..).and_then(<[u8]>::first_chunk)
+            else {
+                break;
+            };
+            // A key of one byte and a length of one or two: nearly all have that.
+            if key & 0x87 != LEN || low & high & 0x80 != 0 {
+                break;
+            }
+            let (body, len) = match low < 0x80 {
+                true => (start + 2, usize::from(low)),
+                false => (start + 3, usize::from(low & 0x7f) | usize::from(high) << 7),
+            };
+            let end = body + len;
+            if end > self.data.len() {
+                break;
+            }
+            self.pos = end;
+            if u32::from(key >> 3) == self.number {
+                return Some(Message { start, body, end });
+            }
+        }
+        if self.pos < self.data.len() { self.find() } else { None }
+    }
+}
+
 #[inline]
 fn array<const N: usize>(data: &[u8], pos: usize) -> Option<[u8; N]> {
     data.get(pos..pos.checked_add(N)?)?.try_into().ok()
@@ -212,6 +284,35 @@ mod tests {
         fn reading_any_bytes_ends_without_a_panic(data: Vec<u8>) {
             let read: usize = fields(&data).map(|field| field.end - field.start).sum();
             prop_assert!(read <= data.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn messages_of_a_number_are_those_among_all_fields(
+            parts in proptest::collection::vec((1u32..5, 0usize..300, any::<bool>()), 0..20),
+            cut: proptest::sample::Index,
+        ) {
+            let mut data = Vec::new();
+            for (number, len, is_message) in parts {
+                match is_message {
+                    true => put_len(&mut data, number, &vec![7; len]),
+                    false => put_uint(&mut data, number, len as u64),
+                }
+            }
+            let whole = data.len();
+            for data in [&data[..], &data[..cut.index(whole + 1)]] {
+                let all = fields(data).filter(|field| field.number == 2);
+                let expected: Vec<_> = all
+                    .filter_map(|field| match field.value {
+                        Value::Len(body) => Some((field.start, field.end - body.len(), field.end)),
+                        _ => None,
+                    })
+                    .collect();
+                let found: Vec<_> =
+                    messages(data, 2).map(|it| (it.start, it.body, it.end)).collect();
+                prop_assert_eq!(found, expected);
+            }
         }
     }
 

@@ -159,6 +159,20 @@ impl<'a> Marks<'a> {
     }
 }
 
+/// Appends a message with more attributes, in place of those of the same names. These are fields as
+/// the message has them, each with a name of its own.
+pub(crate) fn put_attributes(message: &[u8], attributes: &[u8], out: &mut Vec<u8>) {
+    for field in wire::fields(message) {
+        let is_replaced = wire::fields(attributes).any(|new| {
+            new.number == field.number && attribute_key(new.content) == attribute_key(field.content)
+        });
+        if !is_replaced {
+            out.extend_from_slice(field.whole);
+        }
+    }
+    out.extend_from_slice(attributes);
+}
+
 /// The key of a `KeyValue`.
 fn attribute_key(pair: &[u8]) -> &str {
     let keys = wire::fields(pair).filter(|field| field.number == 1);

@@ -118,6 +118,19 @@ pub fn explain(rules: &Rules, now: Instant, trace: &Trace<'_>) -> Result<Explana
     }
 }
 
+// === impl By ===
+
+impl By {
+    /// No policy or rule: relief. There are not so many rules.
+    pub(crate) const RELIEF: Self = Self { rule: u16::MAX, part: Some(u16::MAX) };
+
+    /// Chance, about a trace that had to go early. No rule has this place: there are at most 65 535.
+    pub(crate) const EVICTION: Self = Self { rule: u16::MAX, part: None };
+
+    /// Its name. No rule of a configuration file begins with `_`.
+    pub(crate) const EVICTION_NAME: &str = "_eviction";
+}
+
 // === impl Verdict ===
 
 impl Verdict {
@@ -144,6 +157,14 @@ impl Engine {
         }
     }
 
+    /// The key of the trace that was decided about last, where what decided has one.
+    pub(crate) fn fingerprint(&self, by: By) -> Option<&str> {
+        match self {
+            Self::Policies(_) => None,
+            Self::FirstMatch(rules) => rules.fingerprint(by),
+        }
+    }
+
     /// What the thresholds of a trace's spans are about that come when it is gone, where that is not
     /// its own randomness.
     pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {
@@ -158,6 +179,14 @@ impl Engine {
         match self {
             Self::Policies(policies) => policies.stats(),
             Self::FirstMatch(rules) => rules.stats(),
+        }
+    }
+
+    /// How many traces no rule matched.
+    pub(crate) const fn unmatched(&self) -> u64 {
+        match self {
+            Self::Policies(_) => 0,
+            Self::FirstMatch(rules) => rules.unmatched(),
         }
     }
 

@@ -1,6 +1,10 @@
 //! How likely a trace is kept that has a key, so that of each key, of all, or of what comes, as many
 //! are kept as wanted, and a word of the rare ones.
 //!
+//! A trace has a weight: 1 where traces are counted, and its number of spans where those are. What is
+//! said of numbers here is about weights; and how likely a trace is kept follows from its weight, too,
+//! as far as it is more than what is left of a budget.
+//!
 //! Time goes in windows. What a key is expected to bring in a window follows from what it brought
 //! before. From that and from what may be kept, its budget, follows the probability for the window,
 //! and from that the threshold: so what is kept stands for what came, however the rate moves. The
@@ -31,6 +35,8 @@ use self::slot::Slot;
 mod flow;
 mod plan;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 /// Hands out probabilities by key, and learns from what it is asked about.
 #[derive(Debug)]
@@ -122,10 +128,11 @@ impl Keyed {
         Stats { keys: self.keys.len() as u64, ..self.stats }
     }
 
-    /// How likely a trace of this key is to be kept. One that stands for no trace (`is_entry` is
-    /// false) is not counted.
-    pub(crate) fn ask(&mut self, now: Instant, key: u64, is_entry: bool) -> f64 {
+    /// How likely a trace of this key and weight is to be kept. One of no weight stands for no trace,
+    /// and is not counted.
+    pub(crate) fn ask(&mut self, now: Instant, key: u64, weight: f64) -> f64 {
         self.turn(now);
+        let is_entry = weight > 0.0;
         let Self { config, keys, others, plan, stats, .. } = self;
         let is_full = keys.len() >= config.max_keys;
         let found = match keys.entry(key, |slot| slot.key == key, |slot| slot.key) {
@@ -145,37 +152,37 @@ impl Keyed {
             Some(slot) => (slot, None),
             None => (others, None),
         };
-        let (own, probability) = plan.odds(slot);
+        let (own, probability) = plan.odds(slot, weight);
         if !is_entry {
             return probability;
         }
         let is_known = newcomer.is_none() && is_found;
         let wants_first = match newcomer {
             Some(newcomer) => {
-                newcomer.flow.count();
+                newcomer.flow.count(weight);
                 // At first everything is new: that does not tell how many new ones are to come.
                 if stats.windows > 0 {
-                    slot.flow.count();
+                    slot.flow.count(weight);
                 }
                 std::mem::take(&mut newcomer.keeps_first)
             }
             None => {
-                slot.flow.count();
+                slot.flow.count(weight);
                 std::mem::take(&mut slot.keeps_first)
             }
         };
-        if wants_first && let Some(cost) = plan.take_first(is_known) {
+        if wants_first && let Some(cost) = plan.take_first(is_known, weight, slot.budget) {
             slot.offered += cost;
-            plan.count(1.0);
+            plan.count(weight, 1.0);
             return 1.0;
         }
-        slot.offered += slot.probability;
-        plan.count(own);
+        slot.offered += slot.probability * weight;
+        plan.count(weight, own);
         probability
     }
 
     /// What [`ask`](Self::ask) would say, as of the last time it was asked.
-    pub(crate) fn peek(&self, key: u64) -> Odds {
+    pub(crate) fn peek(&self, key: u64, weight: f64) -> Odds {
         let Self { config, keys, others, plan, .. } = self;
         let found = keys.find(key, |slot| slot.key == key);
         let is_full = keys.len() >= config.max_keys;
@@ -189,26 +196,27 @@ impl Keyed {
             None if plan.is_shared() => (Standing::New, others, true),
             None => {
                 let slot = Slot::new(key, plan, config.forecast);
-                let probability = plan.odds(&slot).1;
-                let is_first = slot.keeps_first;
+                let probability = plan.odds(&slot, weight).1;
+                let is_first = slot.keeps_first && plan.has_first(false, weight, slot.budget);
                 let probability = if is_first { 1.0 } else { probability };
                 return Odds { probability, is_first, standing: Standing::New };
             }
         };
-        let is_first = keeps_first && plan.has_first(standing == Standing::Known);
-        let probability = if is_first { 1.0 } else { plan.odds(slot).1 };
+        let is_known = standing == Standing::Known;
+        let is_first = keeps_first && plan.has_first(is_known, weight, slot.budget);
+        let probability = if is_first { 1.0 } else { plan.odds(slot, weight).1 };
         Odds { probability, is_first, standing }
     }
 
-    /// Hears that a trace that it was asked about was kept.
-    pub(crate) fn count_kept(&mut self, key: u64) {
+    /// Hears that a trace of this weight that it was asked about was kept.
+    pub(crate) fn count_kept(&mut self, key: u64, weight: f64) {
         self.stats.kept += 1;
         match &mut self.plan {
             Plan::PerKey(_) => {
                 let found = self.keys.find_mut(key, |slot| slot.key == key);
-                found.unwrap_or(&mut self.others).account.kept += 1.0;
+                found.unwrap_or(&mut self.others).account.kept += weight;
             }
-            Plan::Shared(shared) => shared.account.kept += 1.0,
+            Plan::Shared(shared) => shared.account.kept += weight,
         }
     }
 
@@ -242,13 +250,14 @@ impl Keyed {
         others.end_window(&ended);
         let mut new_keys = 0.0;
         keys.retain(|slot| {
-            new_keys += f64::from(u8::from(slot.is_new));
+            new_keys += if slot.is_new { slot.flow.size() } else { 0.0 };
             slot.end_window(&ended);
             !slot.is_idle(plan)
         });
         if let Plan::Shared(shared) = plan {
             let known = keys.iter().map(|slot| slot.flow.expected).collect();
-            shared.start_window(&ended, known, others.flow.expected, new_keys);
+            let of_others = (others.flow.expected, others.flow.size());
+            shared.start_window(&ended, known, of_others, new_keys);
         }
         keys.iter_mut().for_each(|slot| slot.start_window(plan));
         others.start_window_of_others(plan);

@@ -64,11 +64,13 @@ pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{
-    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
+    Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats, Shape,
+    Unit,
 };
 pub use tail::{
-    Answer, Config, ConfigError, Held, MIN_BYTES, Output, Proposal, Reason, Remembered, Shared,
-    Sharing, SharingStats, Stats, TailSampler, Trigger,
+    Answer, Config, ConfigError, Counts, Digest, Eviction, FingerprintNote, Held, MIN_BYTES, Notes,
+    Output, Proposal, Reason, Relief, ReliefStats, Remembered, Shared, Sharing, SharingStats,
+    Stats, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

@@ -3,13 +3,17 @@
 //! Several [tail samplers](crate::TailSampler) side by side are one, as long as all spans of a trace
 //! come to the same. [`Router`] sees to that: it parts payloads by a keyed hash of the trace id.
 
-use bytes::Bytes;
-use teleflow_otlp::{Ack, Payload, Signal, log, span, tree};
+use smallvec::SmallVec;
+use teleflow_otlp::tree::{self, ScopeGroup};
+use teleflow_otlp::{Ack, Payload, Row, Signal, log, span};
 use thiserror::Error;
 
 use self::parts::{Limit, Parts};
 use crate::secret::{Keyed, Purpose};
+use crate::tail::digest::{Digest, Sorted};
+use crate::tail::run::Run;
 
+mod digests;
 mod parts;
 
 /// Parts payloads among shards, so that each trace is in one.
@@ -74,14 +78,28 @@ pub struct RouterStats {
     pub torn: u64,
 }
 
-/// A span that begins with a trace id goes by that, whatever ids follow: the rest of it needs no look.
-/// Spans of several ids are against the protocol; who sends them may find their traces torn.
+/// The spans of a scope. One that begins with a trace id goes by that, whatever ids follow: the rest of
+/// it needs no look. Spans of several ids are against the protocol; who sends them may find their
+/// traces torn.
 #[inline]
-fn span_trace_id(message: &[u8]) -> &[u8] {
-    match span::leading_trace_id(message) {
-        Some(id) => id,
-        None => span::trace_id(message),
-    }
+fn rows_of_spans(scope: ScopeGroup<'_>) -> impl Iterator<Item = Row<'_>> {
+    scope.rows().map(|row| match row.trace_id {
+        Some(_) => row,
+        None => Row { trace_id: usable(span::trace_id(tree::message(row.fields))), ..row },
+    })
+}
+
+/// The log records of a scope, one by one.
+fn rows_of_logs(scope: ScopeGroup<'_>) -> impl Iterator<Item = Row<'_>> {
+    scope.items().map(|item| {
+        let trace_id = usable(log::trace_id(item.message));
+        Row { trace_id, fields: item.field, at: item.at, spans: 1 }
+    })
+}
+
+/// An id of the right length that is not zeros.
+fn usable(id: &[u8]) -> Option<[u8; 16]> {
+    id.try_into().ok().filter(|id| *id != [0; 16])
 }
 
 /// What was found out last. Spans of a trace often come in a row.
@@ -143,13 +161,64 @@ impl Router {
         let mut limit = Limit::new(payload.bytes());
         let mut ack = payload.take_ack();
         for request in payload.into_segments() {
-            if signal == Signal::Logs {
-                self.request(signal, request, log::trace_id, &mut ack, &mut limit);
-            } else {
-                self.request(signal, request, span_trace_id, &mut ack, &mut limit);
+            let whole = match signal {
+                Signal::Logs => self.only_shard(&request, rows_of_logs),
+                _ => self.only_shard(&request, rows_of_spans),
+            };
+            match (whole, signal) {
+                (Some((shard, items)), _) if items > 0 => {
+                    self.stats.whole += 1;
+                    let whole = Payload::trusted(signal, request, items);
+                    self.parts.add(shard, whole.with_ack(ack.take(items)));
+                }
+                (Some(_), _) => {}
+                (None, Signal::Logs) => {
+                    self.part(signal, &request, rows_of_logs, &mut ack, &mut limit);
+                }
+                (None, _) => self.part(signal, &request, rows_of_spans, &mut ack, &mut limit),
             }
         }
         self.parts.finish(out);
+    }
+
+    /// As [`route`](Self::route), and reads the parts at once, where that is [worth it](Digest).
+    ///
+    /// Where a payload is read before its shards are known, no span of it is looked at twice.
+    ///
+    /// # Panics
+    ///
+    /// As [`route`](Self::route).
+    pub fn digest(&mut self, mut payload: Payload, out: &mut Vec<(usize, Digest)>) {
+        let sorted = match self.shards > 1 && !payload.is_empty() {
+            true => Sorted::of(&payload),
+            false => None,
+        };
+        if let Some(sorted) = sorted {
+            let request = &payload.segments()[0];
+            let mut owners: SmallVec<[u16; 16]> = SmallVec::new();
+            owners.extend(sorted.runs.iter().map(|run| self.shard_of_run(run, request)));
+            let first = owners.first().copied().unwrap_or(0);
+            let is_whole = owners.iter().all(|owner| *owner == first);
+            if is_whole || digests::may_repeat(&sorted, self.shards, request.len()) {
+                let runs = sorted.runs.iter().filter(|run| run.id.is_none());
+                self.stats.without_trace += runs.count() as u64;
+            }
+            if is_whole {
+                self.stats.whole += 1;
+                out.push((first.into(), Digest::sorted(payload, sorted)));
+                return;
+            }
+            if digests::may_repeat(&sorted, self.shards, request.len()) {
+                self.stats.parted += 1;
+                let ack = payload.take_ack();
+                let request = payload.into_segments().next().unwrap_or_default();
+                digests::part(&request, &sorted, &owners, ack, out);
+                return;
+            }
+        }
+        let mut parts = Vec::new();
+        self.route(payload, &mut parts);
+        out.extend(parts.into_iter().map(|(shard, part)| (shard, Digest::of(part))));
     }
 
     /// The shard of a trace.
@@ -163,62 +232,58 @@ impl Router {
         self.stats
     }
 
-    fn request(
+    /// Parts a request among several shards.
+    fn part<'a, R: Iterator<Item = Row<'a>>>(
         &mut self,
         signal: Signal,
-        request: Bytes,
-        trace_id: impl Fn(&[u8]) -> &[u8],
+        request: &'a [u8],
+        rows: impl Fn(ScopeGroup<'a>) -> R,
         ack: &mut Ack,
         limit: &mut Limit,
     ) {
-        if let Some((shard, items)) = self.only_shard(&request, &trace_id) {
-            if items > 0 {
-                self.stats.whole += 1;
-                let whole = Payload::trusted(signal, request, items);
-                self.parts.add(shard, whole.with_ack(ack.take(items)));
-            }
-            return;
-        }
         assert!(u32::try_from(request.len()).is_ok(), "a request of 4 GiB has to be cut first");
         self.stats.parted += 1;
         let mut last = Last::default();
-        for (number, resource) in tree::resources(&request).enumerate() {
+        for (number, resource) in tree::resources(request).enumerate() {
             let mut known = None;
             for scope in resource.scopes() {
                 let mut group = None;
-                for item in scope.items() {
+                for row in rows(scope) {
                     if self.parts.is_full(limit) {
-                        self.stats.torn += self.parts.write(signal, &request, ack, limit);
+                        self.stats.torn += self.parts.write(signal, request, ack, limit);
                         let resource = self.parts.go_on();
                         // Where they are known by now, they are those of the last group.
                         (known, group) = (known.and(resource), group.map(|_| 0));
                     }
-                    let shard = self.shard_of_item(trace_id(item.message), item.message, &mut last);
+                    let shard = self.shard_of_row(&row, &mut last);
                     let group = *group.get_or_insert_with(|| {
                         self.parts.add_group(number, &mut known, resource, scope)
                     });
-                    self.parts.add_item(group, shard, item);
+                    self.parts.add_row(group, shard, &row);
                 }
             }
         }
-        self.stats.torn += self.parts.write(signal, &request, ack, limit);
+        self.stats.torn += self.parts.write(signal, request, ack, limit);
         self.parts.end();
         self.stats.without_trace += last.without_trace;
     }
 
     /// The shard of all items, if it is one, and their number.
-    fn only_shard(
+    fn only_shard<'a, R: Iterator<Item = Row<'a>>>(
         &mut self,
-        request: &[u8],
-        trace_id: impl Fn(&[u8]) -> &[u8],
+        request: &'a [u8],
+        rows: impl Fn(ScopeGroup<'a>) -> R,
     ) -> Option<(u16, u64)> {
         let (mut only, mut count, mut last) = (None, 0, Last::default());
-        let scopes = tree::resources(request).flat_map(|resource| resource.scopes());
-        for item in scopes.flat_map(|scope| scope.items()) {
-            let shard = self.shard_of_item(trace_id(item.message), item.message, &mut last);
-            count += 1;
-            if *only.get_or_insert(shard) != shard {
-                return None;
+        for resource in tree::resources(request) {
+            for scope in resource.scopes() {
+                for row in rows(scope) {
+                    let shard = self.shard_of_row(&row, &mut last);
+                    count += u64::from(row.spans);
+                    if *only.get_or_insert(shard) != shard {
+                        return None;
+                    }
+                }
             }
         }
         self.stats.without_trace += last.without_trace;
@@ -226,18 +291,28 @@ impl Router {
     }
 
     #[inline]
-    fn shard_of_item(&self, id: &[u8], message: &[u8], last: &mut Last) -> u16 {
-        match <[u8; 16]>::try_from(id) {
-            Ok(id) if id == [0; 16] => {}
-            Ok(id) if id == last.id => return last.shard,
-            Ok(id) => {
+    fn shard_of_run(&self, run: &Run, request: &[u8]) -> u16 {
+        match run.id {
+            Some(id) => self.scale(self.keyed.id(&id)),
+            None => {
+                let fields = &request[run.place.at as usize..][..run.place.len.get() as usize];
+                self.scale(self.keyed.bytes(tree::message(fields)))
+            }
+        }
+    }
+
+    #[inline]
+    fn shard_of_row(&self, row: &Row<'_>, last: &mut Last) -> u16 {
+        match row.trace_id {
+            Some(id) if id == last.id => return last.shard,
+            Some(id) => {
                 (last.id, last.shard) = (id, self.scale(self.keyed.id(&id)));
                 return last.shard;
             }
-            Err(_) => {}
+            None => {}
         }
-        last.without_trace += 1;
-        self.scale(self.keyed.bytes(message))
+        last.without_trace += u64::from(row.spans);
+        self.scale(self.keyed.bytes(tree::message(row.fields)))
     }
 
     /// From a hash to the number of a shard, by its highest bits.

@@ -6,13 +6,17 @@ use std::time::Duration;
 use crate::engine::By;
 use crate::policy::{Part, Policy, Rule};
 
+mod divided;
 mod fingerprint;
 mod matching;
 mod sampler;
 pub(crate) mod set;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use self::shape::Shape;
 
 /// What a tail sampler keeps.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,10 +56,12 @@ pub struct Policies {
 pub struct MatchRule {
     /// For people and metrics.
     pub name: String,
+    /// What the trace has to be as a whole.
+    pub shape: Shape,
     /// How conditions are to be met.
     pub scope: MatchScope,
     /// Conditions about spans, in OTTL: all of them have to be met. Without any the rule matches
-    /// every trace. One that cannot be evaluated of a span is not met by it; traces in which that
+    /// every trace of its shape. One that cannot be evaluated of a span is not met by it; traces in which that
     /// happened are counted as the rule's [errors](crate::RuleStats::errors).
     pub conditions: Vec<String>,
     /// What is kept of the traces that match.
@@ -92,10 +98,10 @@ pub enum MatchScope {
 ///   eighth, and the rest is kept at the mean rate. So new keys do not break a goal, however many
 ///   come.
 /// - Where more comes than was expected, and the budget is used up, the probability falls, with the
-///   power 1.5 of the excess: no interval keeps more than four budgets. A budget is the goal of an
-///   interval, less what was kept too much before or with what was kept too little: at least a
-///   quarter of the goal, and at most twice the goal or, with [`Algorithm::Windowed`], that of the
-///   lookback.
+///   power 1.5 of the excess: no interval keeps more than four budgets, and a trace. A budget is the
+///   goal of an interval, less what was kept too much before or with what was kept too little: at
+///   least a quarter of the goal, and at most twice the goal or, with [`Algorithm::Windowed`], that
+///   of the lookback.
 /// - A pause of whatever length is as many intervals without a trace.
 ///
 /// Traces count as they come, whatever they stand for. Where an earlier sampler left out some, up to
@@ -118,8 +124,10 @@ pub enum DynamicSampler {
     /// Until the first interval has ended the share is kept of each key, and the first trace of each
     /// for sure where that fits.
     AdaptivePercentage {
-        /// The share of all traces, above 0 and at most 1.
+        /// The share of all that comes, above 0 and at most 1.
         goal: f64,
+        /// Of what: where traces are of different sizes, a share of the traces is none of the spans.
+        unit: Unit,
         /// What tells traces apart.
         keys: Keys,
         /// How often rates are set anew: above 0 and at most a day. 15 s.
@@ -127,11 +135,13 @@ pub enum DynamicSampler {
         /// How much the last interval counts, above 0 and at most 1. 0.5.
         weight: f64,
     },
-    /// So many traces a second, of rare keys more than of frequent ones.
+    /// So much a second, of rare keys more than of frequent ones.
     AdaptiveThroughput {
-        /// Traces a second: above 0 and at most 10^15. It should allow for some in an interval, or
-        /// the counts become coarse.
+        /// Traces or spans a second: above 0 and at most 10^15. It should allow for some traces in an
+        /// interval, or the counts become coarse.
         goal: f64,
+        /// What is counted.
+        unit: Unit,
         /// What tells traces apart.
         keys: Keys,
         /// The share that is kept until the first interval has ended, above 0 and at most 1; less,
@@ -140,11 +150,13 @@ pub enum DynamicSampler {
         /// What rates follow.
         algorithm: Algorithm,
     },
-    /// So many traces a second of each key, and of all keys that found no place together. What is
+    /// So much a second of each key, and of all keys that found no place together. What is
     /// expected of a key is what the last interval brought, and half of the way where that was less.
     PerKeyThroughput {
-        /// Traces a second and key: above 0 and at most 10^15.
+        /// Traces or spans a second and key: above 0 and at most 10^15.
         goal: f64,
+        /// What is counted.
+        unit: Unit,
         /// What tells traces apart.
         keys: Keys,
         /// How often rates are set anew: above 0 and at most a day. 10 s.
@@ -160,23 +172,46 @@ pub enum DynamicSampler {
     },
 }
 
-/// What tells traces apart: the values of attributes, as `adaptive_tail_sampling` makes a key of them.
+/// What a goal counts. A decision is about a trace as a whole in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// Traces, however many spans they have.
+    Traces,
+    /// Spans: a trace counts for as many as it has when it is decided about. Those that come later
+    /// follow the decision and count for none.
+    ///
+    /// How likely a trace is kept follows from its key and, where it has more spans than a budget has
+    /// left, from their number: a trace of many budgets is kept now and then, and paid back by
+    /// keeping less in the intervals that follow.
+    Spans,
+}
+
+/// What tells traces apart: the values of attributes, and perhaps their number of spans, as `adaptive_tail_sampling` makes a key of them.
 ///
 /// The distinct values of an attribute in the whole trace are sorted and joined with `,`, and those
 /// of several attributes with `•`; one that no span has is `<missing>`. At most 16 values of an
 /// attribute count, the first in their order, and 256 bytes; `…` stands for the rest. So the key does
 /// not depend on the order in which spans came.
 ///
+/// The number of spans, where it is a part of the key, is the last one.
+///
 /// Texts are as they are, numbers and truth values as they are written, bytes hexadecimal, lists and
 /// maps as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Keys {
     /// Attributes, each with its scope before it: `resource.`, `scope.`, `span.` (of any span),
-    /// `root.` (of spans without a parent) or `any.` (of the first three together). The values of all
+    /// `root.` (of root spans) or `any.` (of the first three together). The values of all
     /// make the key. The name may be written as in conditions, too:
     /// `span.attributes["http.route"]` is `span.http.route`. These are attributes only: the name,
     /// kind or status of a span is none. At most 32; without any all traces have the same key.
     pub attributes: Vec<String>,
+    /// Which spans `root.` is about: those that meet this condition, in OTTL, and none that it cannot
+    /// be evaluated of. `None`: those without a parent.
+    pub root_condition: Option<String>,
+    /// Whether the number of spans is a part of the key, too: that which a trace has when it is
+    /// decided about. False. As many numbers as there are, as many keys there are of what else
+    /// would be one: where traces are of very different sizes `max_keys` is soon reached.
+    pub trace_length: bool,
     /// The most keys that are told apart, at most 100 000; traces of further ones are one key more.
     /// A key that brought nothing for some intervals makes room. Each takes at most 260 bytes, and
     /// with [`Algorithm::Windowed`] 4 more for each update that is looked back on. 500.
@@ -212,7 +247,7 @@ pub struct SamplerStats {
     pub beyond: u64,
     /// Intervals that have ended.
     pub intervals: u64,
-    /// Traces that it decided about in the last of those.
+    /// Traces that it decided about in the last of those, whatever its goal counts.
     pub last_seen: u64,
     /// Of those, what it kept.
     pub last_kept: u64,
@@ -248,6 +283,9 @@ impl From<Vec<Rule>> for Rules {
 impl Rules {
     /// The name of a policy or rule, and that of its part.
     pub(crate) fn told(&self, by: By) -> Option<(&str, Option<&str>)> {
+        if by == By::EVICTION {
+            return Some((By::EVICTION_NAME, None));
+        }
         let rule = usize::from(by.rule);
         let part = by.part.and_then(|part| self.parts(rule).get(usize::from(part)));
         Some((self.names().nth(rule)?, part.map(|part| &*part.rule.name)))
@@ -255,6 +293,9 @@ impl Rules {
 
     /// The place here of what had a place in other rules: that of the same name.
     pub(crate) fn renamed(&self, before: &Self, by: By) -> Option<By> {
+        if by == By::EVICTION {
+            return Some(by);
+        }
         let (name, part) = before.told(by)?;
         self.place_of(name, part)
     }
@@ -286,11 +327,22 @@ impl Rules {
     }
 }
 
+// === impl MatchRule ===
+
+impl MatchRule {
+    /// Matches every trace.
+    pub fn new(name: impl Into<String>, sampler: DynamicSampler) -> Self {
+        let (shape, scope) = (Shape::default(), MatchScope::default());
+        Self { name: name.into(), shape, scope, conditions: Vec::new(), sampler }
+    }
+}
+
 // === impl Keys ===
 
 impl Keys {
     /// Tells traces apart by these attributes.
     pub fn new(attributes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { attributes: attributes.into_iter().map(Into::into).collect(), max_keys: 500 }
+        let attributes = attributes.into_iter().map(Into::into).collect();
+        Self { attributes, root_condition: None, trace_length: false, max_keys: 500 }
     }
 }

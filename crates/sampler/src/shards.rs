@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
-use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
-use crate::tail::{Config, Held, Remembered, SharingStats, Stats};
+use crate::rules::{MatchRule, Policies, Rules, SamplerStats};
+use crate::tail::{Config, Held, ReliefStats, Remembered, SharingStats, Stats};
 
 /// The share of one shard: `index` of `of`.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ impl Share {
             }
             Rules::FirstMatch(rules) => {
                 let of_rule = |rule: &MatchRule| {
-                    let sampler = self.of_sampler(&rule.sampler);
+                    let sampler = rule.sampler.part(self.of, |whole| self.of_count(whole));
                     MatchRule { sampler, ..rule.clone() }
                 };
                 Rules::FirstMatch(rules.iter().map(of_rule).collect())
@@ -120,22 +120,6 @@ impl Share {
         }
     }
 
-    fn of_sampler(self, sampler: &DynamicSampler) -> DynamicSampler {
-        let mut part = sampler.clone();
-        match &mut part {
-            DynamicSampler::AdaptiveThroughput { goal, .. }
-            | DynamicSampler::PerKeyThroughput { goal, .. } => *goal /= self.of as f64,
-            DynamicSampler::RateLimit { spans_per_second, burst: _ } => {
-                *spans_per_second = self.of_count(*spans_per_second);
-            }
-            DynamicSampler::Always
-            | DynamicSampler::Never
-            | DynamicSampler::Ratio(_)
-            | DynamicSampler::AdaptivePercentage { .. } => {}
-        }
-        part
-    }
-
     /// The first shards get what is left over.
     const fn of_count(self, whole: u64) -> u64 {
         let (share, rest) = (whole / self.of as u64, whole % self.of as u64);
@@ -168,8 +152,11 @@ impl Stats {
             inconsistent,
             copied_out,
             copied_out_bytes,
+            unmatched,
+            root_errors,
             memory,
             sharing,
+            relief,
             rules,
         } = other;
         self.traces += traces;
@@ -187,13 +174,29 @@ impl Stats {
         self.inconsistent += inconsistent;
         self.copied_out += copied_out;
         self.copied_out_bytes += copied_out_bytes;
+        self.unmatched += unmatched;
+        self.root_errors += root_errors;
         self.memory.add(memory);
         self.sharing.add(sharing);
+        self.relief.add(relief);
         self.late_kept += late_kept;
         self.late_sampled_out += late_sampled_out;
         self.without_trace += without_trace;
         self.below_large_envelope += below_large_envelope;
         std::iter::zip(&mut self.rules, rules).for_each(|(sum, more)| sum.add(more));
+    }
+}
+
+// === impl ReliefStats ===
+
+impl ReliefStats {
+    fn add(&mut self, other: &Self) {
+        let Self { active, level, activations, traces_kept, traces_sampled_out } = other;
+        self.active += active;
+        self.level = self.level.max(*level);
+        self.activations += activations;
+        self.traces_kept += traces_kept;
+        self.traces_sampled_out += traces_sampled_out;
     }
 }
 
@@ -282,7 +285,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::rules::{Algorithm, Keys, MatchScope};
+    use crate::rules::{Algorithm, DynamicSampler, Keys, Unit};
     use crate::tail::Trigger;
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
@@ -382,29 +385,26 @@ mod tests {
     fn goals_a_second_are_divided_and_shares_are_not() {
         let keys = || Keys::new(["span.http.route"]);
         let second = Duration::from_secs(1);
-        let rule = |sampler| MatchRule {
-            name: "rule".into(),
-            scope: MatchScope::AnySpan,
-            conditions: Vec::new(),
-            sampler,
-        };
+        let rule = |sampler| MatchRule::new("rule", sampler);
         let algorithm = Algorithm::Windowed { update: second, lookback: second };
         let whole = |goal: f64, spans_per_second| {
-            let (keys, initial) = (keys(), 0.1);
+            let (keys, initial, unit) = (keys(), 0.1, Unit::Spans);
             vec![
                 rule(DynamicSampler::AdaptivePercentage {
                     goal: 0.5,
+                    unit,
                     keys: keys.clone(),
                     interval: second,
                     weight: 0.5,
                 }),
                 rule(DynamicSampler::AdaptiveThroughput {
                     goal,
+                    unit,
                     keys: keys.clone(),
                     initial,
                     algorithm,
                 }),
-                rule(DynamicSampler::PerKeyThroughput { goal, keys, interval: second }),
+                rule(DynamicSampler::PerKeyThroughput { goal, unit, keys, interval: second }),
                 rule(DynamicSampler::RateLimit { spans_per_second, burst: 100 }),
                 rule(DynamicSampler::Ratio(0.3)),
             ]
@@ -454,8 +454,17 @@ mod tests {
             inconsistent: 16,
             copied_out: 17,
             copied_out_bytes: 18,
+            unmatched: 20,
+            root_errors: 19,
             memory,
             sharing,
+            relief: ReliefStats {
+                active: 1,
+                level: 41,
+                activations: 42,
+                traces_kept: 43,
+                traces_sampled_out: 44,
+            },
             rules: vec![RuleStats {
                 name: "rule".into(),
                 traces_seen: 8,
@@ -470,6 +479,14 @@ mod tests {
         let mut sum = one.clone();
         sum.add(&one);
         assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
+        let relief = ReliefStats {
+            active: 2,
+            level: 41,
+            activations: 84,
+            traces_kept: 86,
+            traces_sampled_out: 88,
+        };
+        assert_eq!(sum.relief, relief);
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
         assert_eq!((sum.sharing.waiting, sum.sharing.untold), (82, 92));
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };

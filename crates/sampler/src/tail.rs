@@ -4,7 +4,7 @@
 //! [`Config::decision_wait_after_root`] since its root did. It is decided earlier, on what is there,
 //! when it has too many spans, and when the table would go over its bound of bytes or traces, until
 //! it is within the bound again. Evicting means deciding, never losing: an early decision asks the
-//! same policies. Decisions are remembered, so that a span that comes late follows the rest of its
+//! same policies, or is left to chance ([`Eviction::Ratio`]). Decisions are remembered, so that a span that comes late follows the rest of its
 //! trace.
 //!
 //! A span whose trace id is missing or malformed belongs to no trace and is decided by itself when
@@ -14,14 +14,18 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use teleflow_otlp::{Payload, Signal, tree};
+use teleflow_otlp::{Ack, Payload, Signal, tree};
 
 use self::config::MAX_WAIT;
+use self::digest::Content;
+use self::eviction::Evictions;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
+use self::relief::Pressure;
+use self::roots::Roots;
 use self::sharing::Votes;
 use self::table::Table;
-use crate::engine::{Engine, Verdict};
+use crate::engine::{By, Engine, Verdict};
 use crate::memory::Memory;
 use crate::rules::Rules;
 use crate::secret::{Keyed, Purpose};
@@ -29,18 +33,31 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 
 mod chunk;
 mod config;
+mod counts;
+pub(crate) mod digest;
+mod dry;
 mod due;
+mod eviction;
 mod kept;
 mod logs;
 mod mark;
+mod notes;
 mod pressure;
 mod reading;
+mod relief;
+mod roots;
+pub(crate) mod run;
 mod sharing;
 mod slab;
 mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::counts::Counts;
+pub use self::digest::Digest;
+pub use self::eviction::Eviction;
+pub use self::notes::{FingerprintNote, Notes};
+pub use self::relief::{Relief, ReliefStats};
 pub use self::sharing::{Answer, Proposal, Reason, Shared, Sharing, SharingStats};
 pub use self::stats::{Held, Stats, Trigger};
 
@@ -68,6 +85,8 @@ pub struct Output {
 pub struct TailSampler {
     config: Config,
     engine: Engine,
+    evictions: Evictions,
+    roots: Roots,
     keyed: Keyed,
     table: Table,
     memory: Memory,
@@ -75,6 +94,8 @@ pub struct TailSampler {
     kept_logs: Kept,
     labels: Labels,
     votes: Votes,
+    noted: notes::Shared,
+    pressure: Pressure,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -94,14 +115,18 @@ impl TailSampler {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
+            roots: Roots::new(config.root_condition.as_deref())?,
             engine: Engine::new(&config.rules)?,
+            evictions: Evictions::new(config.eviction)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
             table: Table::new(),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
-            labels: Labels::default(),
+            labels: Labels::new(&config),
             votes: Votes::default(),
+            noted: notes::Shared::default(),
+            pressure: Pressure::new(config.relief),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -122,14 +147,24 @@ impl TailSampler {
     /// As [`new`](Self::new); then nothing has changed.
     pub fn reconfigure(&mut self, config: Config) -> Result<(), ConfigError> {
         config.check()?;
+        let roots = Roots::new(config.root_condition.as_deref())?;
         let engine = Engine::new(&config.rules)?;
+        let evictions = Evictions::new(config.eviction)?;
+        self.roots = roots;
         let before = std::mem::replace(&mut self.engine, engine);
         self.engine.adopt(before);
+        let before = std::mem::replace(&mut self.evictions, evictions);
+        self.evictions.adopt(before);
         self.memory.resize(config.remembered);
-        self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
+        self.memory.rename(|by| match by {
+            By::RELIEF => Some(by),
+            _ => config.rules.renamed(&self.config.rules, by),
+        });
         self.votes.rename(|by| config.rules.renamed(&self.config.rules, by));
-        self.labels = Labels::default();
+        self.labels = Labels::new(&config);
+        self.noted = notes::Shared::default();
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
+        self.change_relief();
         Ok(())
     }
 
@@ -150,12 +185,13 @@ impl TailSampler {
             return;
         }
         let mut ack = payload.take_ack();
-        let mut segments = payload.into_segments().into_iter().peekable();
+        let mut segments = payload.into_segments();
         while let Some(segment) = segments.next() {
             // Only where somebody waits for several segments has each to be counted.
-            let of_segment = match segments.peek() {
-                Some(_) if !ack.is_none() => ack.take(span_count(&segment)),
-                _ => std::mem::take(&mut ack),
+            let of_segment = match segments.len() {
+                0 => std::mem::take(&mut ack),
+                _ if ack.is_none() => Ack::none(),
+                _ => ack.take(span_count(&segment)),
             };
             self.offer_segment(now, segment, of_segment, out);
             self.make_room(now, out);
@@ -164,23 +200,45 @@ impl TailSampler {
         self.close_up();
     }
 
+    /// As [`offer`](Self::offer), for a payload that was read before.
+    ///
+    /// # Panics
+    ///
+    /// As [`offer`](Self::offer).
+    pub fn offer_digest(&mut self, now: Instant, digest: Digest, out: &mut Output) {
+        match digest.content {
+            Content::Unread(payload) => self.offer(now, payload, out),
+            Content::Read(chunk, runs) => {
+                self.offer_read(now, chunk, runs, out);
+                self.make_room(now, out);
+                self.write_kept(out);
+                self.close_up();
+            }
+        }
+    }
+
     /// Decides about the traces that have waited long enough.
     ///
     /// Where much is kept it stops after some payloads, and [`next_deadline`](Self::next_deadline)
     /// is past: hand them on, and poll again.
     pub fn poll(&mut self, now: Instant, out: &mut Output) {
         self.last_poll = Some(now);
+        // Until now it was as it is.
+        self.look_at_pressure(now);
         let time = self.time(now);
         if !self.decide_while(now, |deadline| deadline <= time, None, out) {
             self.last_poll = None;
         }
+        self.look_at_pressure(now);
     }
 
-    /// When [`poll`](Self::poll) has something to do; `None` while nothing is held.
+    /// When [`poll`](Self::poll) has something to do; `None` while nothing is held, and no [`Relief`]
+    /// is about to end.
     ///
     /// A busy sampler asks to be polled every 20 ms, and not for every trace.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let (_, deadline) = self.table.next()?;
+        let due = self.table.next().map(|(_, deadline)| deadline);
+        let deadline = due.into_iter().chain(self.pressure.deadline(self.config.relief)).min()?;
         let due = self.began? + Duration::from_nanos(deadline);
         Some(self.last_poll.map_or(due, |last| due.max(last + STEP)))
     }
@@ -203,15 +261,23 @@ impl TailSampler {
     }
 
     /// Whether as many traces are held as may be. With [`Config::blocks_when_full`] it is for the
-    /// caller not to offer more until traces have been decided.
+    /// caller not to offer more until traces have been decided. Never while [`Relief`] is active: no
+    /// trace is added then.
     pub fn is_full(&self) -> bool {
+        if self.pressure.is_active() {
+            return false;
+        }
         self.table.traces() >= self.config.max_traces || self.table.bytes() > self.config.max_bytes
     }
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        let (memory, sharing) = (self.memory.stats(), self.votes.stats());
-        Stats { rules: self.engine.stats(), memory, sharing, ..self.stats.clone() }
+        let mut rules = self.engine.stats();
+        rules.extend(self.evictions.stats());
+        let (memory, relief) = (self.memory.stats(), self.relief_stats());
+        let unmatched = self.engine.unmatched();
+        let sharing = self.votes.stats();
+        Stats { rules, unmatched, memory, relief, sharing, ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.
@@ -270,7 +336,8 @@ impl TailSampler {
         } else {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
-            self.engine.decide(now, &trace)
+            let early = self.evictions.decide(trigger, &trace);
+            early.unwrap_or_else(|| self.engine.decide(now, &trace))
         };
         self.tell(taken.id, trigger, &verdict, out);
         let spans = taken.summary.spans;
@@ -278,13 +345,15 @@ impl TailSampler {
         // The clock may have gone back.
         let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
         self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
+        let mut dry = None;
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);
             self.stats.traces_kept += 1;
             self.count(verdict.threshold, spans);
             let chance = chance(&verdict, &taken.summary, taken.id);
-            self.mark(verdict.threshold, chance, taken.has_state, label)
+            let mark = self.mark(verdict.threshold, chance, taken.has_state, label);
+            self.noted(mark, verdict.by, Some(trigger))
         } else {
             self.memory.remember_dropped(taken.hash);
             self.stats.traces_sampled_out += 1;
@@ -293,20 +362,25 @@ impl TailSampler {
                 verdict.by.is_some() && matches!(self.config.rules, Rules::Policies(_));
             self.stats.traces_dropped += u64::from(is_dropped);
             self.stats.spans_sampled_out[trigger as usize] += spans;
-            out.sampled_out += spans;
-            MarkRef::NONE
+            dry = self.dry_drop(verdict.by);
+            out.sampled_out += if dry.is_none() { spans } else { 0 };
+            dry.unwrap_or(MarkRef::NONE)
         };
+        let goes_on = verdict.is_kept || dry.is_some();
+        let root = if goes_on { self.root_mark(mark, &taken) } else { None };
         let mut next = taken.first;
-        while let Some((span, after)) = self.table.take_span(next) {
+        while let Some((run, after)) = self.table.take_run(next) {
             next = after;
-            let is_log = self.table.chunk(span.chunk).signal == Signal::Logs;
-            if !verdict.is_kept {
-                out.logs_sampled_out += u64::from(is_log);
-                self.table.release(span.chunk, 1, span.len.get());
+            let is_log = self.table.chunk(run.chunk).signal == Signal::Logs;
+            if !goes_on {
+                out.logs_sampled_out += u64::from(is_log) * u64::from(run.spans);
+                self.table.release(run);
             } else if is_log {
-                self.kept_logs.push(&mut self.table, span, MarkRef::NONE, false);
+                self.kept_logs.push(&mut self.table, run, dry.unwrap_or(MarkRef::NONE), false);
+            } else if let Some(root) = root {
+                self.push_with_root(run, mark, root, taken.has_state);
             } else {
-                self.kept.push(&mut self.table, span, mark, taken.has_state);
+                self.kept.push(&mut self.table, run, mark, taken.has_state);
             }
         }
     }
@@ -320,6 +394,9 @@ impl TailSampler {
         has_state: bool,
         label: u16,
     ) -> MarkRef {
+        if self.config.dry_run {
+            return self.dry_mark(threshold, label);
+        }
         let stays = !self.config.writes_threshold || (threshold.is_none() && !has_state);
         if stays {
             return MarkRef::label(label);
@@ -339,10 +416,14 @@ impl TailSampler {
     }
 
     fn label(&mut self, verdict: &Verdict) -> u16 {
+        self.label_of(verdict.by)
+    }
+
+    fn label_of(&mut self, by: Option<By>) -> u16 {
         if !self.config.records_policy {
             return Labels::NONE;
         }
-        self.labels.of(&self.config.rules, verdict.by)
+        self.labels.of(&self.config.rules, by)
     }
 
     /// Writes the kept spans once they are worth it.

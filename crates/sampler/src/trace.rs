@@ -197,6 +197,24 @@ impl TraceSummary {
         }
     }
 
+    /// Adds spans that came later.
+    #[inline]
+    pub fn append(&mut self, more: &Self) {
+        self.spans += more.spans;
+        self.bytes += more.bytes;
+        if more.start != 0 && (self.start == 0 || more.start < self.start) {
+            self.start = more.start;
+        }
+        self.end = self.end.max(more.end);
+        self.statuses.0 |= more.statuses.0;
+        self.has_root |= more.has_root;
+        self.is_flagged |= more.is_flagged;
+        if self.randomness.is_none() {
+            self.randomness = more.randomness;
+        }
+        self.has_odds |= more.has_odds;
+    }
+
     #[cold]
     fn add_state(&mut self, state: &[u8]) {
         // Most trace states are those of others.

@@ -200,6 +200,11 @@ impl Ledger {
         })))
     }
 
+    /// The lane's name.
+    pub(crate) fn lane(&self) -> String {
+        self.state().lane.clone()
+    }
+
     /// A receiver has given the lane `items`.
     pub(crate) fn accept(&self, items: u64) {
         let mut state = self.state();

@@ -12,7 +12,7 @@ use teleflow_receiver::{Consumer, Refused, RefusedReason};
 use tokio::sync::oneshot;
 
 use self::entrance::Place;
-pub(crate) use self::entrance::{Door, Entrance, MAX_PAYLOADS};
+pub(crate) use self::entrance::{Door, Entrance, MAX_BYTES, MAX_PAYLOADS};
 pub(crate) use self::routing::Routing;
 
 /// What one receiver feeds: the entrances of its lanes, by signal.

@@ -14,6 +14,7 @@
 mod stages;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::future;
 use std::mem;
@@ -26,6 +27,7 @@ use std::task::Poll;
 use futures_util::{FutureExt as _, poll};
 use teleflow_exporter::Refused;
 use teleflow_otlp::Payload;
+use teleflow_sampler::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -38,8 +40,8 @@ use crate::exchange::Desk;
 use crate::intake::MAX_PAYLOADS;
 use crate::outlet::Outlet;
 
-/// A payload on its way into a task, and the bytes it takes there.
-pub(crate) type Taken = (Payload, OwnedSemaphorePermit);
+/// A payload on its way into a task, perhaps read, and the bytes it takes there.
+pub(crate) type Taken = (Digest, OwnedSemaphorePermit);
 
 /// The most payloads taken in at a time.
 const AT_ONCE: usize = 64;
@@ -186,11 +188,16 @@ impl Lane {
                     }
                 }
             }
-            let step = self.stages.lock().work(
-                Instant::now().into_std(),
-                received.drain(..).map(|(payload, _permit)| payload),
-                &mut work,
-            );
+            let (step, relief) = {
+                let mut stages = self.stages.lock();
+                stages.note_waiting(&received, intake);
+                let digests = received.drain(..).map(|(digest, _permit)| digest);
+                let step = stages.work(Instant::now().into_std(), digests, &mut work);
+                (step, stages.relief_change())
+            };
+            if let Some(relief) = relief {
+                waiting::log(&self.ledger.lane(), relief);
+            }
             self.enter(step, &mut work);
             let goes_on = self.dispatch(&mut work, false).await;
             if !goes_on || (in_hurry && !self.empty(&mut work).await) {
@@ -367,7 +374,7 @@ impl Handover {
         let bytes = payload.bytes().min(HANDED_BYTES) as u32;
         let permit = Arc::clone(&self.bytes).acquire_many_owned(bytes).await;
         if let (Ok(permit), Ok(place)) = (permit, self.sender.reserve().await) {
-            place.send((payload, permit));
+            place.send((Digest::unread(payload), permit));
         }
     }
 }

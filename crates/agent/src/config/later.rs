@@ -99,14 +99,8 @@ pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in m
 
 pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
 
-pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
-
-pub(super) const EVICTION: Later =
-    &[("sampling_percentage", "a trace that has to go early is decided by the rules")];
-
-pub(super) const EVICTION_POLICIES: Later = &[("probabilistic", "")];
-
-pub(super) const RULE_SAMPLER: Later = &[("shared_counters", "a goal is that of one gateway")];
+pub(super) const RULE_SAMPLER: Later =
+    &[("shared_counters", "`cluster_size` divides goals among gateways")];
 
 pub(super) const BATCH: Later = &[
     ("metadata_cardinality_limit", "what receives does not carry metadata"),
@@ -241,9 +235,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("`mode` of processors.probabilistic_sampler", PROBABILISTIC_MODES),
     ("processors.tail_sampling", TAIL_SAMPLING),
     ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
-    ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
-    ("processors.adaptive_tail_sampling.eviction", EVICTION),
-    ("`policy` of processors.adaptive_tail_sampling.eviction", EVICTION_POLICIES),
     ("the `sampler` of a rule", RULE_SAMPLER),
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),

@@ -4,20 +4,26 @@ mod adaptive;
 mod batch;
 mod policy;
 mod probabilistic;
+mod recorded;
 mod shared;
+mod stress_relief;
 mod tail_sampling;
 
 use super::components::{self, Components};
 use super::later;
 use super::read::At;
 
-pub(crate) use adaptive::{AdaptiveTailSampling, Algorithm, Keyed, MatchRule, RuleSampler};
+pub(crate) use adaptive::{
+    AdaptiveTailSampling, Algorithm, Keyed, MatchRule, RecordFingerprint, RuleSampler, Unit,
+};
 pub(crate) use batch::Batch;
 pub(crate) use policy::{Composite, ErrorMode, Policy, Rule, StatusCode};
 #[cfg(test)]
 pub(crate) use policy::{Part, Rate};
 pub(crate) use probabilistic::{Mode, ProbabilisticSampler};
+pub(crate) use recorded::{Counts, Recorded};
 pub(crate) use shared::{Servers, Shared};
+pub(crate) use stress_relief::StressRelief;
 #[cfg(test)]
 pub(crate) use tail_sampling::MIN_MAX_BYTES;
 pub(crate) use tail_sampling::{DecisionCache, TailSampling};

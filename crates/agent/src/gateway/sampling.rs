@@ -6,12 +6,13 @@ use std::sync::LazyLock;
 
 use teleflow::sampler::head::{HeadConfig, Never, Ratio};
 use teleflow::sampler::{
-    self, Composition, ConfigError, InvalidProbability, TailSampler, Threshold,
+    self, Composition, ConfigError, Eviction, FingerprintNote, InvalidProbability, Notes, Relief,
+    TailSampler, Threshold,
 };
 
 use crate::config::{
-    self, AdaptiveTailSampling, Config, ConfigErrors, MatchRule, Mode, Place, Policy,
-    ProbabilisticSampler, Processor, Rule, TailSampling,
+    self, AdaptiveTailSampling, Config, ConfigErrors, Counts, MatchRule, Mode, Place, Policy,
+    ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, StressRelief, TailSampling,
 };
 
 /// The sampler that a processor is, if it is one.
@@ -61,8 +62,9 @@ pub(super) fn tail(tail: &TailSampling) -> sampler::Config {
         records_policy: tail.record_policy,
         drops_at_end: tail.drop_pending_traces_on_shutdown,
         blocks_when_full: tail.block_on_overflow,
+        relief: tail.stress_relief.map(relief),
         hash_seed: *HASH_SEED,
-        ..sampler::Config::default()
+        ..recorded(&tail.recorded)
     }
 }
 
@@ -75,13 +77,55 @@ pub(super) fn adaptive(adaptive: &AdaptiveTailSampling) -> sampler::Config {
         decision_wait_after_root: Some(delay),
         max_bytes: bytes(adaptive.max_bytes),
         max_traces: adaptive.num_traces.get(),
+        root_condition: adaptive.root_span_condition.clone(),
         max_trace_spans: adaptive.span_limit,
+        notes: Notes {
+            decision: adaptive.records_decision,
+            fingerprint: match adaptive.record_fingerprint {
+                RecordFingerprint::None => FingerprintNote::None,
+                RecordFingerprint::Value => FingerprintNote::Value,
+                RecordFingerprint::Hash => FingerprintNote::Hash,
+            },
+        },
+        eviction: match adaptive.eviction {
+            Some(percentage) => Eviction::Ratio(percentage / 100.0),
+            None => Eviction::Rules,
+        },
         remembered: sampler::Remembered {
             kept: adaptive.decision_cache.sampled_cache_size,
             dropped: adaptive.decision_cache.non_sampled_cache_size,
         },
+        relief: adaptive.stress_relief.map(relief),
         hash_seed: *HASH_SEED,
+        ..recorded(&adaptive.recorded)
+    }
+}
+
+/// A sampler that writes this, and is else as it is by itself.
+fn recorded(recorded: &Recorded) -> sampler::Config {
+    let Recorded { counts, host, dry_run } = recorded;
+    sampler::Config {
+        counts: match counts {
+            Counts::None => sampler::Counts::None,
+            Counts::Spans => sampler::Counts::Spans,
+            Counts::All => sampler::Counts::All,
+        },
+        host: host.clone(),
+        dry_run: *dry_run,
         ..sampler::Config::default()
+    }
+}
+
+/// `stress_relief`
+fn relief(relief: StressRelief) -> Relief {
+    // One of at most 2^32 has a threshold.
+    let threshold = Threshold::from_probability(1.0 / relief.sampling_rate as f64);
+    let of = |level| if relief.is_always { 0 } else { level };
+    Relief {
+        threshold: threshold.unwrap_or(Threshold::MOST),
+        activation: of(relief.activation_level),
+        deactivation: of(relief.deactivation_level),
+        at_least: relief.at_least,
     }
 }
 

@@ -88,18 +88,23 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     let kept = samplers
         .iter()
         .flat_map(|sampler| sampler.rules("rule").map(|(labels, rule)| (labels, rule.traces_kept)));
-    let help = "Traces that were kept, by the rule that decided";
+    let help = "Traces that were kept, by the rule that decided; `_eviction` is chance, about those \
+                that had to go early";
     counter("traces_sampled", help, kept.collect())?;
     let out = samplers.iter().flat_map(|sampler| {
-        // Whom a rule was asked about and the next one was not, it has decided about.
-        let rules = &sampler.stats.rules;
-        let passed_on = rules.iter().skip(1).map(|rule| rule.traces_seen).chain([0]);
-        std::iter::zip(sampler.rules("rule"), passed_on).map(|((labels, rule), passed_on)| {
+        // Whom a rule was asked about and the next one was not, it has decided about. What is no
+        // rule of the file begins with `_`, and passes nothing on.
+        let unmatched = sampler.stats.unmatched;
+        let rules = sampler.stats.rules.iter().filter(|rule| !rule.name.starts_with('_'));
+        let passed_on = rules.skip(1).map(|rule| rule.traces_seen).chain([unmatched, 0]);
+        let rules = std::iter::zip(sampler.rules("rule"), passed_on);
+        let of_rules = rules.map(|((labels, rule), passed_on)| {
             (labels, rule.traces_seen.saturating_sub(passed_on + rule.traces_kept))
-        })
+        });
+        of_rules.chain([(with(&sampler.labels(), "rule", "_unmatched"), unmatched)])
     });
-    let help = "Traces that were left out, by the rule that decided; of the last rule, those that \
-                no rule matched too";
+    let help = "Traces that were left out, by the rule that decided; `_unmatched` are those that no \
+                rule matched, and `_eviction` is as above";
     counter("traces_dropped", help, out.collect())?;
     let triggers = samplers.iter().flat_map(|sampler| {
         let labels = sampler.labels();
@@ -109,6 +114,7 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
             ("span_limit", sampler.decisions([Trigger::Spans, Trigger::TooLarge])),
             ("eviction", sampler.decisions([Trigger::Bytes, Trigger::Count])),
             ("shutdown", sampler.decisions([Trigger::Drain])),
+            ("relief", sampler.decisions([Trigger::Relief])),
         ]
         .map(|(cause, count)| (with(&labels, "trigger", cause), count))
     });
@@ -116,10 +122,13 @@ fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Re
     let evicted = each(samplers, |sampler| sampler.decisions([Trigger::Bytes, Trigger::Count]));
     let help = "Traces decided early, for there was no room for more";
     counter("traces_evicted", help, evicted)?;
-    let errors = samplers
-        .iter()
-        .flat_map(|sampler| sampler.rules("rule").map(|(labels, rule)| (labels, rule.errors)));
-    let help = "Traces that a condition of a rule could not be evaluated for";
+    let errors = samplers.iter().flat_map(|sampler| {
+        let of_rules = sampler.rules("rule").map(|(labels, rule)| (labels, rule.errors));
+        let labels = with(&sampler.labels(), "rule", "_root_span_condition");
+        of_rules.chain([(labels, sampler.stats.root_errors)])
+    });
+    let help = "Traces that a condition of a rule could not be evaluated for; of \
+                `_root_span_condition`, spans";
     counter("ottl_eval_errors", help, errors.collect())?;
     let name = format!("{WITH_RULES}_traces_active");
     families.gauge(&name, "Undecided traces", each(samplers, |sampler| sampler.held.traces))?;
@@ -165,7 +174,16 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     let help =
         "Spans of traces that were kept, by the policy or rule that was the first to keep them";
     counter("kept_spans", help, kept.collect())?;
+    let relieved = samplers.iter().flat_map(|sampler| {
+        let (labels, relief) = (sampler.labels(), sampler.stats.relief);
+        let of = |is_sampled, count| (with(&labels, "sampled", is_sampled), count);
+        [of("true", relief.traces_kept), of("false", relief.traces_sampled_out)]
+    });
+    let help = "Traces that were decided when they began, by stress relief";
+    counter("relief_traces", help, relieved.collect())?;
     let mut count = |what, help, count| counter(what, help, each(samplers, count));
+    let help = "Times that stress relief began";
+    count("relief_activations", help, |sampler| sampler.stats.relief.activations)?;
     let help =
         "How many spans those stand for that were kept by known odds: an estimate of all spans";
     // A part of a span is of no account.
@@ -190,6 +208,10 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     count("spans_below_large", help, |sampler| sampler.stats.below_large_envelope)?;
     let mut gauge =
         |what, help, count| families.gauge(&format!("{OURS}_{what}"), help, each(samplers, count));
+    let help = "Samplers, of shards too, whose stress relief is active";
+    gauge("relief_active", help, |sampler| sampler.stats.relief.active)?;
+    let help = "How full the fullest of what has a bound is, with stress relief";
+    gauge("relief_level", help, |sampler| sampler.stats.relief.level)?;
     gauge("held_spans", "Undecided spans", |sampler| sampler.held.spans)?;
     let help = "Memory that undecided spans take, with the memory of decisions";
     gauge("held_bytes", help, |sampler| sampler.held.bytes)?;

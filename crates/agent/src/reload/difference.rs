@@ -5,7 +5,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{AdaptiveTailSampling, Config, Id, MatchRule, Policy, Processor, TailSampling};
+use crate::config::{
+    AdaptiveTailSampling, Config, Id, MatchRule, Policy, Processor, Recorded, TailSampling,
+};
 
 /// What runs.
 #[derive(Debug)]
@@ -208,6 +210,8 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         write_threshold: _,
         record_policy: _,
         inverted_votes: _,
+        stress_relief: _,
+        recorded: _,
         policies: _,
         place: _,
     } = is;
@@ -226,7 +230,9 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         write_threshold: "write_threshold",
         record_policy: "record_policy",
         inverted_votes: "inverted_votes",
+        stress_relief: "stress_relief",
     });
+    what.extend(of_recorded(&was.recorded, &is.recorded));
     what.extend(named(&was.policies, &is.policies, "policies", |policy: &Policy| &policy.name));
     what
 }
@@ -239,6 +245,13 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: _,
         span_limit: _,
         decision_cache: _,
+        root_span_condition: _,
+        cluster_size: _,
+        eviction: _,
+        records_decision: _,
+        record_fingerprint: _,
+        stress_relief: _,
+        recorded: _,
         rules: _,
         place: _,
     } = is;
@@ -249,9 +262,25 @@ fn of_adaptive(was: &AdaptiveTailSampling, is: &AdaptiveTailSampling) -> Vec<Str
         max_bytes: "max_bytes",
         span_limit: "span_limit",
         decision_cache: "decision_cache",
+        root_span_condition: "root_span_condition",
+        cluster_size: "cluster_size",
+        eviction: "eviction",
+        records_decision: "record_decision",
+        record_fingerprint: "record_fingerprint",
+        stress_relief: "stress_relief",
     });
+    what.extend(of_recorded(&was.recorded, &is.recorded));
     what.extend(named(&was.rules, &is.rules, "rules", |rule: &MatchRule| &rule.name));
     what
+}
+
+fn of_recorded(was: &Recorded, is: &Recorded) -> Vec<String> {
+    let Recorded { counts: _, host: _, dry_run: _ } = is;
+    differing!(was, is, {
+        counts: "record_counts",
+        host: "record_host",
+        dry_run: "dry_run",
+    })
 }
 
 /// How a list of what has names differs.

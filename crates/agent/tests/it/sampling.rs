@@ -3,6 +3,7 @@
 
 mod arrived;
 mod bounds;
+mod dry;
 mod reloads;
 mod traffic;
 

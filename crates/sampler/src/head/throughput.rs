@@ -131,14 +131,14 @@ impl Throughput {
 
 impl Sampler for Throughput {
     fn intent(&self, now: Instant, candidate: &Candidate) -> Intent {
-        let probability = self.lock().ask(now, candidate.key, candidate.is_entry);
+        let probability = self.lock().ask(now, candidate.key, f64::from(candidate.is_entry));
         // Below all thresholds the highest is the nearest.
         Intent::Sample(Threshold::from_probability(probability).unwrap_or(Threshold::MOST))
     }
 
     fn hear(&self, _: Instant, candidate: &Candidate, is_kept: bool, is_own: bool) {
         if is_kept && is_own && candidate.is_entry {
-            self.lock().count_kept(candidate.key);
+            self.lock().count_kept(candidate.key, 1.0);
         }
     }
 }

@@ -21,8 +21,13 @@ pub(super) struct Flow {
     /// [`Forecast::Mean`].
     recent: Box<[u32]>,
     sum: u64,
-    age: u64,
+    age: u16,
+    /// What a trace of the last some weighs; 0 before the first.
+    size: f32,
 }
+
+/// How much the last trace says about what one weighs.
+const OF_LAST: f64 = 0.125;
 
 /// Windows that have ended.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +74,19 @@ impl Flow {
             Forecast::Mean(len) => usize::from(len.max(1)),
             Forecast::Rising | Forecast::Average(_) => 0,
         };
-        Self { seen: 0.0, expected: 0.0, recent: vec![0; len].into(), sum: 0, age: 0 }
+        Self { seen: 0.0, expected: 0.0, recent: vec![0; len].into(), sum: 0, age: 0, size: 0.0 }
     }
 
-    pub(super) fn count(&mut self) {
-        self.seen += 1.0;
+    /// Counts a trace of this weight.
+    pub(super) fn count(&mut self, weight: f64) {
+        self.seen += weight;
+        let size = f64::from(self.size);
+        self.size = if size == 0.0 { weight } else { OF_LAST.mul_add(weight - size, size) } as f32;
+    }
+
+    /// What a trace weighs: 1 where all weigh the same.
+    pub(super) const fn size(&self) -> f64 {
+        if self.size == 0.0 { 1.0 } else { self.size as f64 }
     }
 
     pub(super) fn end_window(&mut self, ended: &Ended) {
@@ -95,19 +108,20 @@ impl Flow {
             }
             Forecast::Mean(_) => {
                 self.remember(seen as u32, ended);
-                self.sum as f64 / self.age as f64
+                self.sum as f64 / f64::from(self.age)
             }
         };
     }
 
     /// Whether nothing worth a word is expected.
     pub(super) fn is_over(&self) -> bool {
-        if self.recent.is_empty() { self.expected < 0.5 } else { self.sum == 0 }
+        if self.recent.is_empty() { self.expected < 0.5 * self.size() } else { self.sum == 0 }
     }
 
     fn remember(&mut self, seen: u32, ended: &Ended) {
         let len = self.recent.len();
-        self.age = self.age.saturating_add(ended.windows).min(len as u64);
+        // It is no longer than the ring, for which there is a `u16`.
+        self.age = u64::from(self.age).saturating_add(ended.windows).min(len as u64) as u16;
         // After the whole ring was empty the first of them is past, too.
         let windows = ended.windows.min(len as u64 + 1) as usize;
         for n in 0..windows {

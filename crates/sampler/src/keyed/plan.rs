@@ -7,9 +7,9 @@ use super::slot::Slot;
 /// What is to be kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Goal {
-    /// So many traces a second of each key.
+    /// So much a second of each key.
     PerKey(f64),
-    /// So many traces a second of all keys together.
+    /// So much a second of all keys together.
     Total(f64),
     /// A share of what comes.
     Share(f64),
@@ -42,10 +42,13 @@ pub(super) struct Shared {
     due: f64,
     /// All that comes.
     flow: Flow,
+    /// How many traces that were in this window, and what one weighed in those before.
+    traces: f64,
+    unit: f64,
     offered: f64,
     /// The most that a key of weight 1 may have; without bounds where there is enough for all.
     level: f64,
-    /// How many known keys may have their first trace kept, and how many that are not.
+    /// What may be kept as first traces of known keys, and of those that are not.
     firsts: f64,
     new_firsts: f64,
     /// What those that are not known may have together, and how likely they are kept.
@@ -86,6 +89,8 @@ impl Plan {
             of_all,
             due: 0.0,
             flow: Flow::new(config.forecast),
+            traces: 0.0,
+            unit: 1.0,
             offered: 0.0,
             level: f64::INFINITY,
             firsts: account.budget(),
@@ -100,17 +105,19 @@ impl Plan {
         matches!(self, Self::Shared(_))
     }
 
-    /// Counts a trace that was kept with this probability, as far as keys go.
-    pub(super) fn count(&mut self, probability: f64) {
+    /// Counts a trace of this weight that was kept with this probability, as far as keys go.
+    pub(super) fn count(&mut self, weight: f64, probability: f64) {
         if let Self::Shared(shared) = self {
-            shared.flow.count();
-            shared.offered += probability;
+            shared.flow.count(weight);
+            shared.traces += 1.0;
+            shared.offered += probability * weight;
         }
     }
 
-    /// How likely a trace of this key is kept, as far as its own budget goes, and in all.
-    pub(super) fn odds(&self, slot: &Slot) -> (f64, f64) {
-        let own = slot.probability * damping(slot.offered, slot.budget);
+    /// How likely a trace of this key and weight is kept, as far as its own budget goes, and in all.
+    pub(super) fn odds(&self, slot: &Slot, weight: f64) -> (f64, f64) {
+        let all = slot.probability * weight;
+        let own = slot.probability * damping(slot.offered, all, slot.budget);
         match self {
             Self::PerKey(_) => (own, own),
             Self::Shared(shared) => {
@@ -120,61 +127,85 @@ impl Plan {
                     Some(goal) => own.max((slot.probability * shared.lag(goal)).min(goal)),
                     None => own,
                 };
-                (own, own * damping(shared.offered, shared.budget()))
+                (own, own * damping(shared.offered, own * weight, shared.budget(weight)))
             }
         }
     }
 
-    /// Whether a key's first trace of the window may be kept for sure.
-    pub(super) fn has_first(&self, is_known: bool) -> bool {
+    /// Whether a key's first trace of the window may be kept for sure, of this weight and where the
+    /// key has this budget.
+    pub(super) fn has_first(&self, is_known: bool, weight: f64, budget: f64) -> bool {
         match self {
-            Self::PerKey(_) => true,
-            Self::Shared(shared) if shared.is_one_pool(is_known) => shared.firsts >= 1.0,
-            Self::Shared(shared) => shared.new_firsts + shared.surplus() / 2.0 >= 1.0,
+            Self::PerKey(_) => budget >= weight,
+            Self::Shared(shared) if shared.is_one_pool(is_known) => {
+                shared.firsts >= weight && (shared.has_reserve || budget >= weight)
+            }
+            Self::Shared(shared) => shared.new_firsts + shared.surplus(weight) / 2.0 >= weight,
         }
     }
 
     /// Takes one of those, and tells what it costs the key's own budget.
-    pub(super) fn take_first(&mut self, is_known: bool) -> Option<f64> {
-        if !self.has_first(is_known) {
+    pub(super) fn take_first(&mut self, is_known: bool, weight: f64, budget: f64) -> Option<f64> {
+        if !self.has_first(is_known, weight, budget) {
             return None;
         }
-        let Self::Shared(shared) = self else { return Some(1.0) };
+        let Self::Shared(shared) = self else { return Some(weight) };
         if !shared.is_one_pool(is_known) {
-            shared.new_firsts -= 1.0;
-            return Some(1.0);
+            shared.new_firsts -= weight;
+            return Some(weight);
         }
-        shared.firsts -= 1.0;
-        Some(if shared.has_reserve { 0.0 } else { 1.0 })
+        shared.firsts -= weight;
+        Some(if shared.has_reserve { 0.0 } else { weight })
     }
 }
 
-/// How much the probability falls once more than the budget was offered. Over any excess the sum of
-/// what it leaves is at most two budgets.
-fn damping(offered: f64, budget: f64) -> f64 {
-    if offered <= budget {
-        return 1.0;
+/// How much the probability falls once more than the budget was offered, for a trace that offers so
+/// much more: over any excess the sum of what it leaves is at most two budgets, and a trace.
+///
+/// One of weight 1 has what holds where it begins; a heavier one, of which a few may be more than a
+/// budget, the mean of what that many would have.
+fn damping(offered: f64, more: f64, budget: f64) -> f64 {
+    let at = |offered: f64| {
+        if offered <= budget {
+            return 1.0;
+        }
+        let part = budget / offered;
+        part * part.sqrt()
+    };
+    if more <= 1.0 {
+        return at(offered);
     }
-    let part = budget / offered;
-    part * part.sqrt()
+    let mean = (undamped(offered + more, budget) - undamped(offered, budget)) / more;
+    // A difference of large numbers is not exact.
+    mean.max(at(offered + more)).min(1.0)
+}
+
+/// What is left of so much that is offered, bit by bit.
+fn undamped(offered: f64, budget: f64) -> f64 {
+    if offered <= budget {
+        offered
+    } else {
+        3.0 * budget - 2.0 * budget * (budget / offered).sqrt()
+    }
 }
 
 // === impl Shared ===
 
 impl Shared {
-    fn budget(&self) -> f64 {
-        self.account.budget() + self.surplus()
+    fn budget(&self, weight: f64) -> f64 {
+        self.account.budget() + self.surplus(weight)
     }
 
     /// What may be kept because more came than was expected, with the trace that is asked about.
-    fn surplus(&self) -> f64 {
-        self.of_all.map_or(0.0, |goal| goal * (self.flow.seen + 1.0 - self.flow.expected).max(0.0))
+    fn surplus(&self, weight: f64) -> f64 {
+        let more = (self.flow.seen + weight - self.flow.expected).max(0.0);
+        self.of_all.map_or(0.0, |goal| goal * more)
     }
 
     /// How many times more should be kept to keep the share of what came so far: at least 1.
     fn lag(&self, goal: f64) -> f64 {
         // Not at once: chance mixes what comes.
-        let slack = (self.account.budget() / 4.0).max(2.0);
+        let slack = (self.account.budget() / 4.0).max(2.0 * self.unit);
         ((goal * self.flow.seen + slack) / (self.offered + slack)).max(1.0)
     }
 
@@ -184,16 +215,16 @@ impl Shared {
     }
 
     fn budget_of(&self, expected: f64) -> f64 {
-        self.level * self.weigh.of(expected)
+        self.level * self.weigh.of(expected / self.unit)
     }
 
     /// What a known key may have.
-    pub(super) fn of_known(&self, expected: f64) -> (f64, f64) {
+    pub(super) fn of_known(&self, expected: f64, size: f64) -> (f64, f64) {
         let budget = self.budget_of(expected);
-        let rest = if budget >= 1.0 && !self.has_reserve {
-            after_first(budget, expected)
+        let rest = if budget >= size && !self.has_reserve {
+            after_first(budget, expected, size)
         } else {
-            budget / expected.max(1.0)
+            budget / expected.max(size)
         };
         (budget, rest)
     }
@@ -204,15 +235,20 @@ impl Shared {
     }
 
     /// Finds the level up to which each key may be kept, of which so much is expected, and what is
-    /// for the others, of which so much is; so many of those that came last were new keys.
+    /// for the others, of which so much is (and one of them weighs so much); `new_keys` is what the
+    /// first traces of keys weighed that were new.
     pub(super) fn start_window(
         &mut self,
         ended: &Ended,
         mut known: Vec<f64>,
-        others: f64,
+        (others, of_other): (f64, f64),
         new_keys: f64,
     ) {
-        let seen = self.flow.seen;
+        let (seen, traces) = (self.flow.seen, std::mem::take(&mut self.traces));
+        if traces > 0.0 {
+            let last = seen / traces;
+            self.unit = if self.flow.expected > 0.0 { (self.unit + last) / 2.0 } else { last };
+        }
         self.flow.end_window(ended);
         match self.of_all {
             Some(goal) => {
@@ -230,7 +266,7 @@ impl Shared {
             self.set_level(&known, budget);
             (self.of_others, self.other_probability) = match others {
                 0.0 => (self.level, 1.0),
-                _ => self.of_known(others),
+                _ => self.of_known(others, of_other),
             };
             return;
         }
@@ -242,7 +278,7 @@ impl Shared {
         self.new_firsts = (self.of_others / 2.0).max(budget * LEAST_OF_OTHERS);
         let rest = self.of_others - new_keys.min(self.new_firsts);
         self.other_probability = if others > 0.0 {
-            (rest.max(self.of_others / 10.0) / others.max(1.0)).min(1.0)
+            (rest.max(self.of_others / 10.0) / others.max(of_other)).min(1.0)
         } else {
             // As all are in the mean.
             let mean = self.of_all.unwrap_or(budget / self.flow.expected);
@@ -251,28 +287,28 @@ impl Shared {
     }
 
     fn set_level(&mut self, known: &[f64], budget: f64) {
-        self.level = self.weigh.level(known, budget);
+        self.level = self.weigh.level(known, self.unit, budget);
         self.firsts = budget;
-        self.has_reserve = self.budget_of(0.0) < 1.0;
+        self.has_reserve = self.budget_of(0.0) < self.unit;
         if self.has_reserve {
             // More keys than there is budget for: half of it goes to first traces, the other half
             // is shared by everything else.
             self.firsts = budget / 2.0;
-            self.level = self.weigh.level(known, budget / 2.0);
+            self.level = self.weigh.level(known, self.unit, budget / 2.0);
         }
     }
 }
 
-/// How likely the others are kept where the first is for sure: never not at all, or they would not be
-/// counted.
-pub(super) fn after_first(budget: f64, expected: f64) -> f64 {
-    (budget - 1.0).max(budget / 10.0) / (expected - 1.0).max(0.0)
+/// How likely the others are kept where the first, which weighs so much, is for sure: never not at
+/// all, or they would not be counted.
+pub(super) fn after_first(budget: f64, expected: f64, size: f64) -> f64 {
+    (budget - size).max(budget / 10.0) / (expected - size).max(0.0)
 }
 
 // === impl Weigh ===
 
 impl Weigh {
-    /// The weight of a key that is expected to bring so much. It grows slower than that does.
+    /// The weight of a key that is expected to bring so many traces. It grows slower than that does.
     fn of(self, expected: f64) -> f64 {
         match self {
             Self::Equal => 1.0,
@@ -280,11 +316,12 @@ impl Weigh {
         }
     }
 
-    /// The level up to which each of these, sorted, can have what it expects, within a budget.
-    fn level(self, expected: &[f64], mut budget: f64) -> f64 {
-        let mut rest: f64 = expected.iter().map(|each| self.of(*each)).sum();
+    /// The level up to which each of these, sorted, can have what it expects, within a budget, where
+    /// a trace counts for so much.
+    fn level(self, expected: &[f64], unit: f64, mut budget: f64) -> f64 {
+        let mut rest: f64 = expected.iter().map(|each| self.of(*each / unit)).sum();
         for &each in expected {
-            let weight = self.of(each);
+            let weight = self.of(each / unit);
             if each * rest > budget * weight {
                 return budget / rest;
             }

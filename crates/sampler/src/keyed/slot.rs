@@ -7,7 +7,7 @@ use super::plan::{self, Account, Plan};
 pub(super) struct Slot {
     pub(super) key: u64,
     pub(super) flow: Flow,
-    /// The sum of the probabilities of what came.
+    /// The sum of the probabilities of what came, each by its weight.
     pub(super) offered: f64,
     pub(super) probability: f64,
     pub(super) budget: f64,
@@ -49,20 +49,20 @@ impl Slot {
     }
 
     pub(super) fn start_window(&mut self, plan: &Plan) {
-        let expected = self.flow.expected;
+        let (expected, size) = (self.flow.expected, self.flow.size());
         let rest;
         match plan {
             Plan::PerKey(_) => {
                 self.budget = self.account.budget();
-                self.keeps_first = self.account.tokens >= 1.0;
-                rest = if self.keeps_first && self.budget >= 1.0 {
-                    plan::after_first(self.budget, expected)
+                self.keeps_first = self.account.tokens >= size;
+                rest = if self.keeps_first && self.budget >= size {
+                    plan::after_first(self.budget, expected, size)
                 } else {
-                    self.budget / expected.max(1.0)
+                    self.budget / expected.max(size)
                 };
             }
             Plan::Shared(shared) => {
-                (self.budget, rest) = shared.of_known(expected);
+                (self.budget, rest) = shared.of_known(expected, size);
                 self.keeps_first = true;
             }
         }
@@ -73,7 +73,8 @@ impl Slot {
     pub(super) fn start_window_of_others(&mut self, plan: &Plan) {
         self.start_window(plan);
         if let Plan::Shared(shared) = plan {
-            (self.budget, self.probability) = shared.of_others();
+            let (budget, rest) = shared.of_others();
+            (self.budget, self.probability) = (budget, rest.min(1.0));
         }
     }
 

@@ -4,8 +4,8 @@ use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
-use teleflow_otlp::tree::{Item, ResourceGroup, ScopeGroup};
-use teleflow_otlp::{Ack, Assembler, Payload, Signal};
+use teleflow_otlp::tree::{ResourceGroup, ScopeGroup};
+use teleflow_otlp::{Ack, Assembler, Payload, Row, Signal};
 
 /// The parts of a payload, and what of a request is not written yet. The memory serves again.
 #[derive(Clone, Debug)]
@@ -187,15 +187,15 @@ impl Parts {
 
     /// Adds an item of a group that was added.
     #[inline]
-    pub(super) fn add_item(&mut self, group: u32, shard: u16, item: Item<'_>) {
-        let (at, len) = (item.at as u32, item.field.len() as u32);
-        self.bytes += item.field.len();
+    pub(super) fn add_row(&mut self, group: u32, shard: u16, row: &Row<'_>) {
+        let (at, len) = (row.at as u32, row.fields.len() as u32);
+        self.bytes += row.fields.len();
         match self.runs.last_mut() {
             Some(run) if (run.shard, run.group, run.at + run.len) == (shard, group, at) => {
                 run.len += len;
-                run.items += 1;
+                run.items += row.spans;
             }
-            _ => self.runs.push(Run { at, len, items: 1, group, shard }),
+            _ => self.runs.push(Run { at, len, items: row.spans, group, shard }),
         }
     }
 

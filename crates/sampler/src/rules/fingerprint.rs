@@ -1,23 +1,30 @@
-//! What tells traces apart: values of attributes, as one text.
+//! What tells traces apart: values of attributes and the number of spans, as one text.
 
+use std::fmt::Write;
 use std::ops::ControlFlow;
 
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::tree;
 use teleflow_otlp::value::AnyValue;
 
+use super::Keys;
 use super::text::{Bounded, MAX_BYTES, beginning};
+use crate::ottl::Condition;
 use crate::{SpanView, Trace, wire};
 
 /// Which attributes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Fingerprint {
     selectors: Vec<Selector>,
+    /// Whether the number of spans is a part of the key, the last.
+    has_length: bool,
     /// Which parts of a span have to be read.
     reads_resource: bool,
     reads_scope: bool,
     reads_span: bool,
     asks_for_root: bool,
+    /// What a root is, where that is not a span without a parent.
+    root: Option<Condition>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +77,8 @@ const MAX_SHARED: usize = 4096;
 
 impl Fingerprint {
     /// Reads the names of attributes, each with its scope before it.
-    pub(super) fn new(attributes: &[String]) -> Result<Self, String> {
+    pub(super) fn new(keys: &Keys) -> Result<Self, String> {
+        let Keys { attributes, root_condition, trace_length, max_keys: _ } = keys;
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
             return Err(format!("a key of {count} attributes: {MAX_ATTRIBUTES} are the most"));
@@ -83,7 +91,13 @@ impl Fingerprint {
             reads_scope: reads(&[Place::Scope, Place::Any]),
             reads_span: reads(&[Place::Span, Place::Root, Place::Any]),
             asks_for_root: reads(&[Place::Root]),
+            root: root_condition
+                .as_deref()
+                .map(Condition::span)
+                .transpose()
+                .map_err(|error| format!("the condition of root spans does not work: {error}"))?,
             selectors,
+            has_length: *trace_length,
         })
     }
 
@@ -99,6 +113,11 @@ impl Fingerprint {
             let _ = trace.spans.visit(&mut visit);
         }
         scratch.join();
+        if self.has_length {
+            let mark = if self.selectors.is_empty() { "" } else { "•" };
+            // A text takes whatever is written.
+            let _ = write!(scratch.key, "{mark}{}", trace.summary.spans);
+        }
         (&scratch.key, scratch.is_cut)
     }
 
@@ -118,13 +137,20 @@ impl Fingerprint {
             }
         }
         if self.reads_span {
-            let is_root = self.asks_for_root && TailFields::read(view.message).is_root;
+            let is_root = self.asks_for_root && self.is_root(&view);
             let is = |place| match place {
                 Place::Span | Place::Any => true,
                 Place::Root => is_root,
                 Place::Resource | Place::Scope => false,
             };
             self.collect(view.message, 9, is, scratch);
+        }
+    }
+
+    fn is_root(&self, view: &SpanView<'_>) -> bool {
+        match &self.root {
+            Some(condition) => condition.eval(view, None).unwrap_or(false),
+            None => TailFields::read(view.message).is_root,
         }
     }
 
@@ -188,6 +214,11 @@ impl Selector {
 // === impl Scratch ===
 
 impl Scratch {
+    /// The key that was made last.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     fn clear(&mut self, attributes: usize) {
         for values in &mut self.values {
             self.spare.append(&mut values.texts);

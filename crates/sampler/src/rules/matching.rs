@@ -2,20 +2,23 @@
 
 use std::ops::ControlFlow;
 
-use super::{MatchRule, MatchScope};
+use super::{MatchRule, MatchScope, Shape};
 use crate::ottl::{Condition, EvalError};
-use crate::{SpanView, Trace};
+use crate::{SpanView, Trace, TraceSummary};
 
 /// The conditions of all rules.
 #[derive(Debug)]
 pub(super) struct Matcher {
     rules: Vec<Conditions>,
-    /// The first rule without conditions; those after it are never reached.
+    /// The first rule that matches every trace; those after it are never reached.
     catch_all: Option<usize>,
+    /// Whether a rule before that asks what a trace is as a whole.
+    asks_for_shape: bool,
 }
 
 #[derive(Debug)]
 struct Conditions {
+    shape: Shape,
     scope: MatchScope,
     all: Vec<Condition>,
     /// The texts, for people.
@@ -45,8 +48,10 @@ impl Matcher {
             first += conditions.all.len();
             all.push(conditions);
         }
-        let catch_all = all.iter().position(|rule| rule.all.is_empty());
-        Ok(Self { rules: all, catch_all })
+        let catch_all = all.iter().position(|rule| rule.all.is_empty() && rule.shape.is_any());
+        let before = &all[..catch_all.unwrap_or(all.len())];
+        let asks_for_shape = before.iter().any(|rule| !rule.shape.is_any());
+        Ok(Self { rules: all, catch_all, asks_for_shape })
     }
 
     /// The place of the first rule that matches. It looks at each span at most once, and at none that
@@ -54,12 +59,21 @@ impl Matcher {
     pub(super) fn first(&self, trace: &Trace<'_>, marks: &mut Marks) -> Option<usize> {
         marks.clear(self);
         let mut found = self.catch_all;
+        if self.asks_for_shape {
+            let is_so = |rule: &Conditions| rule.shape.is_of(&trace.summary);
+            found = self.rules.iter().position(|rule| rule.all.is_empty() && is_so(rule));
+            if !self.rules[..found.unwrap_or(self.rules.len())].iter().any(is_so) {
+                return found;
+            }
+        }
         if found == Some(0) || self.rules.is_empty() {
             return found;
         }
         let mut visit = |span: SpanView<'_>| {
             let before = &self.rules[..found.unwrap_or(self.rules.len())];
-            let matches = |(index, rule): (usize, &Conditions)| rule.is_met(index, &span, marks);
+            let matches = |(index, rule): (usize, &Conditions)| {
+                rule.shape.is_of(&trace.summary) && rule.is_met(index, &span, marks)
+            };
             found = before.iter().enumerate().position(matches).or(found);
             if found == Some(0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
@@ -68,11 +82,21 @@ impl Matcher {
     }
 
     /// Why a rule matches, or does not.
-    pub(super) fn why(&self, rule: usize, is_match: bool, marks: &Marks) -> String {
+    pub(super) fn why(
+        &self,
+        rule: usize,
+        is_match: bool,
+        trace: &TraceSummary,
+        marks: &Marks,
+    ) -> String {
         let rule_marks = &marks.errors[rule];
         let rule = &self.rules[rule];
+        if !rule.shape.is_of(trace) {
+            return rule.shape.why_not(trace);
+        }
         let mut why = match (rule.scope, is_match) {
-            _ if rule.all.is_empty() => "matches every trace".to_owned(),
+            _ if rule.all.is_empty() && rule.shape.is_any() => "matches every trace".to_owned(),
+            _ if rule.all.is_empty() => "matches every such trace".to_owned(),
             (MatchScope::AnySpan, true) => "some span meets each condition".to_owned(),
             (MatchScope::SameSpan, true) => "one span meets all conditions".to_owned(),
             (MatchScope::AnySpan, false) => {
@@ -99,8 +123,10 @@ impl Conditions {
         let read = |text: &String| {
             Condition::span(text).map_err(|error| format!("condition `{text}`: {error}"))
         };
+        rule.shape.check()?;
         let all = rule.conditions.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { scope: rule.scope, all, texts: rule.conditions.clone(), first })
+        let MatchRule { shape, scope, .. } = *rule;
+        Ok(Self { shape, scope, all, texts: rule.conditions.clone(), first })
     }
 
     /// Whether the rule matches, now that this span was seen, too.

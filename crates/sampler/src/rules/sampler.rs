@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use foldhash::quality::RandomState;
 
 use super::fingerprint::{Fingerprint, Scratch};
-use super::{Algorithm, DynamicSampler, Keys, SamplerStats};
+use super::{Algorithm, DynamicSampler, Keys, SamplerStats, Unit};
 use crate::engine::{By, Verdict};
 use crate::keyed::{self, Forecast, Goal, Keyed, Standing, Weigh};
 use crate::policy::limit::Bucket;
@@ -33,6 +33,7 @@ struct Learner {
     scratch: Scratch,
     /// Has a secret of its own: senders cannot choose keys that meet.
     hasher: RandomState,
+    unit: Unit,
     keyed: Keyed,
 }
 
@@ -69,7 +70,7 @@ impl Sampler {
             DynamicSampler::Ratio(ratio) => {
                 return Err(format!("the share is {ratio}: it has to be within 0 and 1"));
             }
-            DynamicSampler::AdaptivePercentage { goal, keys, interval, weight } => {
+            DynamicSampler::AdaptivePercentage { goal, unit, keys, interval, weight } => {
                 let goal = within("the goal", *goal, 1.0)?;
                 let config = keyed::Config {
                     goal: Goal::Share(goal),
@@ -79,9 +80,9 @@ impl Sampler {
                     max_keys: max_keys(keys)?,
                     initial: goal,
                 };
-                Work::learns(keys, config)?
+                Work::learns(keys, *unit, config)?
             }
-            DynamicSampler::AdaptiveThroughput { goal, keys, initial, algorithm } => {
+            DynamicSampler::AdaptiveThroughput { goal, unit, keys, initial, algorithm } => {
                 let (window, forecast, windows) = match *algorithm {
                     Algorithm::Ema { interval, weight } => {
                         (duration("the interval", interval)?, average(weight)?, 1)
@@ -106,9 +107,9 @@ impl Sampler {
                     max_keys: max_keys(keys)?,
                     initial: within("the initial share", *initial, 1.0)?,
                 };
-                Work::learns(keys, config)?
+                Work::learns(keys, *unit, config)?
             }
-            DynamicSampler::PerKeyThroughput { goal, keys, interval } => {
+            DynamicSampler::PerKeyThroughput { goal, unit, keys, interval } => {
                 let config = keyed::Config {
                     goal: Goal::PerKey(within("the goal", *goal, MOST)?),
                     weigh: Weigh::Equal,
@@ -117,7 +118,7 @@ impl Sampler {
                     max_keys: max_keys(keys)?,
                     initial: 1.0,
                 };
-                Work::learns(keys, config)?
+                Work::learns(keys, *unit, config)?
             }
             DynamicSampler::RateLimit { spans_per_second, burst } => {
                 if *spans_per_second == 0 || *burst == 0 {
@@ -141,11 +142,12 @@ impl Sampler {
         match &mut self.work {
             Work::Fixed(threshold) => Answer::by(*threshold, trace),
             Work::Learns(learner) => {
-                let Learner { fingerprint, scratch, hasher, keyed } = &mut **learner;
+                let Learner { fingerprint, scratch, hasher, unit, keyed } = &mut **learner;
                 let key = hasher.hash_one(fingerprint.of(trace, scratch).0);
-                let answer = Answer::by(threshold(keyed.ask(now, key, true)), trace);
+                let weight = unit.weight(trace);
+                let answer = Answer::by(threshold(keyed.ask(now, key, weight)), trace);
                 if answer.is_kept {
-                    keyed.count_kept(key);
+                    keyed.count_kept(key, weight);
                 }
                 answer
             }
@@ -153,6 +155,12 @@ impl Sampler {
                 Answer { is_kept: bucket.take(now, trace.summary.spans), threshold: None }
             }
         }
+    }
+
+    /// The key of the trace that it decided about last, if keys are of attributes.
+    pub(super) fn fingerprint(&self) -> Option<&str> {
+        let Work::Learns(learner) = &self.work else { return None };
+        Some(learner.scratch.key()).filter(|key| !key.is_empty())
     }
 
     /// What it would decide, as of the last time that it did, and why; it learns nothing of it.
@@ -173,10 +181,10 @@ impl Sampler {
             Work::Fixed(None) => (Answer::NONE, "none is kept".into()),
             Work::Fixed(Some(threshold)) => of_chance(threshold.probability(), Some(*threshold)),
             Work::Learns(learner) => {
-                let Learner { fingerprint, hasher, keyed, .. } = &**learner;
+                let Learner { fingerprint, hasher, unit, keyed, .. } = &**learner;
                 let mut scratch = Scratch::default();
                 let (key, is_cut) = fingerprint.of(trace, &mut scratch);
-                let odds = keyed.peek(hasher.hash_one(key));
+                let odds = keyed.peek(hasher.hash_one(key), unit.weight(trace));
                 let cut = if is_cut { ", cut to 16 values and 256 bytes an attribute" } else { "" };
                 let standing = match odds.standing {
                     Standing::Known => "known",
@@ -208,13 +216,26 @@ impl Sampler {
 // === impl Work ===
 
 impl Work {
-    fn learns(keys: &Keys, config: keyed::Config) -> Result<Self, String> {
+    fn learns(keys: &Keys, unit: Unit, config: keyed::Config) -> Result<Self, String> {
         Ok(Self::Learns(Box::new(Learner {
-            fingerprint: Fingerprint::new(&keys.attributes)?,
+            fingerprint: Fingerprint::new(keys)?,
             scratch: Scratch::default(),
             hasher: RandomState::default(),
+            unit,
             keyed: Keyed::new(config),
         })))
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    /// What a trace counts for: never nothing.
+    fn weight(self, trace: &Trace<'_>) -> f64 {
+        match self {
+            Self::Traces => 1.0,
+            Self::Spans => trace.summary.spans.max(1) as f64,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::MatchRule;
 use super::matching::{Marks, Matcher};
 use super::sampler::Sampler;
 use crate::Trace;
-use crate::engine::{Explained, RuleStats, Verdict, Vote};
+use crate::engine::{By, Explained, RuleStats, Verdict, Vote};
 use crate::tail::ConfigError;
 
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub(crate) struct RuleSet {
     samplers: Vec<Sampler>,
     stats: Vec<RuleStats>,
     marks: Marks,
+    unmatched: u64,
 }
 
 // === impl RuleSet ===
@@ -49,12 +50,13 @@ impl RuleSet {
             .iter()
             .map(|rule| RuleStats { name: rule.name.clone(), ..RuleStats::default() })
             .collect();
-        Ok(Self { matcher, samplers, stats, marks: Marks::default() })
+        Ok(Self { matcher, samplers, stats, marks: Marks::default(), unmatched: 0 })
     }
 
     /// Goes on where `old` was: rules of the same name keep their counts, and if their samplers are
     /// the same, too, what those learned, whatever became of the conditions.
     pub(crate) fn adopt(&mut self, old: Self) {
+        self.unmatched = old.unmatched;
         for (stats, sampler) in old.stats.into_iter().zip(old.samplers) {
             let Some(index) = self.stats.iter().position(|own| own.name == stats.name) else {
                 continue;
@@ -75,6 +77,7 @@ impl RuleSet {
             stats.errors += u64::from(self.marks.has_error(index));
         }
         let Some(found) = found else {
+            self.unmatched += 1;
             return Verdict::LEFT_OUT;
         };
         let answer = self.samplers[found].decide(now, trace);
@@ -85,6 +88,11 @@ impl RuleSet {
             stats.spans_kept += trace.summary.spans;
         }
         answer.verdict(found)
+    }
+
+    /// The key of the trace that a rule's sampler decided about last, if it has any.
+    pub(crate) fn fingerprint(&self, by: By) -> Option<&str> {
+        self.samplers.get(usize::from(by.rule))?.fingerprint()
     }
 
     /// What each rule would say of a trace, and why; and what would become of it. Nothing is learned
@@ -103,13 +111,21 @@ impl RuleSet {
                     let (answer, why) = self.samplers[index].explain(now, trace);
                     verdict = answer.verdict(index);
                     let vote = if answer.is_kept { Vote::Sampled } else { Vote::NotSampled };
-                    (vote, format!("{}; {why}", self.matcher.why(index, true, &marks)))
+                    (
+                        vote,
+                        format!("{}; {why}", self.matcher.why(index, true, &trace.summary, &marks)),
+                    )
                 }
-                _ => (Vote::NotSampled, self.matcher.why(index, false, &marks)),
+                _ => (Vote::NotSampled, self.matcher.why(index, false, &trace.summary, &marks)),
             };
             Explained { rule: stats.name.clone(), vote, why }
         };
         (self.stats.iter().enumerate().map(explain).collect(), verdict)
+    }
+
+    /// How many traces no rule matched.
+    pub(crate) const fn unmatched(&self) -> u64 {
+        self.unmatched
     }
 
     /// What each rule did, in their order.

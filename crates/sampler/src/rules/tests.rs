@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 
 use super::set::RuleSet;
-use super::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, SamplerStats};
+use super::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, SamplerStats, Shape, Unit};
 use crate::engine::Verdict;
 use crate::tail::ConfigError;
 use crate::{SpanView, Trace, TraceSummary};
@@ -18,6 +18,8 @@ mod bias;
 mod first_match;
 mod goals;
 mod keys;
+mod shapes;
+mod spans;
 
 /// A span and what it is below.
 #[derive(Clone, Default)]
@@ -79,12 +81,8 @@ fn with<R>(id: [u8; 16], spans: &[Made], then: impl FnOnce(&Trace<'_>) -> R) -> 
 }
 
 fn rule(name: &str, conditions: &[&str], sampler: DynamicSampler) -> MatchRule {
-    MatchRule {
-        name: name.into(),
-        scope: MatchScope::AnySpan,
-        conditions: conditions.iter().map(|text| (*text).into()).collect(),
-        sampler,
-    }
+    let conditions = conditions.iter().map(|text| (*text).into()).collect();
+    MatchRule { conditions, ..MatchRule::new(name, sampler) }
 }
 
 /// One rule for all traces.
@@ -101,22 +99,53 @@ fn keys(max_keys: usize) -> Keys {
 
 fn percentage(goal: f64, max_keys: usize) -> DynamicSampler {
     let keys = keys(max_keys);
-    DynamicSampler::AdaptivePercentage { goal, keys, interval: INTERVAL, weight: 0.5 }
+    DynamicSampler::AdaptivePercentage {
+        goal,
+        unit: Unit::Traces,
+        keys,
+        interval: INTERVAL,
+        weight: 0.5,
+    }
 }
 
 fn ema(goal: f64, max_keys: usize) -> DynamicSampler {
-    let algorithm = Algorithm::Ema { interval: INTERVAL, weight: 0.5 };
-    DynamicSampler::AdaptiveThroughput { goal, keys: keys(max_keys), initial: 0.1, algorithm }
+    throughput(goal, max_keys, Algorithm::Ema { interval: INTERVAL, weight: 0.5 })
 }
 
 fn windowed(goal: f64, max_keys: usize) -> DynamicSampler {
     let algorithm =
         Algorithm::Windowed { update: Duration::from_secs(1), lookback: Duration::from_secs(10) };
-    DynamicSampler::AdaptiveThroughput { goal, keys: keys(max_keys), initial: 0.1, algorithm }
+    throughput(goal, max_keys, algorithm)
+}
+
+fn throughput(goal: f64, max_keys: usize, algorithm: Algorithm) -> DynamicSampler {
+    DynamicSampler::AdaptiveThroughput {
+        goal,
+        unit: Unit::Traces,
+        keys: keys(max_keys),
+        initial: 0.1,
+        algorithm,
+    }
 }
 
 fn per_key(goal: f64, max_keys: usize) -> DynamicSampler {
-    DynamicSampler::PerKeyThroughput { goal, keys: keys(max_keys), interval: INTERVAL }
+    DynamicSampler::PerKeyThroughput {
+        goal,
+        unit: Unit::Traces,
+        keys: keys(max_keys),
+        interval: INTERVAL,
+    }
+}
+
+/// The same, with a goal that counts spans.
+fn in_spans(mut sampler: DynamicSampler) -> DynamicSampler {
+    match &mut sampler {
+        DynamicSampler::AdaptivePercentage { unit, .. }
+        | DynamicSampler::AdaptiveThroughput { unit, .. }
+        | DynamicSampler::PerKeyThroughput { unit, .. } => *unit = Unit::Spans,
+        other => panic!("{other:?} has no goal"),
+    }
+    sampler
 }
 
 /// A span of a key.

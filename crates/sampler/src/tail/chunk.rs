@@ -1,9 +1,12 @@
 //! A request of which spans or records are held.
 
+use std::iter;
+
 use bytes::Bytes;
+use smallvec::SmallVec;
 use teleflow_otlp::{Ack, Answer, Signal, tree};
 
-use super::table::SpanRef;
+use super::table::RunRef;
 use crate::SpanView;
 
 /// A request that spans came in.
@@ -13,7 +16,8 @@ use crate::SpanView;
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) bytes: Bytes,
-    pub(super) scopes: Vec<Scope>,
+    /// Of nearly all requests it is one.
+    pub(super) scopes: SmallVec<[Scope; 1]>,
     rare: Option<Box<Rare>>,
     /// How many spans are in use, and one for whoever still reads it.
     pub(super) live: u32,
@@ -70,7 +74,7 @@ impl Chunk {
     pub(super) fn new(signal: Signal, bytes: Bytes, ack: Ack) -> Self {
         Self {
             bytes,
-            scopes: Vec::new(),
+            scopes: SmallVec::new(),
             rare: (!ack.is_none()).then(|| Box::new(Rare { ack, ..Rare::default() })),
             live: 1,
             live_bytes: 0,
@@ -85,7 +89,10 @@ impl Chunk {
 
     /// What it takes, in bytes, beside its place in the table.
     pub(super) fn size(&self) -> usize {
-        let scopes = self.scopes.capacity() * size_of::<Scope>();
+        let scopes = match self.scopes.spilled() {
+            true => self.scopes.capacity() * size_of::<Scope>(),
+            false => 0,
+        };
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.copies.capacity());
         self.bytes.len() + OVERHEAD + scopes + rare
     }
@@ -119,9 +126,6 @@ impl Chunk {
                 rare.copies.truncate(end);
             }
         } else {
-            if self.scopes.is_empty() {
-                self.scopes.reserve_exact(1);
-            }
             self.envelopes += if resource_is_new { len(resource) } else { 0 } + len(scope);
             self.scopes.push(added);
         }
@@ -134,20 +138,22 @@ impl Chunk {
         if self.live > 1 || self.scopes.is_empty() {
             return false;
         }
-        (self.scopes, self.envelopes) = (Vec::new(), 0);
+        (self.scopes, self.envelopes) = (SmallVec::new(), 0);
         self.forget_copies();
         true
     }
 
-    /// A span of it.
+    /// Spans of it.
     #[inline]
-    pub(super) fn view(&self, span: SpanRef) -> SpanView<'_> {
-        let Scope { resource, scope } = self.scopes[span.scope as usize];
-        SpanView {
-            resource: self.piece(resource),
-            scope: self.piece(scope),
-            message: tree::message(self.fields(span.at, span.len.get())),
-        }
+    pub(super) fn views(&self, run: RunRef) -> impl Iterator<Item = SpanView<'_>> {
+        let Scope { resource, scope } = self.scopes[run.scope as usize];
+        let (resource, scope) = (self.piece(resource), self.piece(scope));
+        let mut fields = self.fields(run.at, run.len.get());
+        iter::from_fn(move || {
+            let (message, rest) = tree::split_message(fields)?;
+            fields = rest;
+            Some(SpanView { resource, scope, message })
+        })
     }
 
     /// Fields in a row.

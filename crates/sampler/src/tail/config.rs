@@ -5,7 +5,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::Sharing;
+use super::eviction::Eviction;
 use crate::rules::Rules;
+use crate::tail::{Counts, Notes, Relief};
 
 /// How a [`TailSampler`](crate::TailSampler) works.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +19,11 @@ pub struct Config {
     pub decision_wait: Duration,
     /// How long to wait at most once the root span is there. `None`: as long as without.
     pub decision_wait_after_root: Option<Duration>,
+    /// Which spans are roots for that, and only for that: those that meet this condition, in OTTL
+    /// and about spans. `None`: those without a parent. One that it cannot be evaluated of is none,
+    /// and is counted in [`Stats::root_errors`](crate::Stats::root_errors). Spans are looked at one
+    /// by one as they come, until one of their trace met it.
+    pub root_condition: Option<String>,
     /// The most bytes that undecided traces may take, requests and bookkeeping together. Beyond it
     /// traces are decided early, until a sixteenth is free: those first that take the most bytes for
     /// the time they still have to wait. While one request is read, what is held may go over the
@@ -40,8 +47,24 @@ pub struct Config {
     /// Writes which policy kept a trace into the attributes of its scopes: `tailsampling.policy`,
     /// `tailsampling.composite_policy`, `tailsampling.cached_decision`.
     pub records_policy: bool,
+    /// Writes into the attributes of a kept trace's root span how much came of it.
+    pub counts: Counts,
+    /// Writes how a trace was decided into the attributes of each of its spans.
+    pub notes: Notes,
+    /// Who decides, written into the attributes of the scopes of what is kept: `tailsampling.host`.
+    pub host: Option<String>,
+    /// Keeps everything, and writes into the attributes of scopes what would have been kept:
+    /// `tailsampling.dry_run.kept`. No trace state changes; with
+    /// [`writes_threshold`](Self::writes_threshold) spans that would have been kept have
+    /// `tailsampling.dry_run.threshold`. Figures are those of the decisions.
+    pub dry_run: bool,
+    /// What decides about a trace that has to go early for want of room.
+    pub eviction: Eviction,
     /// Leaves out what is undecided when the sampler is drained, in place of deciding about it.
     pub drops_at_end: bool,
+    /// Decides about traces as they begin, while there is little room. `None`: traces are held then,
+    /// too, and decided early.
+    pub relief: Option<Relief>,
     /// Has log records that are offered wait for the decision about their trace, and follow it. They
     /// count for the bound of bytes; no policy sees them.
     pub holds_logs: bool,
@@ -75,6 +98,23 @@ pub enum ConfigError {
     /// `max_bytes` is too small to hold a request.
     #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
     TooFewBytes(usize),
+    /// Relief would begin and end at levels that make no sense.
+    #[error(
+        "relief begins at a level of at most 100 and ends below one that is not above that, and not at \
+         {activation} and below {deactivation}"
+    )]
+    Relief {
+        /// [`Relief::activation`].
+        activation: u8,
+        /// [`Relief::deactivation`].
+        deactivation: u8,
+    },
+    /// [`Config::root_condition`] is none, and why.
+    #[error("the condition of root spans does not work: {0}")]
+    RootCondition(String),
+    /// [`Eviction::Ratio`] of such a share.
+    #[error("the share of what has to go early is {0}: it has to be above 0 and at most 1")]
+    Eviction(String),
     /// A rule makes no sense.
     #[error("{rule}: {problem}")]
     Rule {
@@ -101,7 +141,10 @@ impl Config {
         if self.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(self.max_bytes));
         }
-        Ok(())
+        match self.relief {
+            Some(relief) => relief.check(),
+            None => Ok(()),
+        }
     }
 }
 
@@ -112,6 +155,7 @@ impl Default for Config {
             rules: Rules::default(),
             decision_wait: Duration::from_secs(30),
             decision_wait_after_root: None,
+            root_condition: None,
             max_bytes: 256 * 1024 * 1024,
             max_traces: 50_000,
             max_trace_spans: None,
@@ -120,8 +164,14 @@ impl Default for Config {
             payload_bytes: 1024 * 1024,
             writes_threshold: true,
             records_policy: false,
+            counts: Counts::None,
+            notes: Notes::default(),
+            host: None,
+            dry_run: false,
+            eviction: Eviction::Rules,
             drops_at_end: false,
             blocks_when_full: false,
+            relief: None,
             holds_logs: false,
             sharing: None,
             hash_seed: 0,

@@ -3,7 +3,7 @@
 use teleflow_otlp::{Ack, Assembler, Payload, Signal};
 
 use super::mark::{Labels, Mark, Marked};
-use super::table::{SpanRef, Table};
+use super::table::{RunRef, Table};
 use crate::edit::Edited;
 use crate::{Randomness, Threshold};
 
@@ -25,9 +25,7 @@ pub(super) struct Kept {
 /// Spans that stand in a row in their request.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    /// As if they were one.
-    place: SpanRef,
-    spans: u32,
+    place: RunRef,
     mark: MarkRef,
 }
 
@@ -60,6 +58,11 @@ impl MarkRef {
     pub(super) const fn label(label: u16) -> Self {
         Self { mark: NO_MARK, label, has_state: false }
     }
+
+    /// Whether, in a dry run, it would have been left out.
+    pub(super) const fn is_left_out(self) -> bool {
+        self.label & Labels::LEFT_OUT != 0
+    }
 }
 
 // === impl Kept ===
@@ -90,36 +93,42 @@ impl Kept {
         MarkRef { mark, label, has_state: false }
     }
 
-    /// Takes a span that is still counted as used.
+    /// Makes a mark that is another, and these attributes too.
+    pub(super) fn with_attributes(&mut self, base: MarkRef, attributes: &[u8]) -> MarkRef {
+        let mark = self.marks.get(base.mark as usize).cloned().unwrap_or_default();
+        self.marks.push(mark.with_attributes(attributes));
+        MarkRef { mark: (self.marks.len() - 1) as u32, ..base }
+    }
+
+    /// How many times spans were written before: marks are good until that changes.
+    pub(super) const fn writing(&self) -> u32 {
+        self.writing
+    }
+
+    /// Takes spans that are still counted as used.
     #[inline]
-    pub(super) fn push(
-        &mut self,
-        table: &mut Table,
-        span: SpanRef,
-        mark: MarkRef,
-        has_state: bool,
-    ) {
+    pub(super) fn push(&mut self, table: &mut Table, more: RunRef, mark: MarkRef, has_state: bool) {
         let is_same =
             self.marks.get(mark.mark as usize).is_none_or(|mark| !has_state && mark.is_empty());
         let mark = match is_same {
             true => MarkRef::label(mark.label),
             false => MarkRef { has_state, ..mark },
         };
-        self.bytes += span.len.get() as usize;
+        self.bytes += more.len.get() as usize;
         let writing = self.writing.wrapping_add(1);
-        if let Some(run) = self.runs.last_mut()
-            && (run.place.chunk, run.place.scope) == (span.chunk, span.scope)
-            && run.place.at + run.place.len.get() == span.at
-            && run.mark == mark
-            && let Some(len) = run.place.len.checked_add(span.len.get())
+        if let Some(Run { place, mark: last }) = self.runs.last_mut()
+            && (place.chunk, place.scope) == (more.chunk, more.scope)
+            && place.at + place.len.get() == more.at
+            && *last == mark
+            && let Some(len) = place.len.checked_add(more.len.get())
         {
-            run.place.len = len;
-            run.spans += 1;
-            table.leave(span.chunk, writing, false);
+            place.len = len;
+            place.spans += more.spans;
+            table.leave(more.chunk, more.spans, writing, false);
             return;
         }
-        table.leave(span.chunk, writing, true);
-        self.runs.push(Run { place: span, spans: 1, mark });
+        table.leave(more.chunk, more.spans, writing, true);
+        self.runs.push(Run { place: more, mark });
     }
 
     /// What the spans take that wait to be written.
@@ -146,7 +155,7 @@ impl Kept {
             return marked;
         }
         self.runs.sort_unstable_by_key(|run| {
-            let SpanRef { chunk, scope, at, .. } = run.place;
+            let RunRef { chunk, scope, at, .. } = run.place;
             (chunk, scope, run.mark.label, at)
         });
         let mut from = 0;
@@ -156,7 +165,7 @@ impl Kept {
             from = to;
         }
         for run in self.runs.drain(..) {
-            table.release_written(run.place.chunk, run.spans, run.place.len.get());
+            table.release_written(run.place);
         }
         self.marks.clear();
         self.shared.clear();
@@ -179,7 +188,7 @@ impl Kept {
             if count > 0 && bytes >= most {
                 return count;
             }
-            let SpanRef { chunk: index, scope, len, .. } = run.place;
+            let RunRef { chunk: index, scope, len, .. } = run.place;
             let chunk = table.chunk(index);
             let (resource_len, scope_len) = chunk.envelope_lens(scope);
             let resource = Some((index, chunk.scopes[scope as usize].resource));
@@ -240,8 +249,8 @@ impl Kept {
         assembler.finish(&mut request);
         let (mut ack, mut spans) = (Ack::none(), 0);
         for run in runs {
-            let more = u64::from(run.spans);
-            ack.append(spans, table.take_ack(run.place.chunk, run.spans), more);
+            let more = u64::from(run.place.spans);
+            ack.append(spans, table.take_ack(run.place.chunk, run.place.spans), more);
             spans += more;
         }
         payloads.push(Payload::trusted(signal, request.into(), spans).with_ack(ack));

@@ -13,9 +13,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use teleflow_otlp::{Ack, Payload, Signal, log, tree};
 
+use super::chunk::Chunk;
 use super::kept::MarkRef;
 use super::reading::{CHECK_EVERY, Groups};
-use super::table::SpanRef;
+use super::table::{MOST_SCOPES, RunRef};
 use super::{Output, TailSampler, nanos, span_count};
 use crate::memory::Past;
 
@@ -46,7 +47,7 @@ impl TailSampler {
 
     fn offer_records(&mut self, now: Instant, segment: &Bytes, ack: Ack, out: &mut Output) {
         assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
-        let chunk = self.table.add_chunk(Signal::Logs, segment.clone(), ack);
+        let chunk = self.table.add_chunk(Chunk::new(Signal::Logs, segment.clone(), ack));
         let mut until_check = CHECK_EVERY;
         let mut groups = Groups::default();
         for resource in tree::resources(segment) {
@@ -60,19 +61,25 @@ impl TailSampler {
                         groups.forget(&mut self.table, chunk);
                     }
                     until_check -= 1;
-                    let most = self.config.payload_bytes;
-                    let (scope, is_large) =
-                        groups.add_to(&mut self.table, chunk, (resource, scope), most);
+                    let both = (resource, scope);
+                    let (scope, above) = groups.add_to(&mut self.table, chunk, both);
+                    let is_large = above > self.config.payload_bytes || scope >= MOST_SCOPES;
                     // No field is empty: it has a key.
                     let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
-                    let record = SpanRef { chunk, scope, at: item.at as u32, len };
+                    let record = RunRef { chunk, scope, at: item.at as u32, len, spans: 1 };
                     match self.fate(now, log::trace_id(item.message), is_large) {
                         Fate::Waits(trace) => self.table.push(trace, record),
                         Fate::Kept => {
                             self.table.retain(record);
                             self.kept_logs.push(&mut self.table, record, MarkRef::NONE, false);
                         }
-                        Fate::Dropped => out.logs_sampled_out += 1,
+                        Fate::Dropped => match self.dry_drop_late() {
+                            Some(mark) => {
+                                self.table.retain(record);
+                                self.kept_logs.push(&mut self.table, record, mark, false);
+                            }
+                            None => out.logs_sampled_out += 1,
+                        },
                     }
                 }
             }

@@ -10,6 +10,7 @@ impl TailSampler {
     /// Decides early until the table is within its bounds, with some room to spare: else a full table
     /// would decide, and write, for each request that comes.
     pub(super) fn make_room(&mut self, now: Instant, out: &mut Output) {
+        self.look_at_pressure(now);
         let Config { max_bytes, max_traces, blocks_when_full, .. } = self.config;
         if self.table.bytes() > max_bytes {
             self.free_bytes(now, max_bytes - max_bytes / 16, out);

@@ -1,21 +1,23 @@
 //! How a request is read: each span is held with its trace, or follows what was decided about it.
 
-use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::Instant;
 
 use bytes::Bytes;
-use teleflow_otlp::span::{TailFields, leading_trace_id};
 use teleflow_otlp::tree::{self, ResourceGroup, ScopeGroup};
 use teleflow_otlp::{Ack, Answer, Signal};
 
-use super::chunk::{Envelope, Piece, Scope};
+use super::chunk::{Chunk, Envelope, Piece, Scope};
+use super::digest::Runs;
 use super::kept::MarkRef;
 use super::mark::Labels;
-use super::table::{SpanRef, Table};
-use super::{Output, TailSampler, Trigger, chance, nanos};
+use super::run::{Place, Run, runs};
+use super::slab::NIL;
+use super::table::{MOST_SCOPES, RunRef, Table};
+use super::{Config, Output, TailSampler, Trigger, chance, nanos};
+use crate::engine::By;
 use crate::memory::Past;
-use crate::{Randomness, Threshold, Trace, TraceSummary};
+use crate::{Randomness, SpanView, Threshold, Trace, TraceSummary};
 
 /// The bounds are looked at whenever so many spans of a request were read.
 pub(super) const CHECK_EVERY: u32 = 4096;
@@ -28,8 +30,8 @@ pub(super) struct Groups {
     of_scope: Lazy,
     /// Where the resource's envelope is in the chunk.
     resource: Option<Piece>,
-    /// Which of the chunk's scopes, and whether its envelopes are longer than a payload.
-    scope: Option<(u32, bool)>,
+    /// Which of the chunk's scopes, and how long its envelopes are.
+    scope: Option<(u32, usize)>,
 }
 
 /// An envelope that is read when it is first asked for.
@@ -66,22 +68,22 @@ impl Lazy {
     }
 }
 
-/// What is known of a span's trace.
+/// What is known of a trace.
 #[derive(Clone, Copy, Debug)]
 enum Found {
-    Place(Place),
-    /// It was kept.
+    /// It is held.
+    Held(u32),
+    /// It was decided about.
     Past(Past),
     /// Nothing; the hash of its id.
     New(u64),
-    /// There is none.
-    NoTrace,
 }
 
-/// What becomes of a span that comes in.
+/// What becomes of spans that come in.
 #[derive(Clone, Copy, Debug)]
-enum Place {
-    Trace(u32),
+enum Fate {
+    /// They are held with their trace.
+    Held(u32),
     /// With these odds.
     Kept(MarkRef, Option<Threshold>),
     Dropped,
@@ -102,16 +104,15 @@ impl Groups {
         self.of_scope.clear();
     }
 
-    /// Adds the scope to a chunk, where it is not in it, and tells which it is and whether what it
-    /// stands below is longer than a payload.
+    /// Adds the scope to a chunk, where it is not in it, and tells which it is and how long that is
+    /// which it stands below.
     #[inline]
     pub(super) fn add_to(
         &mut self,
         table: &mut Table,
         chunk: u32,
         (resource, scope): (ResourceGroup<'_>, ScopeGroup<'_>),
-        payload_bytes: usize,
-    ) -> (u32, bool) {
+    ) -> (u32, usize) {
         if let Some(known) = self.scope {
             return known;
         }
@@ -124,7 +125,7 @@ impl Groups {
             let scope = chunk.add_envelope(of_scope);
             let index = chunk.add_scope(Scope { resource, scope }, is_new);
             let (above, own) = chunk.envelope_lens(index);
-            (index, above + own > payload_bytes)
+            (index, above + own)
         });
         *self.scope.insert(added)
     }
@@ -148,97 +149,40 @@ impl TailSampler {
         out: &mut Output,
     ) {
         assert!(segment.len() < 1 << 31, "a request of 2 GiB has to be cut first");
-        // Made for the first span that is not left out at once.
+        // Made for the first spans that are not left out at once.
         let mut chunk = None;
         let mut until_check = CHECK_EVERY;
-        // Spans of a trace often come in a row: the last look-up serves the next span too.
-        let mut last: Option<([u8; 16], Place)> = None;
-        let mut groups = Groups::default();
+        let mut known = Groups::default();
         for resource in tree::resources(&segment) {
-            groups.enter_resource();
+            known.enter_resource();
             for scope in resource.scopes() {
-                groups.enter_scope();
-                for item in scope.items() {
+                known.enter_scope();
+                for row in scope.rows() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
                         self.make_room(now, out);
                         if let Some(chunk) = chunk {
-                            groups.forget(&mut self.table, chunk);
+                            known.forget(&mut self.table, chunk);
                         }
-                        last = None;
                     }
-                    until_check -= 1;
+                    until_check = until_check.saturating_sub(row.spans);
                     // Nothing else of a span is looked at where its trace was dropped.
-                    let leading = leading_trace_id(item.message);
-                    if let Some((id, Place::Dropped)) = last
-                        && leading == Some(&id)
-                    {
-                        self.leave_out_late(out);
+                    let mut found = row.trace_id.map(|id| self.look_up(&id));
+                    if self.is_left_out(found) {
+                        self.leave_out_late(row.spans, out);
                         continue;
                     }
-                    let leading = leading.filter(|id| **id != [0; 16]);
-                    let mut found = leading.map(|id| (*id, self.known(id, last)));
-                    if let Some((id, Found::Place(Place::Dropped))) = found {
-                        last = Some((id, Place::Dropped));
-                        self.leave_out_late(out);
-                        continue;
-                    }
-                    let fields = TailFields::read(item.message);
-                    let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
-                    if found.map(|(leading, _)| leading) != id {
-                        found = id.map(|id| (id, self.known(&id, last)));
-                    }
-                    let found = found.map_or(Found::NoTrace, |(_, found)| found);
-                    if let (Some(id), Found::Place(Place::Dropped)) = (id, found) {
-                        last = Some((id, Place::Dropped));
-                        self.leave_out_late(out);
-                        continue;
-                    }
-                    // No field is empty: it has a key.
-                    let Some(len) = NonZeroU32::new(item.field.len() as u32) else { continue };
                     let chunk = *chunk.get_or_insert_with(|| {
                         let ack = std::mem::take(&mut ack);
-                        self.table.add_chunk(Signal::Traces, segment.clone(), ack)
+                        self.table.add_chunk(Chunk::new(Signal::Traces, segment.clone(), ack))
                     });
-                    let most = self.config.payload_bytes;
-                    let (scope_index, is_large) =
-                        groups.add_to(&mut self.table, chunk, (resource, scope), most);
-                    let span = SpanRef { chunk, scope: scope_index, at: item.at as u32, len };
-                    let (place, is_remembered) = match (id, found) {
-                        (Some(id), Found::Past(past)) => (self.past(&id, past), Some(id)),
-                        (Some(_), Found::Place(place @ Place::Kept(..))) => (place, None),
-                        (Some(id), _) if is_large => {
-                            self.stats.below_large_envelope += 1;
-                            (self.decide_alone(now, &id, &fields, span), None)
-                        }
-                        (Some(id), Found::Place(place)) => (place, Some(id)),
-                        (Some(id), Found::New(hash)) => (self.begin(id, hash, now), Some(id)),
-                        (Some(_), Found::NoTrace) | (None, _) => {
-                            (self.alone(now, &fields, item.message, span), None)
-                        }
-                    };
-                    if let Some(id) = is_remembered {
-                        last = Some((id, place));
-                    }
-                    match place {
-                        Place::Trace(trace) => {
-                            if self.hold(now, trace, span, &fields, out) {
-                                last = None;
-                            }
-                        }
-                        Place::Kept(mark, threshold) => {
-                            let is_late =
-                                matches!(found, Found::Past(_) | Found::Place(Place::Kept(..)));
-                            self.stats.late_kept += u64::from(is_late);
-                            self.count(threshold, 1);
-                            self.table.retain(span);
-                            let has_state = !fields.trace_state.is_empty();
-                            self.kept.push(&mut self.table, span, mark, has_state);
-                        }
-                        Place::Dropped => {
-                            self.stats.spans_sampled_out[Trigger::Wait as usize] += 1;
-                            out.sampled_out += 1;
-                        }
+                    let groups = (resource, scope);
+                    let (scope, above) = known.add_to(&mut self.table, chunk, groups);
+                    let is_large = above > self.config.payload_bytes || scope >= MOST_SCOPES;
+                    for run in runs(row, scope) {
+                        // What was looked up is true of the first run, if that is the row's.
+                        let found = found.take().filter(|_| run.id == row.trace_id);
+                        self.take_run(now, chunk, run, found, is_large, out);
                     }
                 }
             }
@@ -252,24 +196,122 @@ impl TailSampler {
         }
     }
 
-    /// Counts a span that is left out as the rest of its trace was.
-    #[inline]
-    fn leave_out_late(&mut self, out: &mut Output) {
-        self.stats.late_sampled_out += 1;
-        out.sampled_out += 1;
+    /// Takes spans that were read.
+    pub(super) fn offer_read(&mut self, now: Instant, chunk: Chunk, runs: Runs, out: &mut Output) {
+        // Put into the table for the first spans that are not left out at once.
+        let (mut unused, mut index) = (Some(chunk), NIL);
+        for run in runs {
+            let found = run.id.map(|id| self.look_up(&id));
+            if self.is_left_out(found) {
+                self.leave_out_late(run.place.spans, out);
+                continue;
+            }
+            if let Some(chunk) = unused.take() {
+                index = self.table.add_chunk(chunk);
+            }
+            let (above, own) = self.table.chunk(index).envelope_lens(run.scope);
+            let is_large = above + own > self.config.payload_bytes;
+            self.take_run(now, index, run, found, is_large, out);
+        }
+        match unused {
+            Some(chunk) => chunk.settle_ack(),
+            None => self.table.seal(index),
+        }
     }
 
-    /// Adds a span to its trace. Tells whether the trace was decided for that.
+    /// Whether spans go, whatever they are: their trace was dropped.
     #[inline]
-    fn hold(
+    const fn is_left_out(&self, found: Option<Found>) -> bool {
+        matches!(found, Some(Found::Past(Past::Dropped))) && !self.config.dry_run
+    }
+
+    /// Counts spans that are left out as the rest of their trace was.
+    #[inline]
+    fn leave_out_late(&mut self, spans: u32, out: &mut Output) {
+        self.stats.late_sampled_out += u64::from(spans);
+        out.sampled_out += u64::from(spans);
+    }
+
+    /// Holds spans, or does with them what was decided about their trace.
+    #[inline]
+    fn take_run(
         &mut self,
         now: Instant,
-        trace: u32,
-        span: SpanRef,
-        fields: &TailFields<'_>,
+        chunk: u32,
+        run: Run,
+        found: Option<Found>,
+        is_large: bool,
         out: &mut Output,
-    ) -> bool {
-        let summary = self.table.add_span(trace, span, fields);
+    ) {
+        let found = match run.id {
+            Some(id) => Some(found.unwrap_or_else(|| self.look_up(&id))),
+            None => None,
+        };
+        let is_late = matches!(found, Some(Found::Past(_)));
+        let fate = match (run.id, found) {
+            (Some(id), Some(Found::Past(past))) => match self.past(&id, past) {
+                Fate::Dropped => return self.leave_out_late(run.place.spans, out),
+                fate => fate,
+            },
+            _ if is_large && run.place.spans > 1 => {
+                return self.take_one_by_one(now, chunk, run, is_large, out);
+            }
+            (Some(id), Some(_)) if is_large => {
+                self.stats.below_large_envelope += 1;
+                self.decide_alone(now, id, chunk, &run)
+            }
+            (Some(_), Some(Found::Held(trace))) => Fate::Held(trace),
+            (Some(id), Some(Found::New(hash))) => self.begin(id, hash, now, &run),
+            (Some(_), None) | (None, _) => self.alone(now, chunk, &run),
+        };
+        let place = run.at(chunk);
+        match fate {
+            Fate::Held(trace) if run.place.spans > 1 && !self.fits(trace, &run.summary) => {
+                self.take_one_by_one(now, chunk, run, is_large, out);
+            }
+            Fate::Held(trace) => self.hold(now, trace, chunk, &run, out),
+            Fate::Kept(mark, threshold) => {
+                self.count_run(mark, threshold, run.summary.spans, is_late);
+                self.table.retain(place);
+                self.kept.push(&mut self.table, place, mark, run.has_state);
+            }
+            Fate::Dropped => out.sampled_out += run.summary.spans,
+        }
+    }
+
+    /// Takes the spans of a run as if they did not stand in a row.
+    #[cold]
+    fn take_one_by_one(
+        &mut self,
+        now: Instant,
+        chunk: u32,
+        run: Run,
+        is_large: bool,
+        out: &mut Output,
+    ) {
+        let Place { at, len, .. } = run.place;
+        let bytes = self.table.chunk(chunk).bytes.clone();
+        for run in run.spans(&bytes[at as usize..][..len.get() as usize]) {
+            self.take_run(now, chunk, run, None, is_large, out);
+        }
+    }
+
+    /// Whether a trace meets its limits with the last of so many spans at the earliest.
+    #[inline]
+    fn fits(&self, trace: u32, more: &TraceSummary) -> bool {
+        let Config { max_trace_bytes, max_trace_spans, .. } = self.config;
+        if max_trace_bytes.is_none() && max_trace_spans.is_none() {
+            return true;
+        }
+        let held = self.table.summary(trace);
+        max_trace_bytes.is_none_or(|most| held.bytes + more.bytes <= most)
+            && max_trace_spans.is_none_or(|most| held.spans + more.spans <= most)
+    }
+
+    /// Adds spans to their trace, and decides about that if it has as much as it may.
+    #[inline]
+    fn hold(&mut self, now: Instant, trace: u32, chunk: u32, run: &Run, out: &mut Output) {
+        let summary = self.table.add_run(trace, run.at(chunk), &run.summary, run.has_state);
         let trigger = if self.config.max_trace_bytes.is_some_and(|most| summary.bytes > most) {
             Some(Trigger::TooLarge)
         } else if self.config.max_trace_spans.is_some_and(|most| summary.spans >= most) {
@@ -279,23 +321,11 @@ impl TailSampler {
         };
         if let Some(trigger) = trigger {
             self.decide(now, trace, trigger, out);
-            return true;
-        }
-        if fields.is_root
-            && let Some(wait) = self.config.decision_wait_after_root
+        } else if let Some(wait) = self.config.decision_wait_after_root
+            && self.counts_as_root(trace, run.at(chunk), &run.summary)
         {
             let time = self.time(now);
             self.table.hurry(trace, time, nanos(wait));
-        }
-        false
-    }
-
-    /// What is known of a trace, given the last that was looked up.
-    #[inline]
-    fn known(&self, id: &[u8; 16], last: Option<([u8; 16], Place)>) -> Found {
-        match last {
-            Some((last, place)) if last == *id => Found::Place(place),
-            _ => self.look_up(id),
         }
     }
 
@@ -304,72 +334,77 @@ impl TailSampler {
     fn look_up(&self, id: &[u8; 16]) -> Found {
         let hash = self.keyed.id(id);
         if let Some(trace) = self.table.find(id, hash) {
-            return Found::Place(Place::Trace(trace));
+            return Found::Held(trace);
         }
         match self.memory.find(hash) {
             None => Found::New(hash),
-            Some(Past::Dropped) => Found::Place(Place::Dropped),
             Some(past) => Found::Past(past),
         }
     }
 
-    /// Adds a trace.
-    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant) -> Place {
+    /// Adds a trace, or decides about it at once.
+    fn begin(&mut self, id: [u8; 16], hash: u64, now: Instant, run: &Run) -> Fate {
         self.stats.traces += 1;
+        if self.pressure.is_active() {
+            let relieved = self.relieve(&id, hash, &run.summary);
+            return relieved.map_or(Fate::Dropped, |(mark, odds)| Fate::Kept(mark, odds));
+        }
         let time = self.time(now);
         let wait = nanos(self.config.decision_wait);
-        Place::Trace(self.table.add_trace(id, hash, time, wait))
+        Fate::Held(self.table.add_trace(id, hash, time, wait))
     }
 
-    /// What becomes of a span whose trace was decided before.
-    fn past(&mut self, id: &[u8; 16], past: Past) -> Place {
-        let Past::Kept { threshold, by } = past else { return Place::Dropped };
+    /// What becomes of spans whose trace was decided before.
+    fn past(&mut self, id: &[u8; 16], past: Past) -> Fate {
+        let Past::Kept { threshold, by } = past else {
+            return self.dry_drop_late().map_or(Fate::Dropped, |mark| Fate::Kept(mark, None));
+        };
         let label = match self.config.records_policy {
             true => self.labels.of(&self.config.rules, by) | Labels::LATE,
             false => Labels::NONE,
         };
         let salted = match threshold {
             Some(Threshold::ALL) | None => None,
+            // These are decided by the trace's own randomness, whatever policies do.
+            Some(_) if matches!(by, Some(By::EVICTION | By::RELIEF)) => None,
             Some(_) => self.engine.salted(id),
         };
         let own = Randomness::from_trace_id(*id);
         let chance = (salted.unwrap_or(own), salted.is_some());
-        Place::Kept(self.mark(threshold, chance, true, label), threshold)
+        let mark = self.mark(threshold, chance, true, label);
+        Fate::Kept(self.noted(mark, by, None), threshold)
     }
 
     /// Decides about a span that belongs to no trace. What stands in for its id is a hash of it.
-    fn alone(
-        &mut self,
-        now: Instant,
-        fields: &TailFields<'_>,
-        message: &[u8],
-        span: SpanRef,
-    ) -> Place {
+    fn alone(&mut self, now: Instant, chunk: u32, run: &Run) -> Fate {
         self.stats.without_trace += 1;
-        let hash = self.keyed.bytes(message);
+        let fields = self.table.chunk(chunk).fields(run.place.at, run.place.len.get());
+        let hash = self.keyed.bytes(tree::message(fields));
         let id = (u128::from(hash) << 64 | u128::from(hash)).to_be_bytes();
-        self.decide_alone(now, &id, fields, span)
+        self.decide_alone(now, id, chunk, run)
     }
 
     /// Decides about a span without the rest of its trace.
-    fn decide_alone(
-        &mut self,
-        now: Instant,
-        id: &[u8; 16],
-        fields: &TailFields<'_>,
-        span: SpanRef,
-    ) -> Place {
-        let mut summary = TraceSummary::default();
-        summary.add(fields, u64::from(span.len.get()));
-        let view = [self.table.chunk(span.chunk).view(span)];
-        let trace = Trace { id: *id, summary, spans: &&view[..] };
+    fn decide_alone(&mut self, now: Instant, id: [u8; 16], chunk: u32, run: &Run) -> Fate {
+        let views: Vec<SpanView<'_>> = self.table.chunk(chunk).views(run.at(chunk)).collect();
+        let trace = Trace { id, summary: run.summary, spans: &&views[..] };
         let verdict = self.engine.decide(now, &trace);
         if !verdict.is_kept {
-            return Place::Dropped;
+            self.stats.spans_sampled_out[Trigger::Wait as usize] += run.summary.spans;
+            let dry = self.dry_drop(verdict.by);
+            return dry.map_or(Fate::Dropped, |mark| Fate::Kept(mark, None));
         }
         let label = self.label(&verdict);
-        let chance = chance(&verdict, &summary, *id);
-        let has_state = !fields.trace_state.is_empty();
-        Place::Kept(self.mark(verdict.threshold, chance, has_state, label), verdict.threshold)
+        let chance = chance(&verdict, &run.summary, id);
+        let mark = self.mark(verdict.threshold, chance, run.has_state, label);
+        Fate::Kept(self.noted(mark, verdict.by, None), verdict.threshold)
+    }
+}
+
+impl Run {
+    /// Where its spans are, in a chunk.
+    const fn at(&self, chunk: u32) -> RunRef {
+        let Place { at, len, spans } = self.place;
+        RunRef { chunk, scope: self.scope, at, len, spans }
     }
 }

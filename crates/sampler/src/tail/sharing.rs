@@ -254,7 +254,7 @@ impl TailSampler {
             // What is only left out for the end says nothing about the trace.
             Trigger::Drain => !self.config.drops_at_end,
             // Others are asked first.
-            Trigger::Wait | Trigger::AfterRoot | Trigger::Learned => false,
+            Trigger::Wait | Trigger::AfterRoot | Trigger::Relief | Trigger::Learned => false,
         };
         if self.config.sharing.is_some() && is_early {
             self.announce(id, verdict, out);

@@ -2,7 +2,7 @@
 
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
-use crate::tail::SharingStats;
+use crate::tail::{ReliefStats, SharingStats};
 
 /// What the sampler holds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -32,6 +32,8 @@ pub enum Trigger {
     Count,
     /// The sampler was drained.
     Drain,
+    /// It began under pressure: chance decided at once. See [`Relief`](crate::Relief).
+    Relief,
     /// Others decided otherwise: see [`Sharing`](crate::Sharing).
     Learned,
 }
@@ -81,11 +83,18 @@ pub struct Stats {
     pub copied_out: u64,
     /// Bytes that copying out freed.
     pub copied_out_bytes: u64,
+    /// Traces that no rule matched, of [`Rules::FirstMatch`](crate::Rules::FirstMatch).
+    pub unmatched: u64,
+    /// Spans that [`Config::root_condition`](crate::Config::root_condition) could not be evaluated of.
+    pub root_errors: u64,
     /// What is remembered of decisions.
     pub memory: MemoryStats,
     /// What came of decisions with others.
     pub sharing: SharingStats,
-    /// By policy or rule, in the order of the configuration.
+    /// What [`Relief`](crate::Relief) did.
+    pub relief: ReliefStats,
+    /// By policy or rule, in the order of the configuration; and after them `_eviction`, with
+    /// [`Eviction::Ratio`](crate::Eviction::Ratio).
     pub rules: Vec<RuleStats>,
 }
 
@@ -93,7 +102,7 @@ pub struct Stats {
 
 impl Trigger {
     /// All, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Wait,
         Self::AfterRoot,
         Self::Spans,
@@ -101,6 +110,7 @@ impl Trigger {
         Self::Bytes,
         Self::Count,
         Self::Drain,
+        Self::Relief,
         Self::Learned,
     ];
 
@@ -114,6 +124,7 @@ impl Trigger {
             Self::Bytes => "bytes",
             Self::Count => "count",
             Self::Drain => "drain",
+            Self::Relief => "relief",
             Self::Learned => "learned",
         }
     }

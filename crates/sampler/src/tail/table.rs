@@ -1,17 +1,15 @@
 //! The trace table: which spans are held, where their bytes are, and when their traces are due.
 //!
-//! A span is a slice of the request it came in. The request's bytes stay as long as one of its
-//! spans does, so what is held is counted in whole requests: nothing is pinned unseen. Spans,
-//! traces and requests each live in a slab and refer to each other by index; nothing is allocated
-//! per span once the slabs have grown.
+//! Spans are slices of the request they came in; those of a trace that stand in a row there are one,
+//! a run. The request's bytes stay as long as one of its spans does, so what is held is counted in
+//! whole requests: nothing is pinned unseen. Runs, traces and requests each live in a slab and refer
+//! to each other by index; nothing is allocated per span once the slabs have grown.
 
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
 use hashbrown::HashTable;
-use teleflow_otlp::span::TailFields;
-use teleflow_otlp::{Ack, Signal};
+use teleflow_otlp::{Ack, Row, Signal};
 
 use super::chunk::Chunk;
 use super::due::Lists;
@@ -21,26 +19,37 @@ use crate::{SpanView, Spans, TraceSummary};
 
 mod room;
 
-/// A span's place. The order is the order in which spans are written out together.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct SpanRef {
+/// Where spans, or log records, of one trace are that stand in a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunRef {
     pub(super) chunk: u32,
     /// Which of the chunk's scopes.
     pub(super) scope: u32,
-    /// Where the span's field is in the chunk's bytes.
+    /// Where the first one's field is in the chunk's bytes.
     pub(super) at: u32,
-    /// How long it is: no field is empty.
+    /// How long they are: no field is empty.
     pub(super) len: NonZeroU32,
+    /// How many they are.
+    pub(super) spans: u32,
 }
 
+/// A run, in less memory.
 #[derive(Clone, Copy, Debug)]
-struct SpanNode {
-    span: SpanRef,
+struct RunNode {
+    chunk: u32,
+    at: u32,
+    len: NonZeroU32,
+    /// Above the lowest eight bits the scope, in those how many spans there are.
+    scope_and_spans: u32,
     next: u32,
 }
 
-/// What a span costs beside its bytes, and its share of its trace and its request.
-const _: () = assert!(size_of::<Option<SpanNode>>() == 20, "a span's place has grown");
+/// What a run costs beside its bytes, and its share of its trace and its request.
+const _: () = assert!(size_of::<Option<RunNode>>() == 20, "a run's place has grown");
+const _: () = assert!(Row::MOST_SPANS < 1 << 8, "a run has more spans than fit");
+
+/// Below as many scopes of a request spans can be held: nobody sends so many.
+pub(super) const MOST_SCOPES: u32 = 1 << 24;
 
 #[derive(Clone, Copy, Debug)]
 struct TraceNode {
@@ -54,7 +63,7 @@ struct TraceNode {
     after: u32,
     /// When it came, in milliseconds since the sampler began.
     came: u32,
-    /// The trace's spans, first to last.
+    /// The trace's runs, first to last.
     first: u32,
     last: u32,
     /// Which list.
@@ -66,7 +75,7 @@ struct TraceNode {
 /// What a trace costs beside its spans.
 const _: () = assert!(size_of::<Option<TraceNode>>() <= 112, "a trace's place has grown");
 
-/// A trace that was taken out of the table; its spans are taken by [`Table::take_span`].
+/// A trace that was taken out of the table; its runs are taken by [`Table::take_run`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
     pub(super) id: [u8; 16],
@@ -75,17 +84,19 @@ pub(super) struct Taken {
     pub(super) has_state: bool,
     /// When it came, in milliseconds since the sampler began.
     pub(super) came: u32,
-    /// Its first span.
+    /// Its first run.
     pub(super) first: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct Table {
     chunks: Slab<Chunk>,
-    spans: Slab<SpanNode>,
+    runs: Slab<RunNode>,
     traces: Slab<TraceNode>,
     by_id: HashTable<u32>,
     due: Lists,
+    /// How many spans and log records are held.
+    spans: usize,
     /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
     needed: usize,
@@ -101,10 +112,11 @@ impl Table {
     pub(super) fn new() -> Self {
         Self {
             chunks: Slab::new(),
-            spans: Slab::new(),
+            runs: Slab::new(),
             traces: Slab::new(),
             by_id: HashTable::new(),
             due: Lists::default(),
+            spans: 0,
             chunk_bytes: 0,
             needed: 0,
             staying: 0,
@@ -112,12 +124,12 @@ impl Table {
         }
     }
 
-    /// Adds a request without spans; spans are pushed, and then [`release`](Self::release)d.
+    /// Adds a request of which no span is held; spans are pushed, and then [`release`](Self::release)d.
     ///
     /// Returns its index; it holds one reference of its own until [`seal`](Self::seal).
-    pub(super) fn add_chunk(&mut self, signal: Signal, bytes: Bytes, ack: Ack) -> u32 {
-        let chunk = Chunk::new(signal, bytes, ack);
+    pub(super) fn add_chunk(&mut self, chunk: Chunk) -> u32 {
         self.chunk_bytes += chunk.size();
+        self.needed += chunk.needed();
         self.chunks.insert(chunk)
     }
 
@@ -133,17 +145,16 @@ impl Table {
 
     /// Ends the adding of spans: a request without any goes at once.
     pub(super) fn seal(&mut self, index: u32) {
-        let chunk = self.chunks.get_mut(index);
-        chunk.is_open = false;
-        self.release(index, 1, 0);
+        self.chunks.get_mut(index).is_open = false;
+        self.let_go(index, 1, 0);
     }
 
-    /// Counts a span that is handed on directly, without a trace; it is released like any other.
-    pub(super) fn retain(&mut self, span: SpanRef) {
-        let chunk = self.chunks.get_mut(span.chunk);
-        chunk.live += 1;
-        chunk.live_bytes += span.len.get();
-        self.needed += span.len.get() as usize;
+    /// Counts spans that are handed on directly, without a trace; they are released like any other.
+    pub(super) fn retain(&mut self, run: RunRef) {
+        let chunk = self.chunks.get_mut(run.chunk);
+        chunk.live += run.spans;
+        chunk.live_bytes += run.len.get();
+        self.needed += run.len.get() as usize;
     }
 
     /// Hands out who waits for so many spans that go on.
@@ -151,10 +162,14 @@ impl Table {
         self.chunks.get_mut(chunk).take_ack(u64::from(spans))
     }
 
-    /// Gives up so many spans of a chunk, and the chunk with its last: those that did not go on were
-    /// left out.
+    /// Gives up spans, and their chunk with its last: those that did not go on were left out.
     #[inline]
-    pub(super) fn release(&mut self, index: u32, spans: u32, bytes: u32) {
+    pub(super) fn release(&mut self, run: RunRef) {
+        self.let_go(run.chunk, run.spans, run.len.get());
+    }
+
+    #[inline]
+    fn let_go(&mut self, index: u32, spans: u32, bytes: u32) {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
         chunk.live_bytes -= bytes;
@@ -169,12 +184,12 @@ impl Table {
         }
     }
 
-    /// Counts a kept span that waits to be written. Where it begins a run, the envelopes of its chunk
+    /// Counts kept spans that wait to be written. Where they begin a run, the envelopes of their chunk
     /// may be new to the writing.
     #[inline]
-    pub(super) fn leave(&mut self, index: u32, writing: u32, is_new_run: bool) {
+    pub(super) fn leave(&mut self, index: u32, spans: u32, writing: u32, is_new_run: bool) {
         let chunk = self.chunks.get_mut(index);
-        chunk.leaving += 1;
+        chunk.leaving += spans;
         if is_new_run {
             self.staying += chunk.count_envelopes(writing);
         }
@@ -182,9 +197,9 @@ impl Table {
     }
 
     /// Gives up a run of spans that was written.
-    pub(super) fn release_written(&mut self, index: u32, spans: u32, bytes: u32) {
-        self.chunks.get_mut(index).leaving -= spans;
-        self.release(index, spans, bytes);
+    pub(super) fn release_written(&mut self, run: RunRef) {
+        self.chunks.get_mut(run.chunk).leaving -= run.spans;
+        self.release(run);
     }
 
     /// Begins to count for another writing.
@@ -293,30 +308,32 @@ impl Table {
         }
     }
 
-    /// Adds a span to a trace, and returns what is known of that then.
+    /// Adds spans to a trace, and returns what is known of that then.
     #[inline]
-    pub(super) fn add_span(
+    pub(super) fn add_run(
         &mut self,
         trace: u32,
-        span: SpanRef,
-        fields: &TailFields<'_>,
+        run: RunRef,
+        more: &TraceSummary,
+        has_state: bool,
     ) -> &TraceSummary {
-        self.push(trace, span);
+        self.push(trace, run);
         let trace = self.traces.get_mut(trace);
-        trace.summary.add(fields, u64::from(span.len.get()));
-        trace.has_state |= !fields.trace_state.is_empty();
+        trace.summary.append(more);
+        trace.has_state |= has_state;
         &trace.summary
     }
 
-    /// Adds a span, or a log record, to the end of a trace's list.
+    /// Adds spans, or log records, to the end of a trace's list.
     #[inline]
-    pub(super) fn push(&mut self, trace: u32, span: SpanRef) {
-        let node = self.spans.insert(SpanNode { span, next: NIL });
-        self.retain(span);
+    pub(super) fn push(&mut self, trace: u32, run: RunRef) {
+        let node = self.runs.insert(RunNode::new(run));
+        self.retain(run);
+        self.spans += run.spans as usize;
         let trace = self.traces.get_mut(trace);
         match trace.last {
             NIL => trace.first = node,
-            last => self.spans.get_mut(last).next = node,
+            last => self.runs.get_mut(last).next = node,
         }
         trace.last = node;
     }
@@ -347,35 +364,38 @@ impl Table {
         Taken { id, hash, summary, has_state, came, first }
     }
 
-    /// The spans from one on, to look at.
+    /// The spans from a run on, to look at.
     pub(super) const fn spans_of(&self, first: u32) -> SpansOf<'_> {
         SpansOf { table: self, first }
     }
 
-    /// Takes out a span of a taken trace, and says which comes next. Its chunk is still counted as
-    /// used: the span has to be released.
+    /// Takes out a run of a taken trace, and says which comes next. Its chunk is still counted as
+    /// used: the run has to be released.
     #[inline]
-    pub(super) fn take_span(&mut self, index: u32) -> Option<(SpanRef, u32)> {
+    pub(super) fn take_run(&mut self, index: u32) -> Option<(RunRef, u32)> {
         if index == NIL {
             return None;
         }
-        let node = self.spans.remove(index);
-        Some((node.span, node.next))
+        let node = self.runs.remove(index);
+        let run = node.run();
+        self.spans -= run.spans as usize;
+        Some((run, node.next))
     }
 
     pub(super) fn traces(&self) -> usize {
         self.traces.len()
     }
 
-    pub(super) fn spans(&self) -> usize {
-        self.spans.len()
+    /// How many spans and log records are held.
+    pub(super) const fn spans(&self) -> usize {
+        self.spans
     }
 
     /// What the table takes, in bytes: requests and bookkeeping, with room that is not used now.
     pub(super) fn bytes(&self) -> usize {
         self.chunk_bytes
             + self.chunks.bytes()
-            + self.spans.bytes()
+            + self.runs.bytes()
             + self.traces.bytes()
             + self.by_id.allocation_size()
     }
@@ -384,7 +404,7 @@ impl Table {
     pub(super) fn used_bytes(&self) -> usize {
         self.chunk_bytes
             + self.chunks.used_bytes()
-            + self.spans.used_bytes()
+            + self.runs.used_bytes()
             + self.traces.used_bytes()
             + self.by_id.allocation_size()
     }
@@ -400,6 +420,24 @@ impl Table {
     }
 }
 
+// === impl RunNode ===
+
+impl RunNode {
+    /// The end of a list.
+    #[inline]
+    fn new(run: RunRef) -> Self {
+        let RunRef { chunk, scope, at, len, spans } = run;
+        debug_assert!(scope < MOST_SCOPES && spans <= Row::MOST_SPANS, "{run:?} does not fit");
+        Self { chunk, at, len, scope_and_spans: scope << 8 | spans, next: NIL }
+    }
+
+    #[inline]
+    const fn run(self) -> RunRef {
+        let Self { chunk, at, len, scope_and_spans, .. } = self;
+        RunRef { chunk, scope: scope_and_spans >> 8, at, len, spans: scope_and_spans & 0xff }
+    }
+}
+
 /// The spans of a trace.
 pub(super) struct SpansOf<'a> {
     table: &'a Table,
@@ -410,10 +448,10 @@ impl Spans for SpansOf<'_> {
     fn visit(&self, visit: &mut dyn FnMut(SpanView<'_>) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut next = self.first;
         while next != NIL {
-            let node = self.table.spans.get(next);
-            let chunk = self.table.chunk(node.span.chunk);
+            let node = self.table.runs.get(next);
+            let chunk = self.table.chunk(node.chunk);
             if chunk.signal == Signal::Traces {
-                visit(chunk.view(node.span))?;
+                chunk.views(node.run()).try_for_each(&mut *visit)?;
             }
             next = node.next;
         }

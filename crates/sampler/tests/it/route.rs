@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
-use teleflow_sampler::{InvalidShards, Router, RouterStats};
+use teleflow_sampler::{Digest, InvalidShards, Router, RouterStats};
 use teleflow_testkit::mangle::mangle;
 use teleflow_testkit::telemetry::Telemetry;
 
@@ -27,6 +27,20 @@ fn route(router: &mut Router, payload: Payload) -> Vec<(usize, Payload)> {
     router.route(payload, &mut parts);
     assert!(parts.windows(2).all(|pair| pair[0].0 < pair[1].0), "at most one part a shard");
     parts
+}
+
+/// The same, for samplers that get their spans read.
+fn route_read(router: &mut Router, payload: Payload) -> Vec<(usize, Payload)> {
+    let mut parts = Vec::new();
+    router.digest(payload, &mut parts);
+    assert!(parts.windows(2).all(|pair| pair[0].0 < pair[1].0), "at most one part a shard");
+    let payload = |(shard, digest): (usize, Digest)| {
+        let items = digest.items();
+        let payload = digest.into_payload();
+        assert_eq!(payload.items(), items);
+        (shard, payload)
+    };
+    parts.into_iter().map(payload).collect()
 }
 
 /// Each item with its resource and scope, encoded, and its trace id.
@@ -53,8 +67,20 @@ fn owner(router: &Router, id: &[u8]) -> Option<usize> {
     Some(router.shard_of(id))
 }
 
-/// Routes a payload, and checks the parts against the whole.
+/// Routes a payload in both ways, and checks the parts against the whole.
 fn check(router: &mut Router, payload: Payload, owners: &mut HashMap<Vec<u8>, usize>) {
+    let parts = route_read(&mut router.clone(), payload.clone());
+    check_parts(router, &payload, parts, owners);
+    let parts = route(router, payload.clone());
+    check_parts(router, &payload, parts, owners);
+}
+
+fn check_parts(
+    router: &Router,
+    payload: &Payload,
+    parts: Vec<(usize, Payload)>,
+    owners: &mut HashMap<Vec<u8>, usize>,
+) {
     let signal = payload.signal();
     let whole = items_of(signal, &payload.to_bytes());
     let mut expected = BTreeMap::new();
@@ -62,7 +88,7 @@ fn check(router: &mut Router, payload: Payload, owners: &mut HashMap<Vec<u8>, us
         *expected.entry(item.clone()).or_insert(0) += 1;
     }
     let mut came = BTreeMap::new();
-    for (shard, part) in route(router, payload) {
+    for (shard, part) in parts {
         let bytes = part.to_bytes();
         assert_eq!(validate(signal, &bytes), Ok(part.items()));
         let items = items_of(signal, &bytes);
@@ -172,6 +198,45 @@ fn what_belongs_to_one_shard_passes_without_a_copy() {
 }
 
 #[test]
+fn what_is_read_is_looked_at_once_and_counted_as_ever() {
+    let mut router = router(8);
+    let ids: Vec<_> = ids_for(&router, 5).take(4).collect();
+    let whole = payload(&of_ids(ids));
+    let bytes = whole.bytes();
+    let mut parts = Vec::new();
+    router.digest(whole, &mut parts);
+    let [(5, digest)] = &parts[..] else { panic!("{parts:?}") };
+    assert!(digest.is_read());
+    assert_eq!((digest.signal(), digest.items(), digest.bytes()), (Signal::Traces, 4, bytes));
+
+    // Of several requests, and of what is too much to keep books of, the samplers make do.
+    let mut merged = payload(&of_ids(ids_for(&router, 1).take(2)));
+    merged.append(payload(&of_ids(ids_for(&router, 1).take(3))));
+    let many = payload(&of_ids(ids_for(&router, 2).take(5000)));
+    let logs = Bytes::from(Telemetry::new(1).request(Signal::Logs, 5));
+    let logs = Payload::parse(Signal::Logs, logs).unwrap();
+    for payload in [merged, many, logs, payload_of_nothing()] {
+        let items = payload.items();
+        parts.clear();
+        router.digest(payload, &mut parts);
+        assert!(parts.iter().all(|(_, part)| !part.is_read()));
+        assert_eq!(parts.iter().map(|(_, part)| part.items()).sum::<u64>(), items);
+    }
+
+    // A long resource is not repeated for every shard: the way of `route` is taken, which tears.
+    let long = below(100_000, [random_ids(&mut fastrand::Rng::with_seed(1), 20)]);
+    let long = payload(&ExportTraceServiceRequest { resource_spans: vec![long] });
+    let (mut one, mut other) = (router.clone(), router);
+    let torn = route(&mut one, long.clone());
+    let read = route_read(&mut other, long);
+    assert_eq!(one.stats(), other.stats());
+    assert!(one.stats().torn > 0);
+    for ((shard, part), (other, read)) in torn.into_iter().zip(read) {
+        assert_eq!((shard, part.to_bytes()), (other, read.to_bytes()));
+    }
+}
+
+#[test]
 fn what_is_parted_holds_none_of_its_request() {
     let mut router = router(2);
     let whole = payload(&of_ids((1..100u128).map(u128::to_be_bytes)));
@@ -254,7 +319,11 @@ fn ids_are_spread_evenly_whoever_chooses_them() {
 
 #[test]
 fn who_waits_is_answered_for_each_item_by_its_shard() {
-    for seed in 0..10 {
+    for (seed, route) in (0..20).zip(
+        [route as fn(&mut Router, Payload) -> Vec<(usize, Payload)>, route_read]
+            .into_iter()
+            .cycle(),
+    ) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut router = router(rng.usize(1..6));
         // What goes to the shards of even numbers arrives.

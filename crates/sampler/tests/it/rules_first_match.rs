@@ -2,17 +2,13 @@
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use teleflow_sampler::{Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Rules, Stats};
+use teleflow_sampler::{Algorithm, DynamicSampler, Keys, MatchRule, Rules, Stats, Unit};
 
 use super::*;
 
 fn rule(name: &str, conditions: &[&str], sampler: DynamicSampler) -> MatchRule {
-    MatchRule {
-        name: name.into(),
-        scope: MatchScope::AnySpan,
-        conditions: conditions.iter().map(|text| (*text).into()).collect(),
-        sampler,
-    }
+    let conditions = conditions.iter().map(|text| (*text).into()).collect();
+    MatchRule { conditions, ..MatchRule::new(name, sampler) }
 }
 
 fn of_route(rng: &mut fastrand::Rng, name: &str, route: &str) -> Span {
@@ -85,6 +81,7 @@ fn run(rules: Vec<MatchRule>) -> (Books, Stats) {
 fn each_rule_keeps_what_its_sampler_does_and_the_books_balance() {
     let throughput = DynamicSampler::AdaptiveThroughput {
         goal: 10.0,
+        unit: Unit::Traces,
         keys: Keys::new(["span.route"]),
         initial: 0.1,
         algorithm: Algorithm::Ema { interval: Duration::from_secs(5), weight: 0.5 },
@@ -117,6 +114,7 @@ fn what_no_rule_matches_is_left_out() {
     let (books, stats) = run(vec![rule("bad", &["span.name == \"bad\""], DynamicSampler::Always)]);
     assert_eq!(books.kept.into_iter().collect::<Vec<_>>(), [("bad".to_owned(), 120)]);
     assert_eq!(stats.rules[0].traces_seen, 12_000);
+    assert_eq!(stats.unmatched, 12_000 - 120);
 }
 
 #[test]

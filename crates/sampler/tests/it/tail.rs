@@ -11,12 +11,18 @@ use teleflow_sampler::{Config, Output, Policy, Rule, TailSampler};
 
 mod bias;
 mod changes;
+mod counts;
+mod dry;
+mod evicted;
 mod hostile;
 mod hurried;
 mod model;
+mod notes;
 mod odds;
 mod pressed;
 mod pressure;
+mod relief;
+mod roots;
 mod sharing;
 mod triggers;
 

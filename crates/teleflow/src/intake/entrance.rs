@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use teleflow_otlp::Payload;
 use teleflow_receiver::Refused;
-use teleflow_sampler::InvalidShards;
+use teleflow_sampler::{Digest, InvalidShards};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::routing::Routing;
@@ -16,7 +16,7 @@ use crate::lane::Taken;
 /// take in the whole lane. A lane that is behind holds its receivers up, and they refuse what they
 /// cannot hold.
 pub(crate) const MAX_PAYLOADS: usize = 1024;
-pub(super) const MAX_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The entrance of one lane.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Entrance {
         };
         let permit = self.reserve_bytes(payload.bytes()).await?;
         let place = sender.reserve().await.map_err(|_| Refused::shutting_down())?;
-        Ok(Place::One(self, place, (payload, permit)))
+        Ok(Place::One(self, place, (Digest::unread(payload), permit)))
     }
 
     async fn reserve_parts<'a>(
@@ -105,7 +105,8 @@ impl Entrance {
 // === impl Door ===
 
 impl Door {
-    /// Leads to one task or to shards.
+    /// Leads to one task or to shards, for which payloads are read if nothing but their samplers
+    /// will.
     ///
     /// # Errors
     ///
@@ -113,11 +114,12 @@ impl Door {
     pub(crate) fn new(
         mut senders: Vec<mpsc::Sender<Taken>>,
         hash_seed: u64,
+        reads: bool,
     ) -> Result<Self, InvalidShards> {
         if senders.len() < 2 {
             return senders.pop().map(Self::One).ok_or(InvalidShards(0));
         }
-        let routing = Arc::new(Routing::new(senders.len(), hash_seed)?);
+        let routing = Arc::new(Routing::new(senders.len(), hash_seed, reads)?);
         Ok(Self::Shards(Arc::new(Shards { senders, routing })))
     }
 

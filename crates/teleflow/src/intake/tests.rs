@@ -17,8 +17,11 @@ use crate::lane::Taken;
 fn door(places: usize) -> (Intake, Entrance, Vec<mpsc::Receiver<Taken>>) {
     let (senders, receivers): (Vec<_>, _) = (0..4).map(|_| mpsc::channel(places)).unzip();
     let ledger = Ledger::new("lane", Signal::Traces, &["out".to_owned()]);
-    let entrance =
-        Entrance::new(Door::new(senders, 1).unwrap(), ledger, Arc::new(AtomicBool::new(false)));
+    let entrance = Entrance::new(
+        Door::new(senders, 1, true).unwrap(),
+        ledger,
+        Arc::new(AtomicBool::new(false)),
+    );
     let mut lanes = [const { Vec::new() }; 3];
     lanes[Signal::Traces.index()].push(entrance.clone());
     (Intake { lanes: Arc::new(lanes), waits_for_result: false }, entrance, receivers)

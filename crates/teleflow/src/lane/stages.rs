@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use teleflow_batcher::Batcher;
 use teleflow_otlp::{Payload, Signal};
 use teleflow_sampler::head::HeadSampler;
-use teleflow_sampler::{Output, TailSampler};
+use teleflow_sampler::{Digest, Output, TailSampler};
 use tokio::sync::Notify;
 
 use super::AT_ONCE;
@@ -33,6 +33,8 @@ pub(crate) struct State {
     pub(crate) desk: Option<Arc<Desk>>,
     /// Takes nothing in while the sampler is full.
     pub(crate) blocks_when_full: bool,
+    /// Whether the sampler's relief was active when that was last said.
+    pub(crate) was_relieving: bool,
     /// Whether log records follow the sampler's decisions: they are another lane's.
     pub(crate) is_followed: bool,
     pub(crate) batcher: Option<Batcher>,
@@ -103,12 +105,21 @@ impl State {
     pub(super) fn work(
         &mut self,
         now: std::time::Instant,
-        payloads: impl Iterator<Item = Payload>,
+        digests: impl Iterator<Item = Digest>,
         work: &mut Work,
     ) -> Step {
         let mut step = Step::default();
         self.hear(now, work, &mut step);
-        for payload in payloads {
+        for digest in digests {
+            if digest.is_read()
+                && let (None, Some(sampler)) = (&self.head, &mut self.sampler)
+            {
+                step.taken += digest.items();
+                sampler.offer_digest(now, digest, &mut work.out);
+                self.collect(now, work, &mut step);
+                continue;
+            }
+            let payload = digest.into_payload();
             let step_of =
                 if self.is_of_follower(&payload) { &mut work.followed } else { &mut step };
             step_of.taken += payload.items();

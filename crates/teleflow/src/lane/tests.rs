@@ -35,7 +35,7 @@ fn payload() -> Payload {
 
 async fn taken(payload: &Payload) -> Taken {
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    (payload.clone(), permit)
+    (Digest::unread(payload.clone()), permit)
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_panic_in_one_shard_ends_all_and_what_they_held_is_entered() {
     let mistaken = Payload::trusted(Signal::Traces, request, 1).with_ack(ack);
     ledger.accept(1);
     let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    senders[2].send((mistaken, permit)).await.unwrap();
+    senders[2].send((Digest::unread(mistaken), permit)).await.unwrap();
 
     for sender in &senders {
         sender.closed().await;

@@ -209,7 +209,9 @@ fn spawn(
             }
             None => {
                 let senders = lane.spawn(&shards, tasks);
-                let door = Door::new(senders, hash_seed.unwrap_or_default()).map_err(|unfit| {
+                let reads = config.head.is_none();
+                let seed = hash_seed.unwrap_or_default();
+                let door = Door::new(senders, seed, reads).map_err(|unfit| {
                     let (lane, shards) = (config.name.clone(), config.shards);
                     StartError::Shards { lane, shards, problem: unfit.to_string() }
                 })?;

@@ -4,6 +4,7 @@ mod bounds;
 mod changes;
 mod follows;
 mod head;
+mod relief;
 mod shards;
 mod shared;
 

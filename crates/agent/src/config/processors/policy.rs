@@ -9,7 +9,7 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
 
-pub(super) use blocks::rate;
+pub(super) use blocks::{rate, span_count};
 pub(crate) use composed::Composite;
 #[cfg(test)]
 pub(crate) use composed::Part;
@@ -192,7 +192,7 @@ const TYPES: [Type; 17] = [
     of("ottl_condition", blocks::ottl_condition),
     of("probabilistic", blocks::probabilistic),
     of("rate_limiting", blocks::rate_limiting),
-    of("span_count", blocks::span_count),
+    of("span_count", span_count),
     of("status_code", blocks::status_code),
     of("string_attribute", blocks::string_attribute),
     Type { is_plain: true, ..of("trace_flags", |_| Rule::TraceFlags) },

@@ -8,7 +8,9 @@ use super::super::later;
 use super::super::read::{At, Keys};
 use super::super::report::Place;
 use super::policy::{self, Policy};
+use super::recorded::{self, Recorded};
 use super::shared::{self, Shared};
+use super::stress_relief::{self, StressRelief};
 
 /// Holds traces until they are likely complete, then keeps or drops each as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +52,10 @@ pub(crate) struct TailSampling {
     /// Policies that are inverted vote as they did before 0.161. Default false; a feature gate of
     /// the Collector.
     pub(crate) inverted_votes: bool,
+    /// What is done under pressure. Default `None`: nothing but that. The Collector has no such key.
+    pub(crate) stress_relief: Option<StressRelief>,
+    /// What else is written to what is kept.
+    pub(crate) recorded: Recorded,
     /// A trace that any of them wants is kept. At least one, names differ.
     pub(crate) policies: Vec<Policy>,
     /// Where it is written.
@@ -105,6 +111,8 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
                 .unwrap_or(true),
             record_policy: keys.truth("record_policy"),
             inverted_votes: keys.truth("inverted_votes"),
+            stress_relief: stress_relief::read(keys),
+            recorded: recorded::read(keys),
             policies: policies(keys),
             place: at.place(),
         };

@@ -51,6 +51,8 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         write_threshold: true,
         record_policy: false,
         inverted_votes: false,
+        stress_relief: None,
+        recorded: Recorded::default(),
         policies: vec![policy("a", Rule::AlwaysSample)],
         place: Place::default(),
     };
@@ -93,6 +95,18 @@ fn a_tail_sampler_says_everything() {
         write_threshold: false,
         record_policy: true,
         inverted_votes: true,
+        stress_relief: Some(StressRelief {
+            is_always: true,
+            activation_level: 95,
+            deactivation_level: 60,
+            sampling_rate: 1000,
+            at_least: second(60),
+        }),
+        recorded: Recorded {
+            counts: Counts::All,
+            host: Some("gateway-1".to_owned()),
+            dry_run: true,
+        },
         policies: vec![
             policy("errors", Rule::StatusCode(every_code)),
             policy("slow", Rule::Latency { threshold, upper }),
@@ -102,6 +116,29 @@ fn a_tail_sampler_says_everything() {
         place: Place::default(),
     };
     check(&config.processors, "tail_sampling", Processor::TailSampling(sampling));
+}
+
+#[test]
+fn stress_relief_is_off_unless_it_is_asked_for() {
+    let of = |relief: &str| {
+        let policies = "policies: [{name: a, type: always_sample}]";
+        let text = format!("processors: {{tail_sampling: {{{relief} {policies}}}}}");
+        let config = parse(&completed(&text)).0;
+        let Some(Processor::TailSampling(tail)) = config.processors.into_values().next() else {
+            panic!("{text}")
+        };
+        tail.stress_relief
+    };
+    assert_eq!(of(""), None);
+    assert_eq!(of("stress_relief:,"), None);
+    assert_eq!(
+        of("stress_relief: {mode: never, activation_level: 5, deactivation_level: 1},"),
+        None
+    );
+    let on = of("stress_relief: {mode: monitor},").unwrap();
+    assert_eq!(of("stress_relief: {},"), Some(on));
+    assert_eq!((on.activation_level, on.deactivation_level, on.sampling_rate), (90, 75, 100));
+    assert_eq!(of("stress_relief: {mode: always},"), Some(StressRelief { is_always: true, ..on }));
 }
 
 #[test]
@@ -250,6 +287,8 @@ fn an_order_that_does_nothing_is_warned_of() {
 fn rule(name: &str, conditions: &[&str], sampler: RuleSampler) -> MatchRule {
     MatchRule {
         name: name.to_owned(),
+        has_root_span: None,
+        span_count: (0, None),
         is_same_span: false,
         conditions: texts(conditions),
         sampler,
@@ -258,7 +297,7 @@ fn rule(name: &str, conditions: &[&str], sampler: RuleSampler) -> MatchRule {
 }
 
 fn keyed(attributes: &[&str], max_keys: usize) -> Keyed {
-    Keyed { attributes: texts(attributes), max_keys }
+    Keyed { attributes: texts(attributes), uses_trace_length: false, max_keys }
 }
 
 #[test]
@@ -268,13 +307,14 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
            {name: a, sampler: {type: adaptive_percentage, goal_percentage: 5, fingerprint_attributes: [span.a]}}, \
            {name: b, sampler: {type: adaptive_throughput, goal_throughput: 5, fingerprint_attributes: [span.a]}}, \
            {name: c, sampler: {type: adaptive_throughput, algorithm: windowed, goal_throughput: 5, fingerprint_attributes: [span.a]}}, \
-           {name: d, sampler: {type: per_key_throughput, goal_throughput: 5, fingerprint_attributes: [span.a]}}]}}",
+           {name: d, sampler: {type: per_key_throughput, goal_throughput: 5, fingerprint_attributes: [span.a], max_keys: 0}}]}}",
     ));
     let warnings: Vec<_> = warnings.iter().map(Warning::to_string).collect();
     assert!(warnings[1].ends_with("no rule after it is reached"), "{warnings:?}");
     let keyed = || keyed(&["span.a"], 500);
     let throughput = |algorithm| RuleSampler::AdaptiveThroughput {
         goal: 5,
+        unit: Unit::Spans,
         keyed: keyed(),
         initial: 10.0,
         algorithm,
@@ -291,11 +331,24 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             non_sampled_cache_size: 10_000,
             shared: None,
         },
+        root_span_condition: None,
+        cluster_size: count(1),
+        eviction: None,
+        records_decision: true,
+        record_fingerprint: RecordFingerprint::None,
+        stress_relief: None,
+        recorded: Recorded::default(),
         rules: vec![
             rule(
                 "a",
                 &[],
-                RuleSampler::AdaptivePercentage { goal: 5.0, keyed: keyed(), interval, weight },
+                RuleSampler::AdaptivePercentage {
+                    goal: 5.0,
+                    unit: Unit::Spans,
+                    keyed: keyed(),
+                    interval,
+                    weight,
+                },
             ),
             rule("b", &[], throughput(Algorithm::Ema { interval, weight })),
             rule(
@@ -306,7 +359,12 @@ fn what_an_adaptive_sampler_does_not_say_is_as_in_the_collector() {
             rule(
                 "d",
                 &[],
-                RuleSampler::PerKeyThroughput { goal: 5, keyed: keyed(), interval: second(10) },
+                RuleSampler::PerKeyThroughput {
+                    goal: 5,
+                    unit: Unit::Spans,
+                    keyed: Keyed { max_keys: 100_000, ..keyed() },
+                    interval: second(10),
+                },
             ),
         ],
         place: Place::default(),
@@ -344,15 +402,33 @@ fn an_adaptive_sampler_says_everything() {
                 place: Place::default(),
             }),
         },
+        root_span_condition: Some("span.name == \"gate\"".to_owned()),
+        cluster_size: count(2),
+        eviction: Some(20.0),
+        records_decision: false,
+        record_fingerprint: RecordFingerprint::Hash,
+        stress_relief: Some(StressRelief {
+            is_always: false,
+            activation_level: 90,
+            deactivation_level: 75,
+            sampling_rate: 50,
+            at_least: second(10),
+        }),
+        recorded: Recorded { counts: Counts::Spans, ..Recorded::default() },
         rules: vec![
             MatchRule { is_same_span: true, ..rule("errors", &errors, RuleSampler::Always) },
-            rule("health", &["span.name == \"health\""], RuleSampler::Drop),
+            MatchRule {
+                has_root_span: Some(false),
+                span_count: (2, Some(9)),
+                ..rule("health", &["span.name == \"health\""], RuleSampler::Drop)
+            },
             rule("share", &["span.kind == 1"], RuleSampler::Probabilistic { percentage: 12.5 }),
             rule(
                 "percentage",
                 &["span.kind == 2"],
                 RuleSampler::AdaptivePercentage {
                     goal: 5.0,
+                    unit: Unit::Spans,
                     keyed: keyed(&["resource.service.name", "span.http.route"], 50),
                     interval: second(20),
                     weight: 0.25,
@@ -363,6 +439,7 @@ fn an_adaptive_sampler_says_everything() {
                 &["span.kind == 3"],
                 RuleSampler::AdaptiveThroughput {
                     goal: 100,
+                    unit: Unit::Traces,
                     keyed: keyed(&["root.http.route"], 500),
                     initial: 20.0,
                     algorithm: Algorithm::Windowed { update: second(2), lookback: second(10) },
@@ -373,7 +450,8 @@ fn an_adaptive_sampler_says_everything() {
                 &["span.kind == 4"],
                 RuleSampler::PerKeyThroughput {
                     goal: 5,
-                    keyed: keyed(&["any.a"], 7),
+                    unit: Unit::Traces,
+                    keyed: Keyed { uses_trace_length: true, ..keyed(&["any.a"], 7) },
                     interval: second(5),
                 },
             ),

@@ -75,6 +75,49 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
 }
 
 #[test]
+fn stress_relief_begins_above_where_it_ends_and_what_is_recorded_is_known() {
+    check_refused(
+        r"
+            processors:
+              tail_sampling:
+                policies: [{name: a, type: always_sample}]
+                stress_relief:
+                  mode: sometimes
+                  activation_level: 101
+                  deactivation_level: -1
+                  sampling_rate: 0
+                  minimum_activation_duration: 5
+                  rate: 1
+              tail_sampling/2:
+                policies: [{name: a, type: always_sample}]
+                stress_relief: {activation_level: 75}
+              adaptive_tail_sampling:
+                rules: [{name: a, sampler: {type: always_sample}}]
+                stress_relief: {activation_level: 50, deactivation_level: 60}
+              tail_sampling/3:
+                policies: [{name: a, type: always_sample}]
+                stress_relief: always
+                record_counts: some
+                record_host: ''
+                dry_run: 1",
+        &[
+            "5:13: processors.tail_sampling.stress_relief.mode must be one of: never, monitor, always, got `sometimes`",
+            "6:25: processors.tail_sampling.stress_relief.activation_level must be a whole number from 1 to 100, got the number 101",
+            "7:27: processors.tail_sampling.stress_relief.deactivation_level must be a whole number from 0 to 100, got the number -1",
+            "8:22: processors.tail_sampling.stress_relief.sampling_rate must be a whole number from 1 to 4294967295, got the number 0",
+            "9:36: processors.tail_sampling.stress_relief.minimum_activation_duration must be a duration, got the number 5; write the unit: `5s`, `5ms`",
+            "10:7: unknown key `rate` in processors.tail_sampling.stress_relief; known: activation_level, deactivation_level, minimum_activation_duration, mode, sampling_rate",
+            "13:39: processors.tail_sampling/2.stress_relief.activation_level must be such that deactivation_level, 75, is less than activation_level, 75, got the number 75",
+            "16:63: processors.adaptive_tail_sampling.stress_relief.deactivation_level must be such that deactivation_level, 60, is less than activation_level, 50, got the number 60",
+            "19:20: processors.tail_sampling/3.stress_relief must be a mapping, got `always`",
+            "20:20: processors.tail_sampling/3.record_counts must be one of: none, spans, all, got `some`",
+            "21:18: processors.tail_sampling/3.record_host must not be empty",
+            "22:14: processors.tail_sampling/3.dry_run must be true or false, got the number 1",
+        ],
+    );
+}
+
+#[test]
 fn a_policy_has_a_name_of_its_own_and_a_type_that_we_know() {
     check_refused(
         r"
@@ -285,32 +328,51 @@ fn an_adaptive_sampler_has_rules_each_with_a_name_and_a_sampler() {
                 trace_timeout: 0
                 decision_delay: 0s
                 span_limit: lots
-                root_span_condition: span.kind == 1
-                eviction: {policy: probabilistic, sampling_percentage: 5}
-                record_fingerprint: hash
+                root_span_condition: {}
+                eviction: {policy: evaluate, sampling_percentage: 5}
+                record_fingerprint: sha
                 policies: []
                 rules:
                   - {sampler: {type: always_sample}}
                   - {name: _a, sampler: {type: tail}}
-                  - {name: b, match: all, conditions: [x]}
+                  - {name: b, match: all, has_root_span: 1, span_count: {min_spans: 2, max_spans: 1}, conditions: [x]}
                   - {name: b, match: any_span, sampler: {type: always_sample, max_keys: 1}}",
         &[
             "3:20: processors.adaptive_tail_sampling.trace_timeout must be more than 0, got the number 0",
             "4:21: processors.adaptive_tail_sampling.decision_delay must be more than 0, got `0s`",
             "5:17: processors.adaptive_tail_sampling.span_limit must be a whole number of at least 0, got `lots`",
-            "6:26: processors.adaptive_tail_sampling.root_span_condition other than `IsRootSpan()` is not supported in this version",
-            "7:24: processors.adaptive_tail_sampling.eviction.policy `probabilistic` is not supported in this version; known: evaluate",
-            "7:39: key `sampling_percentage` in processors.adaptive_tail_sampling.eviction is not supported in this version; a trace that has to go early is decided by the rules",
-            "8:25: processors.adaptive_tail_sampling.record_fingerprint `hash` is not supported in this version; known: none",
-            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: decision_cache, decision_delay, eviction, max_bytes, num_traces, record_fingerprint, root_span_condition, rules, span_limit, trace_timeout",
+            "6:26: processors.adaptive_tail_sampling.root_span_condition must be text, got a mapping",
+            "7:34: processors.adaptive_tail_sampling.eviction.sampling_percentage is for the policy `probabilistic`",
+            "8:25: processors.adaptive_tail_sampling.record_fingerprint must be one of: hash, none, value, got `sha`",
+            "9:5: unknown key `policies` in processors.adaptive_tail_sampling; known: cluster_size, decision_cache, decision_delay, dry_run, eviction, max_bytes, num_traces, record_counts, record_decision, record_fingerprint, record_host, root_span_condition, rules, span_limit, stress_relief, trace_timeout",
             "11:9: missing key `name` in processors.adaptive_tail_sampling.rules[0]",
             "12:16: processors.adaptive_tail_sampling.rules[1].name must not begin with `_`, got `_a`",
             "12:36: processors.adaptive_tail_sampling.rules[1].sampler.type must be one of: adaptive_percentage, adaptive_throughput, always_sample, drop, per_key_throughput, probabilistic, rate_limiting, got `tail`",
             "13:9: missing key `sampler` in processors.adaptive_tail_sampling.rules[2]",
             "13:26: processors.adaptive_tail_sampling.rules[2].match must be one of: any_span, same_span, got `all`",
+            "13:46: processors.adaptive_tail_sampling.rules[2].has_root_span must be true or false, got the number 1",
+            "13:87: processors.adaptive_tail_sampling.rules[2].span_count.max_spans must be 0 or at least min_spans, got the number 1",
             "14:9: processors.adaptive_tail_sampling.rules[3] has the name of processors.adaptive_tail_sampling.rules[2]",
             "14:19: processors.adaptive_tail_sampling.rules[3].match has no effect without conditions",
             "14:67: unknown key `max_keys` in processors.adaptive_tail_sampling.rules[3].sampler; known: type",
+        ],
+    );
+    check_refused(
+        r"
+            processors:
+              adaptive_tail_sampling:
+                eviction: {policy: probabilistic}
+                rules: [{name: a, sampler: {type: always_sample}}]",
+        &["3:5: missing key `sampling_percentage` in processors.adaptive_tail_sampling.eviction"],
+    );
+    check_refused(
+        r"
+            processors:
+              adaptive_tail_sampling:
+                eviction: {policy: probabilistic, sampling_percentage: 0}
+                rules: [{name: a, sampler: {type: always_sample}}]",
+        &[
+            "3:60: processors.adaptive_tail_sampling.eviction.sampling_percentage must be more than 0, got the number 0",
         ],
     );
     check_refused(
@@ -331,7 +393,7 @@ fn a_sampler_of_a_rule_has_bounds() {
                 rules:
                   - {name: a, conditions: [x], sampler: {type: probabilistic, sampling_percentage: 0}}
                   - {name: b, conditions: [x], sampler: {type: adaptive_percentage, algorithm: windowed, goal_percentage: 101, fingerprint_attributes: [], weight: 1, shared_counters: {}}}
-                  - {name: c, conditions: [x], sampler: {type: adaptive_throughput, goal_throughput: 0, fingerprint_attributes: [service.name], max_keys: 0}}
+                  - {name: c, conditions: [x], sampler: {type: adaptive_throughput, goal_throughput: 0, fingerprint_attributes: [service.name], max_keys: -1}}
                   - {name: d, conditions: [x], sampler: {type: adaptive_throughput, algorithm: windowed, goal_throughput: 1, update_frequency: 5s, lookback_frequency: 4s, weight: 0.5}}
                   - {name: e, conditions: [x], sampler: {}}
                   - {name: f, sampler: }",
@@ -341,13 +403,13 @@ fn a_sampler_of_a_rule_has_bounds() {
             "5:111: processors.adaptive_tail_sampling.rules[1].sampler.goal_percentage must be a number from 0 to 100, got the number 101",
             "5:140: processors.adaptive_tail_sampling.rules[1].sampler.fingerprint_attributes must have at least one attribute",
             "5:152: processors.adaptive_tail_sampling.rules[1].sampler.weight must be a number from 0 to 0.999, got the number 1",
-            "5:155: key `shared_counters` in processors.adaptive_tail_sampling.rules[1].sampler is not supported in this version; a goal is that of one gateway",
+            "5:155: key `shared_counters` in processors.adaptive_tail_sampling.rules[1].sampler is not supported in this version; `cluster_size` divides goals among gateways",
             "6:90: processors.adaptive_tail_sampling.rules[2].sampler.goal_throughput must be a whole number from 1 to 4294967295, got the number 0",
             "6:118: processors.adaptive_tail_sampling.rules[2].sampler.fingerprint_attributes[0] must be `scope.attributes[\"name\"]`, got `service.name`; known scopes: any, resource, root, scope, span",
-            "6:143: processors.adaptive_tail_sampling.rules[2].sampler.max_keys must be a whole number from 1 to 4294967295, got the number 0",
+            "6:143: processors.adaptive_tail_sampling.rules[2].sampler.max_keys must be a whole number from 0 to 4294967295, got the number -1",
             "7:36: missing key `fingerprint_attributes` in processors.adaptive_tail_sampling.rules[3].sampler",
             "7:156: processors.adaptive_tail_sampling.rules[3].sampler.lookback_frequency must not be less than update_frequency, got `4s`",
-            "7:160: unknown key `weight` in processors.adaptive_tail_sampling.rules[3].sampler; known: algorithm, fingerprint_attributes, goal_throughput, initial_sampling_percentage, lookback_frequency, max_keys, type, update_frequency",
+            "7:160: unknown key `weight` in processors.adaptive_tail_sampling.rules[3].sampler; known: algorithm, fingerprint_attributes, goal_throughput, goal_unit, initial_sampling_percentage, lookback_frequency, max_keys, type, update_frequency, use_trace_length",
             "8:36: missing key `type` in processors.adaptive_tail_sampling.rules[4].sampler",
             "9:9: missing key `sampler` in processors.adaptive_tail_sampling.rules[5]",
         ],

@@ -3,6 +3,7 @@
 use teleflow::otlp::span::StatusCode;
 use teleflow::sampler::{
     self, Composite, Conditions, DynamicSampler, Keys, MatchScope, OnError, Part, Policies, Rules,
+    Shape, Unit,
 };
 
 use crate::config::{
@@ -19,7 +20,12 @@ pub(super) fn of_policies(tail: &TailSampling) -> Rules {
 }
 
 pub(super) fn of_first_match(adaptive: &AdaptiveTailSampling) -> Rules {
-    Rules::FirstMatch(adaptive.rules.iter().map(match_rule).collect())
+    let part = |rule: &MatchRule| {
+        let rule = match_rule(rule, adaptive.root_span_condition.as_deref());
+        let sampler = rule.sampler.divided(adaptive.cluster_size);
+        sampler::MatchRule { sampler, ..rule }
+    };
+    Rules::FirstMatch(adaptive.rules.iter().map(part).collect())
 }
 
 fn rule(policy: &Policy) -> sampler::Rule {
@@ -86,27 +92,30 @@ const fn status(code: config::StatusCode) -> StatusCode {
     }
 }
 
-fn match_rule(rule: &MatchRule) -> sampler::MatchRule {
+fn match_rule(rule: &MatchRule, root: Option<&str>) -> sampler::MatchRule {
+    let (min_spans, max_spans) = rule.span_count;
     sampler::MatchRule {
-        name: rule.name.clone(),
+        shape: Shape { has_root: rule.has_root_span, min_spans, max_spans },
         scope: if rule.is_same_span { MatchScope::SameSpan } else { MatchScope::AnySpan },
         conditions: rule.conditions.clone(),
-        sampler: dynamic(&rule.sampler),
+        ..sampler::MatchRule::new(&rule.name, dynamic(&rule.sampler, root))
     }
 }
 
-fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
+fn dynamic(sampler: &RuleSampler, root: Option<&str>) -> DynamicSampler {
+    let keys = |keyed| keys(keyed, root);
     match *sampler {
         RuleSampler::Always => DynamicSampler::Always,
         RuleSampler::Drop => DynamicSampler::Never,
         RuleSampler::Probabilistic { percentage } => DynamicSampler::Ratio(percentage / 100.0),
-        RuleSampler::AdaptivePercentage { goal, ref keyed, interval, weight } => {
-            let (goal, keys) = (goal / 100.0, keys(keyed));
-            DynamicSampler::AdaptivePercentage { goal, keys, interval, weight }
+        RuleSampler::AdaptivePercentage { goal, unit, ref keyed, interval, weight } => {
+            let (goal, unit, keys) = (goal / 100.0, self::unit(unit), keys(keyed));
+            DynamicSampler::AdaptivePercentage { goal, unit, keys, interval, weight }
         }
-        RuleSampler::AdaptiveThroughput { goal, ref keyed, initial, algorithm } => {
+        RuleSampler::AdaptiveThroughput { goal, unit, ref keyed, initial, algorithm } => {
             DynamicSampler::AdaptiveThroughput {
                 goal: goal as f64,
+                unit: self::unit(unit),
                 keys: keys(keyed),
                 initial: initial / 100.0,
                 algorithm: match algorithm {
@@ -119,8 +128,9 @@ fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
                 },
             }
         }
-        RuleSampler::PerKeyThroughput { goal, ref keyed, interval } => {
-            DynamicSampler::PerKeyThroughput { goal: goal as f64, keys: keys(keyed), interval }
+        RuleSampler::PerKeyThroughput { goal, unit, ref keyed, interval } => {
+            let (goal, unit, keys) = (goal as f64, self::unit(unit), keys(keyed));
+            DynamicSampler::PerKeyThroughput { goal, unit, keys, interval }
         }
         RuleSampler::RateLimiting(rate) => {
             DynamicSampler::RateLimit { spans_per_second: rate.per_second, burst: rate.burst }
@@ -128,6 +138,18 @@ fn dynamic(sampler: &RuleSampler) -> DynamicSampler {
     }
 }
 
-fn keys(keyed: &Keyed) -> Keys {
-    Keys { max_keys: keyed.max_keys, ..Keys::new(&keyed.attributes) }
+const fn unit(unit: config::Unit) -> Unit {
+    match unit {
+        config::Unit::Spans => Unit::Spans,
+        config::Unit::Traces => Unit::Traces,
+    }
+}
+
+fn keys(keyed: &Keyed, root: Option<&str>) -> Keys {
+    Keys {
+        root_condition: root.map(str::to_owned),
+        trace_length: keyed.uses_trace_length,
+        max_keys: keyed.max_keys,
+        ..Keys::new(&keyed.attributes)
+    }
 }

@@ -1,7 +1,13 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message;
 use teleflow::otlp::span::StatusCode;
-use teleflow::sampler::{Policies, Policy as Kept, Rule as Named, Rules};
+use teleflow::sampler::{Output, Policies, Policy as Kept, Rule as Named, Rules};
+use teleflow::{Payload, Signal};
 
 use super::*;
 
@@ -53,6 +59,15 @@ fn a_tail_sampler_is_as_the_file_says() {
         records_policy: true,
         drops_at_end: true,
         blocks_when_full: true,
+        relief: Some(Relief {
+            threshold: Threshold::from_probability(0.001).unwrap(),
+            activation: 0,
+            deactivation: 0,
+            at_least: Duration::from_secs(60),
+        }),
+        counts: sampler::Counts::All,
+        host: Some("gateway-1".to_owned()),
+        dry_run: true,
         ..tail.clone()
     };
     assert_eq!(*tail, expected);
@@ -72,7 +87,14 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(adaptive.decision_wait, Duration::from_secs(63));
     assert_eq!(adaptive.decision_wait_after_root, Some(Duration::from_secs(3)));
     assert_eq!(adaptive.max_trace_spans, Some(500));
+    assert_eq!(adaptive.root_condition.as_deref(), Some("span.name == \"gate\""));
+    assert_eq!(adaptive.eviction, Eviction::Ratio(0.2));
+    let notes = Notes { decision: false, fingerprint: FingerprintNote::Hash };
+    assert_eq!(adaptive.notes, notes);
     assert_eq!(adaptive.remembered, sampler::Remembered { kept: 5, dropped: 0 });
+    assert_eq!((adaptive.counts, adaptive.dry_run), (sampler::Counts::Spans, false));
+    let threshold = Threshold::from_probability(0.02).unwrap();
+    assert_eq!(adaptive.relief, Some(Relief { threshold, ..Relief::default() }));
     assert!(adaptive.writes_threshold && !adaptive.records_policy);
     let Rules::FirstMatch(rules) = &adaptive.rules else { panic!("{adaptive:?}") };
     let kinds = rules.iter().map(|rule| format!("{:?}", rule.sampler));
@@ -90,7 +112,19 @@ fn an_adaptive_sampler_waits_for_the_root_and_then_some() {
     assert_eq!(kinds, expected);
     // Percentages have become shares.
     let shown = format!("{rules:?}");
-    for part in ["Ratio(0.125)", "goal: 0.05", "initial: 0.2", "max_keys: 50", "SameSpan"] {
+    for part in [
+        "Ratio(0.125)",
+        "goal: 0.05, unit: Spans",
+        // Of two gateways each has a half.
+        "goal: 50.0, unit: Traces",
+        "goal: 2.5, unit: Traces",
+        "spans_per_second: 5, burst: 15",
+        "root_condition: Some(\"span.name == \\\"gate\\\"\"), trace_length: true, max_keys: 7",
+        "has_root: Some(false), min_spans: 2, max_spans: Some(9)",
+        "initial: 0.2",
+        "max_keys: 50",
+        "SameSpan",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
 }
@@ -130,4 +164,86 @@ service: { pipelines: { traces: { receivers: [otlp], processors: [tail_sampling]
     }
     // What leads to nobody is at the outer one, or at the sampler.
     assert_eq!((line("a/b/x"), line("x")), (7, 5));
+}
+
+/// What the Collector's documentation shows, and some more.
+const ADAPTIVE: &str = r#"
+receivers: { otlp: { protocols: { grpc: } } }
+processors:
+  adaptive_tail_sampling:
+    trace_timeout: 30s
+    decision_delay: 2s
+    num_traces: 1
+    eviction: { policy: probabilistic, sampling_percentage: 100 }
+    root_span_condition: 'IsRootSpan() or span.attributes["is_root"] == true'
+    record_fingerprint: value
+    rules:
+      - { name: torn, has_root_span: false, span_count: { min_spans: 2 }, sampler: { type: drop } }
+      - name: rest
+        sampler:
+          type: adaptive_throughput
+          goal_throughput: 1000
+          initial_sampling_percentage: 100
+          fingerprint_attributes: ['root.attributes["route"]']
+          use_trace_length: true
+exporters: { debug: }
+service: { pipelines: { traces: { receivers: [otlp], processors: [adaptive_tail_sampling], exporters: [debug] } } }
+"#;
+
+#[test]
+fn an_adaptive_sampler_does_as_the_file_says() {
+    let [config] = &samplers(ADAPTIVE)[..] else { panic!() };
+    let mut sampler = TailSampler::new(config.clone()).unwrap();
+    let (start, mut out) = (Instant::now(), Output::default());
+    // A root by its attribute; two spans of which none is one; and what makes them go early.
+    let spans = |id: u8, parent: &[u8], count| {
+        let text = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.into())) });
+        let truth = Some(AnyValue { value: Some(Value::BoolValue(id == 1)) });
+        let attributes = vec![
+            KeyValue { key: "route".into(), value: text("/pay"), ..KeyValue::default() },
+            KeyValue { key: "is_root".into(), value: truth, ..KeyValue::default() },
+        ];
+        let (trace_id, parent_span_id) = (vec![id; 16], parent.to_vec());
+        let span = Span { trace_id, parent_span_id, attributes, ..Span::default() };
+        let scope = ScopeSpans { spans: vec![span; count], ..ScopeSpans::default() };
+        let resource = ResourceSpans { scope_spans: vec![scope], ..ResourceSpans::default() };
+        let request = ExportTraceServiceRequest { resource_spans: vec![resource] };
+        Payload::parse(Signal::Traces, request.encode_to_vec().into()).unwrap()
+    };
+    sampler.offer(start, spans(1, &[7; 8], 1), &mut out);
+    sampler.poll(start + Duration::from_secs(2), &mut out);
+    sampler.offer(start, spans(2, &[7; 8], 2), &mut out);
+    sampler.poll(start + Duration::from_secs(32), &mut out);
+    assert_eq!(out.sampled_out, 2, "its root is not there");
+    sampler.offer(start, spans(3, &[], 1), &mut out);
+    sampler.offer(start, spans(4, &[], 1), &mut out);
+    let told = out.kept.iter().flat_map(|payload| {
+        let request = ExportTraceServiceRequest::decode(payload.to_bytes()).unwrap();
+        let spans = request.resource_spans[0].scope_spans[0].spans.clone();
+        spans.into_iter().map(|span| {
+            let said = span.attributes[2..].iter().map(|pair| {
+                let name = pair.key.strip_prefix("otelcol.processor.adaptive_tail_sampling.");
+                let Some(Value::StringValue(said)) = &pair.value.as_ref().unwrap().value else {
+                    panic!("{pair:?}")
+                };
+                format!("{}={said}", name.unwrap())
+            });
+            (span.trace_id[0], said.collect::<Vec<_>>().join(" "))
+        })
+    });
+    let expected = [
+        (1, "rule=rest trigger=root_span fingerprint=/pay•1".to_owned()),
+        (3, "rule=_eviction trigger=eviction".to_owned()),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_condition_of_roots_that_does_not_work_is_an_error_of_its_processor() {
+    let text = ADAPTIVE.replace("== true", "==");
+    let config = Config::parse("f", &text, &|_| None).unwrap().0;
+    let error = check("f", &config).unwrap_err().to_string();
+    let expected = "f:5:5: processors.adaptive_tail_sampling: the condition of root spans does not \
+                    work: `IsRootSpan() or span.attributes[\"is_root\"] ==`: ";
+    assert!(error.starts_with(expected), "{error}");
 }

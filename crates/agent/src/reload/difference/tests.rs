@@ -75,6 +75,11 @@ fn what_samplers_do_can_change_while_they_run() {
     for (from, to, what) in [
         ("decision_wait: 10s", "decision_wait: 5s", "decision_wait"),
         ("decision_wait: 10s", "record_policy: true", "decision_wait, record_policy"),
+        (
+            "decision_wait: 10s",
+            "decision_wait: 10s\n    dry_run: true\n    stress_relief: {}\n    record_host: h\n    record_counts: all",
+            "stress_relief, record_counts, record_host, dry_run",
+        ),
         ("percentage: 10", "percentage: 20", "policies (some is changed)"),
         ("name: some", "name: ten", "policies (ten is added, some is removed)"),
     ] {

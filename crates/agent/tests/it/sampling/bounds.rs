@@ -95,7 +95,10 @@ impl Scene {
         assert_eq!(decided + held, traces, "each trace is decided once, or still held");
         assert_eq!(collector("global_count_traces_sampled_total", &[]), decided);
         let kept = collector("global_count_traces_sampled_total", &[("sampled", "true")]);
-        assert_eq!(of(&self.metrics, "kept_traces_total"), kept, "each by one policy");
+        let relieved = [("sampled", "true")];
+        let relieved = self.metrics.sum("teleflow_tail_sampling_relief_traces_total", &relieved);
+        let by_policies = of(&self.metrics, "kept_traces_total");
+        assert_eq!(by_policies + relieved, kept, "each by one policy, or by relief");
         traces
     }
 
@@ -203,6 +206,44 @@ async fn a_trace_in_pieces_was_forgotten_and_that_is_counted() {
     }
     assert!((1..=forgotten).contains(&in_pieces), "{in_pieces} of {forgotten}");
     assert_eq!(delivered + sampled_out, sent.spans);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_relief_what_does_not_fit_is_decided_when_it_begins() {
+    let scale = Scale { bound: 8 * MIB, wait: "10m".to_owned(), bytes: 40 * MIB, rate: None };
+    let late = (2 * scale.bound / ROUND) as u32;
+    let sampling = "num_traces: 100_000, stress_relief: { sampling_rate: 10 }";
+    let scene = Scene::play(&scale, sampling, late).await;
+    scene.program.says("stress relief begins");
+    let traces = scene.adds_up();
+    assert_eq!(traces, u64::from(scene.sent.traces), "no decision was forgotten");
+    let by = |trigger| {
+        scene.metrics.sum("teleflow_tail_sampling_decisions_total", &[("trigger", trigger)])
+    };
+    let relieved = by("relief");
+    assert!(relieved >= traces * 6 / 10, "{relieved} of {traces}");
+    // Those that are held still get spans.
+    assert!(by("bytes") <= traces / 10, "{} of {traces}", by("bytes"));
+    assert_eq!(of(&scene.metrics, "relief_active"), 1);
+    let estimate = of(&scene.metrics, "estimated_spans_total") as f64;
+    let decided = (scene.sent.spans - of(&scene.metrics, "held_spans")) as f64;
+
+    let (sampled_out, sent, arrived) = scene.end();
+    let arrived = arrived.complete();
+    let (mut delivered, mut kept) = (0, 0);
+    for (trace, parts) in &arrived {
+        delivered += u64::from(parts.spans());
+        assert!(parts.are_all_of(*trace), "{trace:?} is kept in part: {parts:?}");
+        assert_eq!(parts.policies.len(), 1, "{trace:?} by more than one: {parts:?}");
+        kept += u64::from(parts.policies.contains("stress_relief"));
+    }
+    assert_eq!(delivered + sampled_out, sent.spans, "what is not there is in the books");
+    let (share, of_all) = (kept as f64, relieved as f64);
+    let sigma = (of_all * 0.1 * 0.9).sqrt();
+    assert!((share - of_all * 0.1).abs() < 5.0 * sigma, "{share} of {of_all} are not a tenth");
+    // Traces of at most twelve spans, each of which stands for ten.
+    let sigma = 12.0 * 10.0 * sigma;
+    assert!((estimate - decided).abs() < 5.0 * sigma, "{decided} were estimated as {estimate}");
 }
 
 #[allow(clippy::print_stderr, reason = "figures for who runs the long form")]

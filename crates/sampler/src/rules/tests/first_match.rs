@@ -167,6 +167,7 @@ fn the_verdict_names_the_rule_and_the_samplers_own_threshold() {
 fn what_is_explained_says_why_and_changes_nothing() {
     let sampler = DynamicSampler::AdaptiveThroughput {
         goal: 1.0,
+        unit: Unit::Traces,
         keys: Keys { max_keys: 1, ..Keys::new(["resource.service.name", "span.k"]) },
         initial: 0.5,
         algorithm: Algorithm::Ema { interval: INTERVAL, weight: 0.5 },
@@ -320,7 +321,13 @@ fn what_makes_no_sense_is_named() {
         }
     }
     let throughput = |initial, algorithm| {
-        of(DynamicSampler::AdaptiveThroughput { goal: 1.0, keys: keys(1), initial, algorithm })
+        of(DynamicSampler::AdaptiveThroughput {
+            goal: 1.0,
+            unit: Unit::Traces,
+            keys: keys(1),
+            initial,
+            algorithm,
+        })
     };
     let second = Duration::from_secs(1);
     let ema = |interval, weight| throughput(0.1, Algorithm::Ema { interval, weight });
@@ -341,8 +348,8 @@ fn what_makes_no_sense_is_named() {
     assert!(windowed(second, second / 2).contains("is 0 updates of 1s"));
     assert!(windowed(Duration::ZERO, second).starts_with("r: the update is 0ns"));
     let keys = Keys::new(["service.name"]);
-    let interval = INTERVAL;
-    let of_what = of(DynamicSampler::PerKeyThroughput { goal: 1.0, keys, interval });
+    let (unit, interval) = (Unit::Spans, INTERVAL);
+    let of_what = of(DynamicSampler::PerKeyThroughput { goal: 1.0, unit, keys, interval });
     assert!(of_what.starts_with("r: `service.name` in the key: "), "{of_what}");
     for (spans_per_second, burst) in [(0, 1), (1, 0)] {
         let limit = of(DynamicSampler::RateLimit { spans_per_second, burst });

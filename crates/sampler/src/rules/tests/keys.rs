@@ -7,8 +7,7 @@ use super::*;
 
 /// The key of a trace, and whether something was cut.
 fn key_with(scratch: &mut Scratch, attributes: &[&str], spans: &[Made]) -> (String, bool) {
-    let attributes: Vec<String> = attributes.iter().map(|text| (*text).into()).collect();
-    let fingerprint = Fingerprint::new(&attributes).unwrap();
+    let fingerprint = Fingerprint::new(&Keys::new(attributes.iter().copied())).unwrap();
     with([1; 16], spans, |trace| {
         let (key, is_cut) = fingerprint.of(trace, scratch);
         (key.to_owned(), is_cut)
@@ -63,6 +62,35 @@ fn a_key_does_not_depend_on_the_order_of_spans() {
         rng.shuffle(&mut spans);
         assert_eq!(key_with(&mut scratch, &attributes, &spans), first);
     }
+}
+
+#[test]
+fn the_number_of_spans_is_a_part_where_it_is_asked_for() {
+    let key = |attributes: &[&str], count: usize| {
+        let keys = Keys { trace_length: true, ..Keys::new(attributes.iter().copied()) };
+        let fingerprint = Fingerprint::new(&keys).unwrap();
+        with([1; 16], &vec![of_key(7); count], |trace| {
+            fingerprint.of(trace, &mut Scratch::default()).0.to_owned()
+        })
+    };
+    assert_eq!(key(&["span.k"], 1), "7•1");
+    assert_eq!(key(&["span.k", "span.none"], 12), "7•<missing>•12");
+    assert_eq!(key(&[], 3), "3");
+    // So traces of other sizes have rates of their own.
+    let of_length = Keys { trace_length: true, ..keys(500) };
+    let sampler = DynamicSampler::PerKeyThroughput {
+        goal: 2.0,
+        unit: Unit::Traces,
+        keys: of_length,
+        interval: INTERVAL,
+    };
+    let mut rules = only(sampler);
+    let now = Instant::now();
+    for id in 0..300u128 {
+        let spans = vec![of_key(1); 1 + id as usize % 3];
+        with((id + 1).to_be_bytes(), &spans, |trace| rules.decide(now, trace));
+    }
+    assert_eq!(rules.stats()[0].sampler.keys, 3);
 }
 
 #[test]
@@ -122,10 +150,9 @@ fn what_names_no_attribute_is_refused() {
         ("span.", "`span.` in the key names no attribute"),
         ("any.attributes[\"\"]", "`any.attributes[\"\"]` in the key names no attribute"),
     ] {
-        assert_eq!(Fingerprint::new(&[text.into()]).unwrap_err(), problem);
+        assert_eq!(Fingerprint::new(&Keys::new([text])).unwrap_err(), problem);
     }
-    let many = vec!["span.k".to_owned(); 33];
-    let problem = Fingerprint::new(&many).unwrap_err();
+    let problem = Fingerprint::new(&Keys::new(["span.k"; 33])).unwrap_err();
     assert_eq!(problem, "a key of 33 attributes: 32 are the most");
 }
 

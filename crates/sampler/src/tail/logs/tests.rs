@@ -2,6 +2,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use teleflow_otlp::Answer;
+use teleflow_otlp::value::{AnyValue, Attributes};
 use teleflow_testkit::reference::Request;
 use teleflow_testkit::telemetry::Telemetry;
 
@@ -138,4 +139,37 @@ fn a_flood_of_records_stays_within_the_bound_and_nothing_is_lost() {
     handed += kept(&mut out).1;
     assert_eq!(handed + out.logs_sampled_out, offered);
     assert_eq!((sampler.held().spans, sampler.held().traces), (0, 0));
+}
+
+#[test]
+fn in_a_dry_run_records_go_on_and_tell_what_would_have_become_of_them() {
+    let mut telemetry = Telemetry::new(11);
+    let mut sampler = sampler(Config { dry_run: true, ..Config::default() });
+    let (now, mut out) = (Instant::now(), Output::default());
+    sampler.offer(now, records(&mut telemetry, [1, 2]), &mut out);
+    sampler.offer(now, span(&mut telemetry, 1, true), &mut out);
+    sampler.poll(now + WAIT, &mut out);
+    let told = |out: &mut Output| {
+        let mut told = Vec::new();
+        for payload in out.kept.iter().filter(|payload| payload.signal() == Signal::Logs) {
+            let bytes = payload.to_bytes();
+            for group in tree::resources(&bytes).flat_map(|resource| resource.scopes()) {
+                let mut envelope = Vec::new();
+                group.envelope(&mut envelope);
+                let scopes = tree::headers(&envelope);
+                let attributes = scopes.flat_map(Attributes::of_scope);
+                let mut verdict = attributes.filter(|(key, _)| *key == "tailsampling.dry_run.kept");
+                let verdict = verdict.next().unwrap().1;
+                let is_kept = matches!(verdict, AnyValue::Bool(true));
+                told.extend(group.items().map(|item| (log::trace_id(item.message)[15], is_kept)));
+            }
+        }
+        told.sort_unstable();
+        out.kept.clear();
+        told
+    };
+    assert_eq!(told(&mut out), [(1, true), (2, false)]);
+    sampler.offer(now + WAIT, records(&mut telemetry, [1, 2]), &mut out);
+    assert_eq!(told(&mut out), [(1, true), (2, false)]);
+    assert_eq!((out.sampled_out, out.logs_sampled_out), (0, 0));
 }

@@ -16,11 +16,11 @@ impl Table {
             }
         };
         let map = self.chunks.close_up();
-        for node in self.spans.values_mut() {
-            moved(&map, &mut node.span.chunk);
+        for node in self.runs.values_mut() {
+            moved(&map, &mut node.chunk);
         }
-        let map = self.spans.close_up();
-        for node in self.spans.values_mut() {
+        let map = self.runs.close_up();
+        for node in self.runs.values_mut() {
             moved(&map, &mut node.next);
         }
         for trace in self.traces.values_mut() {
@@ -89,12 +89,12 @@ impl Table {
             self.chunk_bytes -= chunk.size();
             *moved = chunk.unsettle();
         }
-        for node in self.spans.values_mut() {
-            let place = places[node.span.chunk as usize];
+        for node in self.runs.values_mut() {
+            let place = places[node.chunk as usize];
             if place != NIL {
                 let (index, moved) = &mut moving[place as usize];
-                let fields = self.chunks.get(*index).fields(node.span.at, node.span.len.get());
-                node.span.at = moved.len() as u32;
+                let fields = self.chunks.get(*index).fields(node.at, node.len.get());
+                node.at = moved.len() as u32;
                 moved.extend_from_slice(fields);
             }
         }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use teleflow_sampler::{
-    Algorithm, Config, DynamicSampler, Keys, MatchRule, MatchScope, Output, Policy, Remembered,
-    Rule, Rules, TailSampler, Threshold, TraceState, Trigger,
+    Algorithm, Config, DynamicSampler, Eviction, Keys, MatchRule, Output, Policy, Remembered, Rule,
+    Rules, TailSampler, Threshold, TraceState, Trigger, Unit,
 };
 
 use super::{SECOND, failed, offer, requests, span};
@@ -18,10 +18,11 @@ fn traces() -> u64 {
 /// Sends traces of 1 to 4 spans with small bounds, so that many are decided early and late spans
 /// come after all; every second one was sampled before, by a half. Returns how many spans there were
 /// before anything was sampled, what those stand for that were kept, and the variance of that.
-fn run(rules: Rules, seed: u64) -> (f64, f64, f64) {
+fn run(rules: Rules, eviction: Eviction, seed: u64) -> (f64, f64, f64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut sampler = TailSampler::new(Config {
         rules,
+        eviction,
         decision_wait: SECOND,
         decision_wait_after_root: Some(SECOND / 4),
         max_bytes: 300_000,
@@ -100,9 +101,14 @@ fn run(rules: Rules, seed: u64) -> (f64, f64, f64) {
 
 #[track_caller]
 fn is_free_of_bias(rules: impl Into<Rules>) {
+    is_free_of_bias_with(rules, Eviction::Rules);
+}
+
+#[track_caller]
+fn is_free_of_bias_with(rules: impl Into<Rules>, eviction: Eviction) {
     let rules = rules.into();
     for seed in 1..=2 {
-        let (offered, estimate, variance) = run(rules.clone(), seed);
+        let (offered, estimate, variance) = run(rules.clone(), eviction, seed);
         let sigma = variance.sqrt();
         assert!(
             (estimate - offered).abs() < 4.0 * sigma,
@@ -113,13 +119,13 @@ fn is_free_of_bias(rules: impl Into<Rules>) {
 }
 
 fn dynamic(sampler: DynamicSampler) -> Rules {
-    let rule = |name: &str, conditions: &[&str], sampler| MatchRule {
-        name: name.into(),
-        scope: MatchScope::AnySpan,
-        conditions: conditions.iter().map(|text| (*text).to_owned()).collect(),
-        sampler,
-    };
-    Rules::FirstMatch(vec![rule("rest", &[], sampler)])
+    Rules::FirstMatch(vec![MatchRule::new("rest", sampler)])
+}
+
+#[test]
+fn of_what_has_to_go_early_by_chance() {
+    is_free_of_bias_with(dynamic(DynamicSampler::Ratio(0.1)), Eviction::Ratio(0.3));
+    is_free_of_bias_with(super::errors_and(10.0), Eviction::Ratio(0.3));
 }
 
 #[test]
@@ -137,16 +143,20 @@ fn of_policies_that_vote() {
 fn of_rules_of_which_the_first_decides() {
     is_free_of_bias(dynamic(DynamicSampler::Ratio(0.1)));
     let keys = || Keys::new(["span.missing"]);
-    is_free_of_bias(dynamic(DynamicSampler::AdaptivePercentage {
-        goal: 0.2,
-        keys: keys(),
-        interval: SECOND,
-        weight: 0.5,
-    }));
-    is_free_of_bias(dynamic(DynamicSampler::AdaptiveThroughput {
-        goal: 1000.0,
-        keys: keys(),
-        initial: 0.3,
-        algorithm: Algorithm::Ema { interval: SECOND, weight: 0.5 },
-    }));
+    for unit in [Unit::Traces, Unit::Spans] {
+        is_free_of_bias(dynamic(DynamicSampler::AdaptivePercentage {
+            goal: 0.2,
+            unit,
+            keys: keys(),
+            interval: SECOND,
+            weight: 0.5,
+        }));
+        is_free_of_bias(dynamic(DynamicSampler::AdaptiveThroughput {
+            goal: 1000.0,
+            unit,
+            keys: keys(),
+            initial: 0.3,
+            algorithm: Algorithm::Ema { interval: SECOND, weight: 0.5 },
+        }));
+    }
 }

@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, tree, validate};
-use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler};
+use teleflow_sampler::{Config, Digest, Eviction, Output, Policy, Remembered, Rule, TailSampler};
 
 use self::plain::{Keeps, Model, NOBODY_KNOWS, Plan, Sent, State, threshold};
 
@@ -92,6 +92,7 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         rules: rules.into(),
         decision_wait: Duration::from_nanos(plan.wait),
         decision_wait_after_root: plan.after_root.map(Duration::from_nanos),
+        root_condition: None,
         max_bytes,
         max_traces: plan.max_traces,
         blocks_when_full: plan.blocks_when_full,
@@ -101,10 +102,10 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         payload_bytes: plan.payload_bytes,
         writes_threshold: plan.writes_threshold,
         records_policy: plan.records_policy,
+        eviction: Eviction::Rules,
         drops_at_end: plan.drops_at_end,
-        holds_logs: false,
-        sharing: None,
         hash_seed: 5,
+        ..Config::default()
     }
 }
 
@@ -329,7 +330,13 @@ impl World {
             }
             payload.append(one);
         }
-        self.sampler.offer(self.instant(), payload, &mut self.out);
+        // Read before or not, it comes to the same.
+        if self.rng.bool() {
+            let digest = Digest::of(payload);
+            self.sampler.offer_digest(self.instant(), digest, &mut self.out);
+        } else {
+            self.sampler.offer(self.instant(), payload, &mut self.out);
+        }
     }
 
     fn poll(&mut self) {

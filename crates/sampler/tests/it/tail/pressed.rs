@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
-use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler, Trigger};
+use teleflow_sampler::{
+    Config, Output, Policy, Relief, Remembered, Rule, TailSampler, Threshold, Trigger,
+};
 
 use super::model::{Hint, Traffic, items, seeds, without_state};
 
@@ -31,8 +33,19 @@ fn config(rng: &mut fastrand::Rng, remembers: bool) -> Config {
         remembered: Remembered { kept: few(rng), dropped: few(rng) },
         payload_bytes: if remembers { rng.usize(2000..50_000) } else { rng.usize(..3000) },
         records_policy: rng.bool(),
+        relief: (rng.u8(..4) == 0).then(|| relief(rng)),
         hash_seed: 3,
         ..Config::default()
+    }
+}
+
+fn relief(rng: &mut fastrand::Rng) -> Relief {
+    let activation = rng.u8(..101);
+    Relief {
+        threshold: Threshold::from_probability(0.5).unwrap(),
+        activation,
+        deactivation: rng.u8(..=activation),
+        at_least: Duration::from_millis(rng.u64(..5000)),
     }
 }
 
@@ -66,8 +79,9 @@ impl Came {
     }
 }
 
-/// Returns how many decisions were made for want of room, and how often spans were copied out.
-fn run(seed: u64) -> (u64, u64) {
+/// Returns how many decisions were made for want of room, and by relief, and how often spans were
+/// copied out.
+fn run(seed: u64) -> [u64; 3] {
     let mut rng = fastrand::Rng::with_seed(seed);
     let remembers = rng.bool();
     let first = config(&mut rng, remembers);
@@ -138,7 +152,9 @@ fn run(seed: u64) -> (u64, u64) {
         }
     }
     let stats = sampler.stats();
-    (stats.decisions[Trigger::Bytes as usize], stats.copied_out)
+    let [early, relieved] =
+        [Trigger::Bytes, Trigger::Relief].map(|by| stats.decisions[by as usize]);
+    [early, relieved, stats.copied_out]
 }
 
 /// The rules that the sampler of this seed began with.
@@ -150,12 +166,13 @@ fn sampler_rules(seed: u64) -> teleflow_sampler::Rules {
 
 #[test]
 fn whatever_is_decided_early_spans_are_accounted_for_and_traces_stay_together() {
-    let (mut early, mut copied) = (0, 0);
+    let mut sums = [0; 3];
     for seed in 0..seeds() {
         let hint = Hint(seed);
-        let (of_seed, copied_out) = run(seed);
-        (early, copied) = (early + of_seed, copied + copied_out);
+        std::iter::zip(&mut sums, run(seed)).for_each(|(sum, more)| *sum += more);
         std::mem::forget(hint);
     }
+    let [early, relieved, copied] = sums;
     assert!(early > 100 && copied > 10, "{early} for want of room, {copied} copied out");
+    assert!(relieved > 100, "{relieved} by relief");
 }

@@ -23,25 +23,28 @@ pub(crate) enum RuleSampler {
     AdaptivePercentage {
         /// `goal_percentage`, over 0, at most 100. Has to be written.
         goal: f64,
+        unit: Unit,
         keyed: Keyed,
         /// `adjustment_interval`. Default 15 s.
         interval: Duration,
         /// `weight`. Default 0.5 (0 in the file), less than 1.
         weight: f64,
     },
-    /// `adaptive_throughput`: so many a second, of rare kinds more than of frequent ones.
+    /// `adaptive_throughput`: so much a second, of rare kinds more than of frequent ones.
     AdaptiveThroughput {
         /// `goal_throughput`. Has to be written.
         goal: u64,
+        unit: Unit,
         keyed: Keyed,
         /// `initial_sampling_percentage`: what is kept until rates are known. Default 10.
         initial: f64,
         algorithm: Algorithm,
     },
-    /// `per_key_throughput`: so many a second of each kind. The Collector has no such type.
+    /// `per_key_throughput`: so much a second of each kind. The Collector has no such type.
     PerKeyThroughput {
         /// `goal_throughput`. Has to be written.
         goal: u64,
+        unit: Unit,
         keyed: Keyed,
         /// `adjustment_interval`. Default 10 s.
         interval: Duration,
@@ -50,12 +53,24 @@ pub(crate) enum RuleSampler {
     RateLimiting(Rate),
 }
 
+/// `goal_unit`: what a goal counts. The Collector has no such key: its goals are in spans.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Unit {
+    /// `spans`, the default.
+    #[default]
+    Spans,
+    /// `traces`
+    Traces,
+}
+
 /// What tells kinds of traces apart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Keyed {
     /// `fingerprint_attributes`, as `scope.name`. At least one.
     pub(crate) attributes: Vec<String>,
-    /// `max_keys`. Default 500. At least 1.
+    /// `use_trace_length`: whether the number of spans does, too. Default false. A key of Refinery's.
+    pub(crate) uses_trace_length: bool,
+    /// `max_keys`. Default 500. At least 1; 0 in the file is the most there can be.
     pub(crate) max_keys: usize,
 }
 
@@ -78,8 +93,11 @@ pub(crate) enum Algorithm {
     },
 }
 
+const UNITS: [(&str, Unit); 2] = [("spans", Unit::Spans), ("traces", Unit::Traces)];
 const SCOPES: [&str; 5] = ["any", "resource", "root", "scope", "span"];
 const DEFAULT_MAX_KEYS: usize = 500;
+/// The most that the sampler can tell apart.
+const MOST_KEYS: usize = 100_000;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 const DEFAULT_KEY_INTERVAL: Duration = Duration::from_secs(10);
 const DEFAULT_UPDATE: Duration = Duration::from_secs(1);
@@ -125,6 +143,7 @@ fn adaptive_percentage(keys: &mut Keys<'_>) -> RuleSampler {
     algorithm.and_then(|at| at.one_of(&[("ema", ())], later::NONE));
     RuleSampler::AdaptivePercentage {
         goal: keys.require("goal_percentage").and_then(|at| percentage(&at)).unwrap_or_default(),
+        unit: unit(keys),
         keyed: keyed(keys),
         interval: interval(keys, "adjustment_interval", DEFAULT_INTERVAL),
         weight: weight(keys),
@@ -156,6 +175,7 @@ fn adaptive_throughput(keys: &mut Keys<'_>) -> RuleSampler {
     };
     RuleSampler::AdaptiveThroughput {
         goal: goal(keys),
+        unit: unit(keys),
         keyed: keyed(keys),
         initial: keys
             .value("initial_sampling_percentage")
@@ -168,6 +188,7 @@ fn adaptive_throughput(keys: &mut Keys<'_>) -> RuleSampler {
 fn per_key_throughput(keys: &mut Keys<'_>) -> RuleSampler {
     RuleSampler::PerKeyThroughput {
         goal: goal(keys),
+        unit: unit(keys),
         keyed: keyed(keys),
         interval: interval(keys, "adjustment_interval", DEFAULT_KEY_INTERVAL),
     }
@@ -177,8 +198,13 @@ fn goal(keys: &mut Keys<'_>) -> u64 {
     keys.require("goal_throughput").and_then(|at| at.whole(1..=u32::MAX.into())).unwrap_or(1)
 }
 
+fn unit(keys: &mut Keys<'_>) -> Unit {
+    let unit = keys.value("goal_unit");
+    unit.and_then(|at| at.one_of(&UNITS, later::NONE)).unwrap_or_default()
+}
+
 /// A percentage over 0.
-fn percentage(at: &At<'_>) -> Option<f64> {
+pub(super) fn percentage(at: &At<'_>) -> Option<f64> {
     let percentage = at.number(0.0..=100.0)?;
     if percentage == 0.0 {
         at.refuse("be more than 0", None);
@@ -198,7 +224,9 @@ fn weight(keys: &mut Keys<'_>) -> f64 {
 }
 
 fn keyed(keys: &mut Keys<'_>) -> Keyed {
-    let max_keys = keys.value("max_keys").and_then(|at| at.count(1));
+    let max_keys = keys.value("max_keys").and_then(|at| at.count(0));
+    // No limit, in the Collector.
+    let max_keys = max_keys.map(|count| if count == 0 { MOST_KEYS } else { count });
     let attributes = match keys.require("fingerprint_attributes") {
         Some(at) => {
             let items = at.items();
@@ -209,7 +237,11 @@ fn keyed(keys: &mut Keys<'_>) -> Keyed {
         }
         None => Vec::new(),
     };
-    Keyed { attributes, max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS) }
+    Keyed {
+        attributes,
+        uses_trace_length: keys.truth("use_trace_length"),
+        max_keys: max_keys.unwrap_or(DEFAULT_MAX_KEYS),
+    }
 }
 
 /// Reads `scope.attributes["name"]`, or `scope.name` for short.

@@ -104,7 +104,7 @@ pub(super) fn rate_limiting(keys: &mut Keys<'_>) -> Rule {
     Rule::RateLimiting(rate(keys, "spans_per_second", read))
 }
 
-pub(super) fn span_count(keys: &mut Keys<'_>) -> Rule {
+pub(in super::super) fn span_count(keys: &mut Keys<'_>) -> Rule {
     let count = |at: &At<'_>| at.whole(0..=i32::MAX as u64);
     let min = keys.value("min_spans").and_then(|at| count(&at)).unwrap_or(0);
     let at = keys.value("max_spans");
