@@ -58,7 +58,7 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use engine::{Explained, Explanation, RuleStats, Vote, explain};
+pub use engine::{Explained, Explanation, RuleStats, Volume, Vote, explain};
 pub use memory::MemoryStats;
 pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};

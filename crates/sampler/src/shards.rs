@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::engine::RuleStats;
+use crate::engine::{RuleStats, Volume};
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
@@ -207,6 +207,10 @@ impl RuleStats {
             errors,
             traces_kept,
             spans_kept,
+            bytes_kept,
+            sampled,
+            not_sampled,
+            dropped,
             sampler,
         } = other;
         self.traces_seen += traces_seen;
@@ -215,7 +219,21 @@ impl RuleStats {
         self.errors += errors;
         self.traces_kept += traces_kept;
         self.spans_kept += spans_kept;
+        self.bytes_kept += bytes_kept;
+        self.sampled.add(sampled);
+        self.not_sampled.add(not_sampled);
+        self.dropped.add(dropped);
         self.sampler.add(sampler);
+    }
+}
+
+// === impl Volume ===
+
+impl Volume {
+    const fn add(&mut self, other: &Self) {
+        let Self { spans, bytes } = other;
+        self.spans += *spans;
+        self.bytes += *bytes;
     }
 }
 
@@ -439,6 +457,10 @@ mod tests {
                 errors: 11,
                 traces_kept: 12,
                 spans_kept: 13,
+                bytes_kept: 14,
+                sampled: Volume { spans: 15, bytes: 16 },
+                not_sampled: Volume { spans: 17, bytes: 18 },
+                dropped: Volume { spans: 19, bytes: 20 },
                 sampler,
             }],
         };
@@ -446,6 +468,11 @@ mod tests {
         sum.add(&one);
         assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
+        assert_eq!(sum.rules[0].bytes_kept, 28);
+        let RuleStats { sampled, not_sampled, dropped, .. } = sum.rules[0];
+        assert_eq!(sampled, Volume { spans: 30, bytes: 32 });
+        assert_eq!(not_sampled, Volume { spans: 34, bytes: 36 });
+        assert_eq!(dropped, Volume { spans: 38, bytes: 40 });
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };
         held.add(&Held { spans: 10, traces: 20, bytes: 30 });
         assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });

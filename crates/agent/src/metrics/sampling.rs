@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use teleflow::Stats;
-use teleflow::sampler::{self, Held, RuleStats, Trigger};
+use teleflow::sampler::{self, Held, RuleStats, Trigger, Volume};
 
 use super::families::{Families, Labels, Rows, with};
 
@@ -58,6 +58,19 @@ fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt:
     });
     let help = "Traces by how a policy voted, whatever became of them";
     counter("count_traces_sampled", help, votes.collect())?;
+    let mut volumes = |what, help, of: fn(&Volume) -> u64| {
+        let votes = samplers.iter().flat_map(|sampler| {
+            sampler.rules("policy").flat_map(move |(labels, rule)| {
+                let RuleStats { sampled, not_sampled, dropped, .. } = rule;
+                sampler.decided([sampled, not_sampled, dropped].map(of), &labels)
+            })
+        });
+        counter(what, help, votes.collect())
+    };
+    let help = "Spans of traces by how a policy voted, whatever became of them";
+    volumes("count_spans_sampled", help, |volume| volume.spans)?;
+    let help = "Bytes of spans of traces by how a policy voted, whatever became of them";
+    volumes("count_bytes_sampled", help, |volume| volume.bytes)?;
     let asked = samplers.iter().flat_map(|sampler| {
         sampler.rules("policy").map(|(labels, rule)| (labels, rule.traces_seen))
     });
@@ -165,6 +178,12 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     let help =
         "Spans of traces that were kept, by the policy or rule that was the first to keep them";
     counter("kept_spans", help, kept.collect())?;
+    let kept = samplers.iter().flat_map(|sampler| {
+        sampler.rules("policy").map(|(labels, rule)| (labels, rule.bytes_kept))
+    });
+    let help = "Bytes of spans of traces that were kept, by the policy or rule that was the first to \
+                keep them";
+    counter("kept_bytes", help, kept.collect())?;
     let mut count = |what, help, count| counter(what, help, each(samplers, count));
     let help =
         "How many spans those stand for that were kept by known odds: an estimate of all spans";

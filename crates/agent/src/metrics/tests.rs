@@ -129,6 +129,10 @@ fn full() -> Reading {
         errors: 5,
         traces_kept,
         spans_kept: 313,
+        bytes_kept: 814,
+        sampled: sampler::Volume { spans: 815, bytes: 816 },
+        not_sampled: sampler::Volume { spans: 817, bytes: 818 },
+        dropped: sampler::Volume { spans: 819, bytes: 820 },
         sampler: sampler::SamplerStats { keys: 320, ..sampler::SamplerStats::default() },
     };
     let sampler = sampler::Stats {
@@ -392,6 +396,19 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_tail_sampling_remembered_traces{{{traces},sampled=\"false\"}} 334"),
         format!("teleflow_tail_sampling_kept_traces_total{{{errors}}} 311"),
         format!("teleflow_tail_sampling_kept_spans_total{{{errors}}} 313"),
+        format!("teleflow_tail_sampling_kept_bytes_total{{{errors}}} 814"),
+        format!(
+            "{tail}_count_spans_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 815"
+        ),
+        format!(
+            "{tail}_count_bytes_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 816"
+        ),
+        format!(
+            "{tail}_count_spans_sampled_total{{{errors},sampled=\"false\",decision=\"not_sampled\"}} 817"
+        ),
+        format!(
+            "{tail}_count_bytes_sampled_total{{{errors},sampled=\"false\",decision=\"dropped\"}} 820"
+        ),
         "teleflow_config_reloads_total{outcome=\"success\"} 707".to_owned(),
         "teleflow_config_reloads_total{outcome=\"failure\"} 708".to_owned(),
         "teleflow_config_keys_for_restart{} 709".to_owned(),
