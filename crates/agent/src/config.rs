@@ -56,7 +56,7 @@ pub(crate) use extensions::{
 pub(crate) use id::Id;
 pub(crate) use processors::{
     AdaptiveTailSampling, Algorithm, Batch, Composite, ErrorMode, Keyed, MatchRule, Mode, Policy,
-    ProbabilisticSampler, Processor, Rule, RuleSampler, StatusCode, TailSampling,
+    ProbabilisticSampler, Processor, Rule, RuleSampler, StatusCode, Strategy, TailSampling,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;

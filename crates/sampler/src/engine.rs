@@ -198,6 +198,28 @@ impl Engine {
         }
     }
 
+    /// Decides about a part of a trace, if that settles it. `is_first` where nothing of the trace came
+    /// before.
+    pub(crate) fn decide_early(
+        &mut self,
+        now: Instant,
+        trace: &Trace<'_>,
+        is_first: bool,
+    ) -> Option<Verdict> {
+        match self {
+            Self::Policies(policies) => policies.decide_early(now, trace, is_first),
+            Self::FirstMatch(_) => None,
+        }
+    }
+
+    /// Decides about a trace that no part of it has settled.
+    pub(crate) fn decide_late(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
+        match self {
+            Self::Policies(policies) => policies.decide_late(now, trace),
+            Self::FirstMatch(rules) => rules.decide(now, trace),
+        }
+    }
+
     /// What the thresholds of a trace's spans are about that come when it is gone, where that is not
     /// its own randomness.
     pub(crate) fn salted(&self, id: &[u8; 16]) -> Option<Randomness> {

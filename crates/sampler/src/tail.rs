@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use teleflow_otlp::{Payload, Signal, tree};
 
 use self::config::MAX_WAIT;
+use self::ingest::Ingest;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
 use self::table::Table;
@@ -29,6 +30,7 @@ use crate::{Randomness, Threshold, Trace, TraceSummary};
 mod chunk;
 mod config;
 mod due;
+mod ingest;
 mod kept;
 mod logs;
 mod mark;
@@ -39,6 +41,7 @@ mod stats;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
+pub use self::ingest::Strategy;
 pub use self::stats::{Held, Stats, Trigger};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -69,6 +72,7 @@ pub struct TailSampler {
     kept: Kept,
     kept_logs: Kept,
     labels: Labels,
+    ingest: Ingest,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -95,6 +99,7 @@ impl TailSampler {
             kept: Kept::default(),
             kept_logs: Kept::default(),
             labels: Labels::default(),
+            ingest: Ingest::default(),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -241,16 +246,33 @@ impl TailSampler {
 
     /// Decides about a trace, and lets its spans go: on, or out.
     fn decide(&mut self, now: Instant, trace: u32, trigger: Trigger, out: &mut Output) {
+        self.settle(now, trace, trigger, None, out);
+    }
+
+    /// Lets the spans of a trace go, by a verdict about a part of it or, without one, by one about all.
+    fn settle(
+        &mut self,
+        now: Instant,
+        trace: u32,
+        trigger: Trigger,
+        early: Option<Verdict>,
+        out: &mut Output,
+    ) {
         let time = self.time(now);
         let taken = self.table.take(trace);
         let is_left_out =
             trigger == Trigger::TooLarge || (trigger == Trigger::Drain && self.config.drops_at_end);
-        let verdict = if is_left_out {
+        let verdict = if let Some(early) = early {
+            early
+        } else if is_left_out {
             Verdict::LEFT_OUT
         } else {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
-            self.engine.decide(now, &trace)
+            match self.config.strategy {
+                Strategy::TraceComplete => self.engine.decide(now, &trace),
+                Strategy::SpanIngest => self.engine.decide_late(now, &trace),
+            }
         };
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;

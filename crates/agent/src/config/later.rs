@@ -97,8 +97,6 @@ pub(super) const PROBABILISTIC_MODES: Later =
 
 pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in memory")];
 
-pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
-
 pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
 
 pub(super) const EVICTION: Later =
@@ -240,7 +238,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("processors.probabilistic_sampler", PROBABILISTIC_SAMPLER),
     ("`mode` of processors.probabilistic_sampler", PROBABILISTIC_MODES),
     ("processors.tail_sampling", TAIL_SAMPLING),
-    ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
     ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
     ("processors.adaptive_tail_sampling.eviction", EVICTION),
     ("`policy` of processors.adaptive_tail_sampling.eviction", EVICTION_POLICIES),

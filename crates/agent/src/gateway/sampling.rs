@@ -11,7 +11,7 @@ use teleflow::sampler::{
 
 use crate::config::{
     self, AdaptiveTailSampling, Config, ConfigErrors, MatchRule, Mode, Place, Policy,
-    ProbabilisticSampler, Processor, Rule, TailSampling,
+    ProbabilisticSampler, Processor, Rule, Strategy, TailSampling,
 };
 
 /// The sampler that a processor is, if it is one.
@@ -46,6 +46,10 @@ pub(super) fn tail(tail: &TailSampling) -> sampler::Config {
     let cache = &tail.decision_cache;
     sampler::Config {
         rules: rules::of_policies(tail),
+        strategy: match tail.strategy {
+            Strategy::TraceComplete => sampler::Strategy::TraceComplete,
+            Strategy::SpanIngest => sampler::Strategy::SpanIngest,
+        },
         decision_wait: tail.decision_wait,
         decision_wait_after_root: tail.decision_wait_after_root,
         max_bytes: bytes(tail.max_bytes),

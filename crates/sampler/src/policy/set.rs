@@ -13,6 +13,8 @@ use crate::rules::Policies;
 use crate::tail::ConfigError;
 use crate::{Randomness, Threshold, Trace};
 
+mod early;
+
 /// The policies of a tail sampler.
 #[derive(Debug)]
 pub(crate) struct PolicySet {

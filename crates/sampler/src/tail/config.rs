@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::ingest::{self, Strategy};
 use crate::rules::Rules;
 
 /// How a [`TailSampler`](crate::TailSampler) works.
@@ -11,6 +12,8 @@ use crate::rules::Rules;
 pub struct Config {
     /// What is kept. Without a rule nothing is.
     pub rules: Rules,
+    /// When it is decided.
+    pub strategy: Strategy,
     /// How long to wait for a trace's spans, from the first on. Zero decides at the next poll, and
     /// more than a year is a year.
     pub decision_wait: Duration,
@@ -70,6 +73,9 @@ pub enum ConfigError {
     /// `max_bytes` is too small to hold a request.
     #[error("{0} bytes are too few to hold traces in: give at least {MIN_BYTES}")]
     TooFewBytes(usize),
+    /// [`Strategy::SpanIngest`] with rules of which the first decides.
+    #[error("rules of which the first decides are asked about whole traces, not as spans come")]
+    RulesOnIngest,
     /// A rule makes no sense.
     #[error("{rule}: {problem}")]
     Rule {
@@ -89,12 +95,15 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 // === impl Config ===
 
 impl Config {
-    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.max_traces == 0 {
             return Err(ConfigError::NoTraces);
         }
         if self.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        if self.strategy == Strategy::SpanIngest {
+            ingest::check(&self.rules)?;
         }
         Ok(())
     }
@@ -105,6 +114,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            strategy: Strategy::default(),
             decision_wait: Duration::from_secs(30),
             decision_wait_after_root: None,
             max_bytes: 256 * 1024 * 1024,

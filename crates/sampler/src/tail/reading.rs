@@ -13,7 +13,7 @@ use super::chunk::{Envelope, Piece, Scope};
 use super::kept::MarkRef;
 use super::mark::Labels;
 use super::table::{SpanRef, Table};
-use super::{Output, TailSampler, Trigger, chance, nanos};
+use super::{Output, Strategy, TailSampler, Trigger, chance, nanos};
 use crate::memory::Past;
 use crate::{Randomness, Threshold, Trace, TraceSummary};
 
@@ -156,11 +156,15 @@ impl TailSampler {
         let mut groups = Groups::default();
         for resource in tree::resources(&segment) {
             groups.enter_resource();
+            if self.ask_about_parts(now, out) {
+                last = None;
+            }
             for scope in resource.scopes() {
                 groups.enter_scope();
                 for item in scope.items() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
+                        self.ask_about_parts(now, out);
                         self.make_room(now, out);
                         if let Some(chunk) = chunk {
                             groups.forget(&mut self.table, chunk);
@@ -243,6 +247,7 @@ impl TailSampler {
                 }
             }
         }
+        self.ask_about_parts(now, out);
         match chunk {
             Some(chunk) => self.table.seal(chunk),
             None => {
@@ -277,8 +282,16 @@ impl TailSampler {
         } else {
             None
         };
+        let is_on_ingest = self.config.strategy == Strategy::SpanIngest;
+        if is_on_ingest {
+            self.ingest.add(trace, span);
+        }
         if let Some(trigger) = trigger {
-            self.decide(now, trace, trigger, out);
+            if is_on_ingest {
+                self.decide_after_parts(now, trace, trigger, out);
+            } else {
+                self.decide(now, trace, trigger, out);
+            }
             return true;
         }
         if fields.is_root

@@ -31,6 +31,8 @@ pub enum Trigger {
     Count,
     /// The sampler was drained.
     Drain,
+    /// A policy kept or dropped it as it came: [`Strategy::SpanIngest`](crate::Strategy::SpanIngest).
+    Ingest,
 }
 
 /// What the sampler did so far.
@@ -88,7 +90,7 @@ pub struct Stats {
 
 impl Trigger {
     /// All, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Wait,
         Self::AfterRoot,
         Self::Spans,
@@ -96,6 +98,7 @@ impl Trigger {
         Self::Bytes,
         Self::Count,
         Self::Drain,
+        Self::Ingest,
     ];
 
     /// Its name in metrics.
@@ -108,6 +111,7 @@ impl Trigger {
             Self::Bytes => "bytes",
             Self::Count => "count",
             Self::Drain => "drain",
+            Self::Ingest => "ingest",
         }
     }
 }

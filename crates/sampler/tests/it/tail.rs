@@ -13,6 +13,7 @@ mod bias;
 mod changes;
 mod hostile;
 mod hurried;
+mod ingest;
 mod model;
 mod odds;
 mod pressed;

@@ -131,3 +131,34 @@ service: { pipelines: { traces: { receivers: [otlp], processors: [tail_sampling]
     // What leads to nobody is at the outer one, or at the sampler.
     assert_eq!((line("a/b/x"), line("x")), (7, 5));
 }
+
+#[test]
+fn what_is_decided_as_it_comes_asks_no_policy_that_needs_the_whole_trace() {
+    let text = |policy: &str| {
+        format!(
+            "
+receivers: {{ otlp: {{ protocols: {{ grpc: }} }} }}
+processors:
+  tail_sampling:
+    sampling_strategy: span-ingest
+    policies:
+      - {{ name: errors, type: status_code, status_code: {{ status_codes: [ERROR] }} }}
+      - {policy}
+exporters: {{ debug: }}
+service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [tail_sampling], exporters: [debug] }} }} }}
+"
+        )
+    };
+    let checked = |policy: &str| {
+        let config = Config::parse("f", &text(policy), &|_| None).unwrap().0;
+        check("f", &config).map_err(|errors| errors.to_string())
+    };
+    let slow = "{ name: slow, type: latency, latency: { threshold_ms: 5 } }";
+    assert_eq!(checked(slow), Ok(()));
+    assert_eq!(samplers(&text(slow))[0].strategy, sampler::Strategy::SpanIngest);
+    let within = "{ name: n, type: latency, latency: { threshold_ms: 5, upper_threshold_ms: 9 } }";
+    let error = checked(within).unwrap_err();
+    for part in ["f:8:", "the policy `n`", "about a part of a trace", "make the trace longer"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}

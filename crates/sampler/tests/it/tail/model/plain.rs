@@ -110,13 +110,13 @@ pub(super) struct Model {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Counts {
     pub(super) traces: u64,
-    pub(super) decisions: [u64; 7],
+    pub(super) decisions: [u64; Trigger::ALL.len()],
     pub(super) waited_millis: u64,
     pub(super) late_kept: u64,
     pub(super) late_sampled_out: u64,
     pub(super) without_trace: u64,
     pub(super) below_large: u64,
-    pub(super) spans_sampled_out: [u64; 7],
+    pub(super) spans_sampled_out: [u64; Trigger::ALL.len()],
 }
 
 /// In place of a policy.
