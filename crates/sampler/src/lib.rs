@@ -67,7 +67,8 @@ pub use rules::{
     Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
 };
 pub use tail::{
-    Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, Strategy, TailSampler, Trigger,
+    Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, Strategy, TailSampler,
+    Trigger, Waits,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

@@ -156,6 +156,7 @@ impl Stats {
             traces_dropped,
             decisions,
             waited_millis,
+            waits,
             spans_kept,
             spans_sampled_out,
             spans_estimated,
@@ -177,6 +178,7 @@ impl Stats {
         self.traces_dropped += traces_dropped;
         std::iter::zip(&mut self.decisions, decisions).for_each(|(sum, more)| *sum += more);
         self.waited_millis += waited_millis;
+        self.waits.add(waits);
         self.spans_kept += spans_kept;
         let sums = std::iter::zip(&mut self.spans_sampled_out, spans_sampled_out);
         sums.for_each(|(sum, more)| *sum += more);
@@ -285,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::rules::{Algorithm, Keys, MatchScope};
-    use crate::tail::Trigger;
+    use crate::tail::{Trigger, Waits};
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
         config.divided(NonZeroUsize::new(shards).unwrap())
@@ -436,6 +438,7 @@ mod tests {
             traces_dropped: 4,
             decisions: [5; Trigger::ALL.len()],
             waited_millis: 6,
+            waits: Waits { counts: [6; Waits::BOUNDS.len() + 1] },
             spans_kept: 7,
             spans_sampled_out: [8; Trigger::ALL.len()],
             spans_estimated: 9.5,
@@ -467,6 +470,7 @@ mod tests {
         let mut sum = one.clone();
         sum.add(&one);
         assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
+        assert_eq!((sum.waited_millis, sum.waits.counts[3]), (12, 12));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
         assert_eq!(sum.rules[0].bytes_kept, 28);
         let RuleStats { sampled, not_sampled, dropped, .. } = sum.rules[0];

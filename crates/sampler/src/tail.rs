@@ -39,10 +39,12 @@ mod reading;
 mod slab;
 mod stats;
 mod table;
+mod waits;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
 pub use self::ingest::Strategy;
 pub use self::stats::{Held, Stats, Trigger};
+pub use self::waits::Waits;
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
@@ -278,7 +280,9 @@ impl TailSampler {
         self.stats.decisions[trigger as usize] += 1;
         // The clock may have gone back.
         let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
-        self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
+        let waited = u64::try_from(waited).unwrap_or_default();
+        self.stats.waited_millis += waited;
+        self.stats.waits.count(Duration::from_millis(waited));
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);
             self.memory.remember_kept(taken.hash, verdict.threshold, verdict.by);

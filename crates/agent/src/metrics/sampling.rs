@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use teleflow::Stats;
-use teleflow::sampler::{self, Held, RuleStats, Trigger, Volume};
+use teleflow::sampler::{self, Held, RuleStats, Trigger, Volume, Waits};
 
-use super::families::{Families, Labels, Rows, with};
+use super::families::{Families, Labels, Rows, Sizes, with};
 
 const WITH_POLICIES: &str = "otelcol_processor_tail_sampling";
 const WITH_RULES: &str = "otelcol_processor_adaptive_tail_sampling";
@@ -92,7 +92,14 @@ fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt:
     let help = "Times that a policy could not vote about a trace";
     each("sampling_policy_evaluation_error", help, |sampler| sampler.errors())?;
     let name = format!("{WITH_POLICIES}_sampling_traces_on_memory");
-    families.gauge(&name, "Undecided traces", self::each(samplers, |sampler| sampler.held.traces))
+    families.gauge(
+        &name,
+        "Undecided traces",
+        self::each(samplers, |sampler| sampler.held.traces),
+    )?;
+    let name = format!("{WITH_POLICIES}_sampling_trace_removal_age");
+    let help = "Seconds from the first span of a trace to its decision, with which its spans go";
+    families.histogram(&name, help, samplers.iter().map(Sampler::waits).collect())
 }
 
 fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Result {
@@ -207,6 +214,9 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     count("spans_without_trace", help, |sampler| sampler.stats.without_trace)?;
     let help = "Spans below a resource or scope too large to be repeated, decided by themselves";
     count("spans_below_large", help, |sampler| sampler.stats.below_large_envelope)?;
+    let help = "Seconds that traces had waited when they were decided";
+    let waits = samplers.iter().map(Sampler::waits).collect();
+    families.histogram(&format!("{OURS}_wait_seconds"), help, waits)?;
     let mut gauge =
         |what, help, count| families.gauge(&format!("{OURS}_{what}"), help, each(samplers, count));
     gauge("held_spans", "Undecided spans", |sampler| sampler.held.spans)?;
@@ -237,6 +247,13 @@ fn each(samplers: &[Sampler<'_>], count: fn(&Sampler<'_>) -> u64) -> Rows {
 impl<'a> Sampler<'a> {
     fn labels(&self) -> Labels {
         vec![("pipeline", self.pipeline.to_owned())]
+    }
+
+    /// How long traces had waited.
+    fn waits(&self) -> (Labels, Sizes) {
+        let bounds = Waits::BOUNDS.map(|bound| bound.as_secs_f64()).into_iter().chain([f64::INFINITY]);
+        let buckets = std::iter::zip(bounds, self.stats.waits.counts).collect();
+        (self.labels(), Sizes { sum: self.stats.waited_millis as f64 / 1e3, buckets })
     }
 
     /// Each policy or rule, and its labels.

@@ -135,6 +135,8 @@ fn full() -> Reading {
         dropped: sampler::Volume { spans: 819, bytes: 820 },
         sampler: sampler::SamplerStats { keys: 320, ..sampler::SamplerStats::default() },
     };
+    let mut waits = sampler::Waits::default();
+    (waits.counts[2], waits.counts[11], waits.counts[17]) = (900, 30, 4);
     let sampler = sampler::Stats {
         traces: 946,
         traces_kept: 301,
@@ -142,6 +144,7 @@ fn full() -> Reading {
         traces_dropped: 14,
         decisions: [303, 321, 322, 323, 304, 305, 306, 825],
         waited_millis: 324,
+        waits,
         spans_kept: 325,
         spans_sampled_out: [1, 2, 3, 4, 5, 6, 7, 0],
         spans_estimated: 326.4,
@@ -397,6 +400,14 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_tail_sampling_remembered_traces{{{traces},sampled=\"false\"}} 334"),
         format!("teleflow_tail_sampling_kept_traces_total{{{errors}}} 311"),
         format!("teleflow_tail_sampling_kept_spans_total{{{errors}}} 313"),
+        // Of a histogram each bucket counts those before it, too.
+        format!("{tail}_sampling_trace_removal_age_bucket{{le=\"0.1\",{traces}}} 0"),
+        format!("{tail}_sampling_trace_removal_age_bucket{{le=\"0.5\",{traces}}} 900"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"20.1\",{traces}}} 900"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"30.1\",{traces}}} 930"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"+Inf\",{traces}}} 934"),
+        format!("teleflow_tail_sampling_wait_seconds_count{{{traces}}} 934"),
+        format!("teleflow_tail_sampling_wait_seconds_sum{{{traces}}} 0.324"),
         format!("teleflow_tail_sampling_kept_bytes_total{{{errors}}} 814"),
         format!(
             "{tail}_count_spans_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 815"

@@ -1,5 +1,6 @@
 //! What a tail sampler holds, and what it did.
 
+use super::waits::Waits;
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 
@@ -50,6 +51,8 @@ pub struct Stats {
     pub decisions: [u64; Trigger::ALL.len()],
     /// How long the traces that were decided had waited, all together, in milliseconds.
     pub waited_millis: u64,
+    /// How many of them had waited how long.
+    pub waits: Waits,
     /// Spans that were kept, those that came late too.
     pub spans_kept: u64,
     /// Spans that were sampled out, by what caused the decision, in the order of [`Trigger::ALL`];
