@@ -84,17 +84,6 @@ pub(super) const PROCESSORS: Later = &[
     ("transform", ""),
 ];
 
-pub(super) const PROBABILISTIC_SAMPLER: Later = &[
-    ("attribute_source", "log records are sampled by their trace, or by their content"),
-    ("fail_closed", "what has no randomness gets some of its content"),
-    ("from_attribute", ""),
-    ("hash_seed", "the randomness of the trace decides, as the specification has it"),
-    ("sampling_priority", ""),
-];
-
-pub(super) const PROBABILISTIC_MODES: Later =
-    &[("hash_seed", "the randomness of the trace decides, as the specification has it")];
-
 pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in memory")];
 
 pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
@@ -235,8 +224,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("receivers.otlp.protocols.grpc.keepalive.server_parameters", SERVER_PARAMETERS),
     ("receivers.otlp.protocols.http.cors", CORS),
     ("processors", PROCESSORS),
-    ("processors.probabilistic_sampler", PROBABILISTIC_SAMPLER),
-    ("`mode` of processors.probabilistic_sampler", PROBABILISTIC_MODES),
     ("processors.tail_sampling", TAIL_SAMPLING),
     ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
     ("processors.adaptive_tail_sampling.eviction", EVICTION),

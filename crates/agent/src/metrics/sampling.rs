@@ -251,7 +251,8 @@ impl<'a> Sampler<'a> {
 
     /// How long traces had waited.
     fn waits(&self) -> (Labels, Sizes) {
-        let bounds = Waits::BOUNDS.map(|bound| bound.as_secs_f64()).into_iter().chain([f64::INFINITY]);
+        let bounds =
+            Waits::BOUNDS.map(|bound| bound.as_secs_f64()).into_iter().chain([f64::INFINITY]);
         let buckets = std::iter::zip(bounds, self.stats.waits.counts).collect();
         (self.labels(), Sizes { sum: self.stats.waited_millis as f64 / 1e3, buckets })
     }

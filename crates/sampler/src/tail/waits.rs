@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Waits {
     /// By the first of [`Waits::BOUNDS`] that is no less than the time they had waited, and last those
     /// that had waited longer than all of them.
-    pub counts: [u64; Waits::BOUNDS.len() + 1],
+    pub counts: [u64; Self::BOUNDS.len() + 1],
 }
 
 // === impl Waits ===

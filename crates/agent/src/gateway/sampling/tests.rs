@@ -162,3 +162,23 @@ service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [tail_sampli
         assert!(error.contains(part), "{part} in {error}");
     }
 }
+
+#[test]
+fn a_share_by_a_hash_is_as_the_file_says() {
+    let config = Config::parse("f", FULL, &|_| None).unwrap().0;
+    let sampler = config.processors.values().find_map(|processor| match processor {
+        Processor::ProbabilisticSampler(sampler) => Some(sampler),
+        _ => None,
+    });
+    let head = probabilistic(sampler.unwrap()).unwrap();
+    let attribute = Some("log.id".to_owned());
+    let hash = HashSource { seed: 22, takes_trace_id: false, attribute };
+    assert_eq!(head.source, Source::Hash(hash));
+    assert_eq!(head.undecidable, Undecidable::Keep);
+    let of_records = Some("prio".to_owned());
+    assert_eq!(head.priority, Priority { of_spans: true, of_records, precision: 6 });
+    assert_eq!(format!("{:?}", head.sampler), format!("{:?}", Ratio::of("e".parse().unwrap())));
+    // As the Collector, 14 bits: less is nothing.
+    let small = ProbabilisticSampler { percentage: 0.005, ..sampler.unwrap().clone() };
+    assert_eq!(format!("{:?}", probabilistic(&small).unwrap().sampler), "Never");
+}
