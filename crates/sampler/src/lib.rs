@@ -45,6 +45,7 @@ pub mod head;
 mod keyed;
 mod memory;
 pub mod ottl;
+mod pattern;
 mod policy;
 mod randomness;
 mod route;

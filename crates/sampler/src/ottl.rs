@@ -47,7 +47,6 @@ mod function;
 mod lexer;
 mod parser;
 mod path;
-mod pattern;
 mod record;
 mod value;
 mod walk;

@@ -51,8 +51,8 @@ pub enum Policy {
     /// Traces with a span or its resource whose attribute is a text that is one of these.
     ///
     /// An empty text is none of them, and an expression matches it on a resource only. Expressions
-    /// are those of the crate `regex`: as in Go, without `\Q` and octal escapes, and with `\d`, `\w`,
-    /// `\s` and `\b` that know all of Unicode. Those of a policy may take 8 MiB together.
+    /// are those of Go, as in [conditions](Policy::Conditions). Those of a policy may take 8 MiB
+    /// together.
     StringAttribute {
         /// The attribute's name.
         key: String,
