@@ -61,7 +61,7 @@ mod wire;
 pub use compose::{Composition, Decision, Intent};
 pub use engine::{Explained, Explanation, RuleStats, Volume, Vote, explain};
 pub use memory::MemoryStats;
-pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
+pub use policy::{Composite, Conditions, Custom, Decider, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{

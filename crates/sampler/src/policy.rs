@@ -8,6 +8,7 @@ use crate::StatusSet;
 
 mod chance;
 mod conditions;
+mod custom;
 pub(crate) mod explain;
 mod fact;
 pub(crate) mod limit;
@@ -19,6 +20,8 @@ mod value;
 
 #[cfg(test)]
 mod tests;
+
+pub use custom::{Custom, Decider};
 
 /// A named policy. The first one that keeps a trace is the one it was kept by.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +132,8 @@ pub enum Policy {
     Drop(Vec<Rule>),
     /// Traces that one of its parts keeps, within what that may bring.
     Composite(Composite),
+    /// Traces that a type of one's own keeps.
+    Custom(Custom),
 }
 
 /// A share of all traces.

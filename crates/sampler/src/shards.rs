@@ -116,7 +116,8 @@ impl Share {
             | Policy::SpanCount { .. }
             | Policy::TraceState { .. }
             | Policy::TraceFlags
-            | Policy::Conditions(_) => policy.clone(),
+            | Policy::Conditions(_)
+            | Policy::Custom(_) => policy.clone(),
         }
     }
 

@@ -71,6 +71,7 @@ fn check_rule(rule: &Rule, path: &str) -> Result<(), ConfigError> {
         Policy::RateLimit { .. } | Policy::ByteLimit { .. } => "it counts what it lets pass",
         Policy::SpanCount { max: Some(_), .. } => "more spans may still come",
         Policy::Latency { up_to: Some(_), .. } => "a span that comes may make the trace longer",
+        Policy::Custom(custom) if !custom.is_certain() => "it depends on more than the trace",
         _ => {
             return parts(&rule.policy)
                 .into_iter()
