@@ -138,6 +138,16 @@ mod tests {
     }
 
     #[test]
+    fn two_texts_are_not_taken_for_two_others() {
+        let keyed = Keyed::new(7, Purpose::Head);
+        let pairs = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("c", "ab")];
+        let hashes: HashSet<_> =
+            pairs.iter().map(|(first, second)| keyed.texts(first, second)).collect();
+        assert_eq!(hashes.len(), pairs.len());
+        assert_ne!(Keyed::new(8, Purpose::Head).texts("a", "b"), keyed.texts("a", "b"));
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         assert_eq!(format!("{:?}", Keyed::new(0x1234_5678, Purpose::Table)), "Keyed { .. }");
     }

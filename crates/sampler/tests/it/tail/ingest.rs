@@ -1,5 +1,6 @@
 //! Traces that are decided as their spans come.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -269,5 +270,69 @@ fn the_sum_of_adjusted_counts_is_the_true_count() {
             assert!(stats.spans_unknown > 0, "those that were kept later than chance had a say");
             assert_eq!(stats.inconsistent + stats.without_room, 0);
         }
+    }
+}
+
+/// Random requests of some traces, below random resources, with bounds that are reached or not: a
+/// trace that has both in one part is kept, and is whole; nothing is lost.
+#[test]
+fn random_traffic_is_kept_by_its_parts_and_accounted_for() {
+    for seed in 0..60 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let is_bounded = rng.bool();
+        let both = Policy::And(vec![errors(), has("a", false)]);
+        let mut sampler = TailSampler::new(Config {
+            max_traces: if is_bounded { rng.usize(1..12) } else { 1000 },
+            max_trace_spans: (is_bounded && rng.bool()).then(|| rng.u64(1..20)),
+            payload_bytes: rng.usize(1..5000),
+            hash_seed: seed,
+            ..on_ingest(vec![Rule::new("both", both)])
+        })
+        .unwrap();
+        let (now, mut out) = (Instant::now(), Output::default());
+        let (mut offered, mut kept) = (0, BTreeSet::new());
+        // What was sent of each trace, and which have both in a part.
+        let (mut sent, mut both) = (BTreeMap::<u64, Vec<String>>::new(), BTreeSet::new());
+        for _ in 0..60 {
+            let groups = (0..rng.usize(1..4)).map(|_| {
+                let mut of_part = BTreeMap::<u64, (bool, bool)>::new();
+                let spans: Vec<_> = (0..rng.usize(..12))
+                    .map(|_| {
+                        let trace = rng.u64(1..20);
+                        let (fails, has_a) = (rng.u8(..6) == 0, rng.u8(..6) == 0);
+                        let part = of_part.entry(trace).or_default();
+                        *part = (part.0 || fails, part.1 || has_a);
+                        offered += 1;
+                        let name = format!("{offered}");
+                        sent.entry(trace).or_default().push(name.clone());
+                        let one =
+                            if fails { failed(id(trace), &name) } else { span(id(trace), &name) };
+                        if has_a { with(one, "a") } else { one }
+                    })
+                    .collect();
+                let parts = of_part.into_iter().filter(|(_, part)| *part == (true, true));
+                both.extend(parts.map(|(trace, _)| trace));
+                spans
+            });
+            let groups = groups.collect();
+            sampler.offer(now, crate::payload(&below_resources(groups)), &mut out);
+            kept.extend(names(&mut out));
+            let all = kept.len() as u64 + out.sampled_out + sampler.held().spans;
+            assert_eq!(all, offered, "seed {seed}");
+        }
+        while !sampler.drain(now, &mut out) {
+            kept.extend(names(&mut out));
+        }
+        kept.extend(names(&mut out));
+        assert_eq!(kept.len() as u64 + out.sampled_out, offered, "seed {seed}");
+        for (trace, spans) in sent {
+            let of_kept = spans.iter().filter(|span| kept.contains(*span)).count();
+            let whole = if both.contains(&trace) { spans.len() } else { 0 };
+            // At a bound a trace goes before that which would have kept it comes; never the other way.
+            let is_right = of_kept == whole || (is_bounded && of_kept == 0);
+            assert!(is_right, "seed {seed}: {of_kept} of {} of trace {trace}", spans.len());
+        }
+        let decided: u64 = sampler.stats().decisions.iter().sum();
+        assert_eq!(decided, sampler.stats().traces, "seed {seed}");
     }
 }
