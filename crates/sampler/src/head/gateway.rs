@@ -8,10 +8,10 @@ use teleflow_otlp::span::Span;
 use teleflow_otlp::value::{AnyValue, Attributes};
 use teleflow_otlp::{Ack, Answer, Payload, Signal, tree};
 
-use super::priority::SPAN_PRIORITY;
 use super::source::bytes_of;
 use super::{
     Candidate, HeadConfig, HeadStats, Key, Parent, Priority, Source, Undecidable, Warning, decide,
+    priority,
 };
 use crate::edit::{Edit, Edited, Mark, Marks};
 use crate::secret::{Keyed, Purpose};
@@ -182,8 +182,8 @@ impl HeadSampler {
             randomness: state.randomness(),
             before: state.threshold(),
             is_unreadable: !state.is_readable(),
-            priority: match self.config.priority.of_spans {
-                true => first(span.attributes(), SPAN_PRIORITY)
+            priority: match self.config.priority.of_spans && priority::may_have_one(message) {
+                true => first(span.attributes(), priority::OF_SPAN)
                     .and_then(|value| Priority::of_span(&value)),
                 false => None,
             },
@@ -216,13 +216,13 @@ impl HeadSampler {
     fn record(&mut self, now: Instant, service: &str, message: &[u8]) -> Verdict {
         let record = LogRecord::read(message);
         let marks = Marks::read(record.attributes());
-        let priority = &self.config.priority;
+        let asked = &self.config.priority;
         let said = Said {
             randomness: marks.randomness(),
             before: marks.threshold(),
             is_unreadable: !marks.is_readable(),
-            priority: priority.of_records.as_deref().and_then(|key| {
-                first(record.attributes(), key).and_then(|value| priority.of_record(&value))
+            priority: asked.of_records.as_deref().and_then(|key| {
+                first(record.attributes(), key).and_then(|value| asked.of_record(&value))
             }),
         };
         let source = match &self.config.source {
