@@ -57,7 +57,7 @@ pub(crate) use id::Id;
 pub(crate) use processors::{
     AdaptiveTailSampling, Algorithm, Batch, Composite, Counts, ErrorMode, Keyed, MatchRule, Mode,
     Policy, ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, RuleSampler,
-    StatusCode, StressRelief, TailSampling, Unit,
+    StatusCode, Strategy, StressRelief, TailSampling, Unit,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;

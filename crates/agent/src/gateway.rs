@@ -97,7 +97,7 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
                     lane = lane.sample(sampling::adaptive(adaptive));
                 }
                 Some(config::Processor::ProbabilisticSampler(sampler)) => {
-                    lane = lane.sample_at_once(sampling::probabilistic(*sampler)?);
+                    lane = lane.sample_at_once(sampling::probabilistic(sampler)?);
                 }
                 Some(config::Processor::TailSampling(tail)) => {
                     let shards = NonZeroUsize::new(tail.num_shards.into());

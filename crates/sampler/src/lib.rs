@@ -45,6 +45,7 @@ pub mod head;
 mod keyed;
 mod memory;
 pub mod ottl;
+mod pattern;
 mod policy;
 mod randomness;
 mod route;
@@ -58,9 +59,9 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use engine::{Explained, Explanation, RuleStats, Vote, explain};
+pub use engine::{Explained, Explanation, RuleStats, Volume, Vote, explain};
 pub use memory::MemoryStats;
-pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
+pub use policy::{Composite, Conditions, Custom, Decider, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{
@@ -69,7 +70,7 @@ pub use rules::{
 };
 pub use tail::{
     Config, ConfigError, Counts, Digest, Eviction, FingerprintNote, Held, MIN_BYTES, Notes, Output,
-    Relief, ReliefStats, Remembered, Stats, TailSampler, Trigger,
+    Relief, ReliefStats, Remembered, Stats, Strategy, TailSampler, Trigger, Waits,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

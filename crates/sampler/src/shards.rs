@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::engine::RuleStats;
+use crate::engine::{RuleStats, Volume};
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{MatchRule, Policies, Rules, SamplerStats};
@@ -116,7 +116,8 @@ impl Share {
             | Policy::SpanCount { .. }
             | Policy::TraceState { .. }
             | Policy::TraceFlags
-            | Policy::Conditions(_) => policy.clone(),
+            | Policy::Conditions(_)
+            | Policy::Custom(_) => policy.clone(),
         }
     }
 
@@ -140,6 +141,7 @@ impl Stats {
             traces_dropped,
             decisions,
             waited_millis,
+            waits,
             spans_kept,
             spans_sampled_out,
             spans_estimated,
@@ -164,6 +166,7 @@ impl Stats {
         self.traces_dropped += traces_dropped;
         std::iter::zip(&mut self.decisions, decisions).for_each(|(sum, more)| *sum += more);
         self.waited_millis += waited_millis;
+        self.waits.add(waits);
         self.spans_kept += spans_kept;
         let sums = std::iter::zip(&mut self.spans_sampled_out, spans_sampled_out);
         sums.for_each(|(sum, more)| *sum += more);
@@ -210,6 +213,10 @@ impl RuleStats {
             errors,
             traces_kept,
             spans_kept,
+            bytes_kept,
+            sampled,
+            not_sampled,
+            dropped,
             sampler,
         } = other;
         self.traces_seen += traces_seen;
@@ -218,7 +225,21 @@ impl RuleStats {
         self.errors += errors;
         self.traces_kept += traces_kept;
         self.spans_kept += spans_kept;
+        self.bytes_kept += bytes_kept;
+        self.sampled.add(sampled);
+        self.not_sampled.add(not_sampled);
+        self.dropped.add(dropped);
         self.sampler.add(sampler);
+    }
+}
+
+// === impl Volume ===
+
+impl Volume {
+    const fn add(&mut self, other: &Self) {
+        let Self { spans, bytes } = other;
+        self.spans += *spans;
+        self.bytes += *bytes;
     }
 }
 
@@ -270,7 +291,7 @@ mod tests {
 
     use super::*;
     use crate::rules::{Algorithm, DynamicSampler, Keys, Unit};
-    use crate::tail::Trigger;
+    use crate::tail::{Trigger, Waits};
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
         config.divided(NonZeroUsize::new(shards).unwrap())
@@ -418,6 +439,7 @@ mod tests {
             traces_dropped: 4,
             decisions: [5; Trigger::ALL.len()],
             waited_millis: 6,
+            waits: Waits { counts: [6; Waits::BOUNDS.len() + 1] },
             spans_kept: 7,
             spans_sampled_out: [8; Trigger::ALL.len()],
             spans_estimated: 9.5,
@@ -448,6 +470,10 @@ mod tests {
                 errors: 11,
                 traces_kept: 12,
                 spans_kept: 13,
+                bytes_kept: 14,
+                sampled: Volume { spans: 15, bytes: 16 },
+                not_sampled: Volume { spans: 17, bytes: 18 },
+                dropped: Volume { spans: 19, bytes: 20 },
                 sampler,
             }],
         };
@@ -462,7 +488,13 @@ mod tests {
             traces_sampled_out: 88,
         };
         assert_eq!(sum.relief, relief);
+        assert_eq!((sum.waited_millis, sum.waits.counts[3]), (12, 12));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
+        assert_eq!(sum.rules[0].bytes_kept, 28);
+        let RuleStats { sampled, not_sampled, dropped, .. } = sum.rules[0];
+        assert_eq!(sampled, Volume { spans: 30, bytes: 32 });
+        assert_eq!(not_sampled, Volume { spans: 34, bytes: 36 });
+        assert_eq!(dropped, Volume { spans: 38, bytes: 40 });
         let mut held = Held { spans: 1, traces: 2, bytes: 3 };
         held.add(&Held { spans: 10, traces: 20, bytes: 30 });
         assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });

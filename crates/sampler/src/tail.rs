@@ -19,6 +19,7 @@ use teleflow_otlp::{Ack, Payload, Signal, tree};
 use self::config::MAX_WAIT;
 use self::digest::Content;
 use self::eviction::Evictions;
+use self::ingest::Ingest;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
 use self::relief::Pressure;
@@ -37,6 +38,7 @@ pub(crate) mod digest;
 mod dry;
 mod due;
 mod eviction;
+mod ingest;
 mod kept;
 mod logs;
 mod mark;
@@ -49,14 +51,17 @@ pub(crate) mod run;
 mod slab;
 mod stats;
 mod table;
+mod waits;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
 pub use self::counts::Counts;
 pub use self::digest::Digest;
 pub use self::eviction::Eviction;
+pub use self::ingest::Strategy;
 pub use self::notes::{FingerprintNote, Notes};
 pub use self::relief::{Relief, ReliefStats};
 pub use self::stats::{Held, Stats, Trigger};
+pub use self::waits::Waits;
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
@@ -90,6 +95,7 @@ pub struct TailSampler {
     labels: Labels,
     noted: notes::Shared,
     pressure: Pressure,
+    ingest: Ingest,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -120,6 +126,7 @@ impl TailSampler {
             labels: Labels::new(&config),
             noted: notes::Shared::default(),
             pressure: Pressure::new(config.relief),
+            ingest: Ingest::default(),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -307,23 +314,42 @@ impl TailSampler {
 
     /// Decides about a trace, and lets its spans go: on, or out.
     fn decide(&mut self, now: Instant, trace: u32, trigger: Trigger, out: &mut Output) {
+        self.settle(now, trace, trigger, None, out);
+    }
+
+    /// Lets the spans of a trace go, by a verdict about a part of it or, without one, by one about all.
+    fn settle(
+        &mut self,
+        now: Instant,
+        trace: u32,
+        trigger: Trigger,
+        early: Option<Verdict>,
+        out: &mut Output,
+    ) {
         let time = self.time(now);
         let taken = self.table.take(trace);
         let is_left_out =
             trigger == Trigger::TooLarge || (trigger == Trigger::Drain && self.config.drops_at_end);
-        let verdict = if is_left_out {
+        let verdict = if let Some(early) = early {
+            early
+        } else if is_left_out {
             Verdict::LEFT_OUT
         } else {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
             let early = self.evictions.decide(trigger, &trace);
-            early.unwrap_or_else(|| self.engine.decide(now, &trace))
+            early.unwrap_or_else(|| match self.config.strategy {
+                Strategy::TraceComplete => self.engine.decide(now, &trace),
+                Strategy::SpanIngest => self.engine.decide_late(now, &trace),
+            })
         };
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;
         // The clock may have gone back.
         let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
-        self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
+        let waited = u64::try_from(waited).unwrap_or_default();
+        self.stats.waited_millis += waited;
+        self.stats.waits.count(Duration::from_millis(waited));
         let mut dry = None;
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);

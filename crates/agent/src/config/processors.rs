@@ -22,9 +22,9 @@ pub(crate) use policy::{Part, Rate};
 pub(crate) use probabilistic::{Mode, ProbabilisticSampler};
 pub(crate) use recorded::{Counts, Recorded};
 pub(crate) use stress_relief::StressRelief;
-pub(crate) use tail_sampling::TailSampling;
 #[cfg(test)]
 pub(crate) use tail_sampling::{DecisionCache, MIN_MAX_BYTES};
+pub(crate) use tail_sampling::{Strategy, TailSampling};
 
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]

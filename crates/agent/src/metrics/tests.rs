@@ -131,8 +131,14 @@ fn full() -> Reading {
         errors: 5,
         traces_kept,
         spans_kept: 313,
+        bytes_kept: 814,
+        sampled: sampler::Volume { spans: 815, bytes: 816 },
+        not_sampled: sampler::Volume { spans: 817, bytes: 818 },
+        dropped: sampler::Volume { spans: 819, bytes: 820 },
         sampler: sampler::SamplerStats { keys: 320, ..sampler::SamplerStats::default() },
     };
+    let mut waits = sampler::Waits::default();
+    (waits.counts[2], waits.counts[11], waits.counts[17]) = (900, 30, 4);
     let sampler = sampler::Stats {
         traces: 946,
         traces_kept: 301,
@@ -140,10 +146,11 @@ fn full() -> Reading {
         traces_dropped: 14,
         root_errors: 384,
         unmatched: 30,
-        decisions: [303, 321, 322, 323, 304, 305, 306, 84],
+        decisions: [303, 321, 322, 323, 304, 305, 306, 84, 825],
         waited_millis: 324,
+        waits,
         spans_kept: 325,
-        spans_sampled_out: [1, 2, 3, 4, 5, 6, 7, 8],
+        spans_sampled_out: [1, 2, 3, 4, 5, 6, 7, 8, 0],
         spans_estimated: 326.4,
         spans_unknown: 327,
         without_room: 328,
@@ -385,6 +392,7 @@ fn each_figure_is_under_its_own_name() {
         format!("{adaptive}_ottl_eval_errors_total{{{rules},rule=\"_root_span_condition\"}} 384"),
         format!("{adaptive}_traces_active{{{rules}}} 313"),
         format!("teleflow_tail_sampling_decisions_total{{{rules},trigger=\"count\"}} 305"),
+        format!("teleflow_tail_sampling_decisions_total{{{traces},trigger=\"ingest\"}} 825"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"root_span\"}} 321"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"span_limit\"}} 645"),
         format!("{adaptive}_sampler_keyspace_size{{{rules},rule=\"slow\"}} 320"),
@@ -413,6 +421,27 @@ fn each_figure_is_under_its_own_name() {
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"relief\"}} 84"),
         format!("teleflow_tail_sampling_kept_traces_total{{{errors}}} 311"),
         format!("teleflow_tail_sampling_kept_spans_total{{{errors}}} 313"),
+        // Of a histogram each bucket counts those before it, too.
+        format!("{tail}_sampling_trace_removal_age_bucket{{le=\"0.1\",{traces}}} 0"),
+        format!("{tail}_sampling_trace_removal_age_bucket{{le=\"0.5\",{traces}}} 900"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"20.1\",{traces}}} 900"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"30.1\",{traces}}} 930"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"+Inf\",{traces}}} 934"),
+        format!("teleflow_tail_sampling_wait_seconds_count{{{traces}}} 934"),
+        format!("teleflow_tail_sampling_wait_seconds_sum{{{traces}}} 0.324"),
+        format!("teleflow_tail_sampling_kept_bytes_total{{{errors}}} 814"),
+        format!(
+            "{tail}_count_spans_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 815"
+        ),
+        format!(
+            "{tail}_count_bytes_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 816"
+        ),
+        format!(
+            "{tail}_count_spans_sampled_total{{{errors},sampled=\"false\",decision=\"not_sampled\"}} 817"
+        ),
+        format!(
+            "{tail}_count_bytes_sampled_total{{{errors},sampled=\"false\",decision=\"dropped\"}} 820"
+        ),
         "teleflow_config_reloads_total{outcome=\"success\"} 707".to_owned(),
         "teleflow_config_reloads_total{outcome=\"failure\"} 708".to_owned(),
         "teleflow_config_keys_for_restart{} 709".to_owned(),

@@ -188,6 +188,7 @@ macro_rules! differing {
 fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
     // Without `..`: whoever adds a field is to be told of this place.
     let TailSampling {
+        strategy: _,
         decision_wait: _,
         decision_wait_after_root: _,
         num_traces: _,

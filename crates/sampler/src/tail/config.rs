@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::eviction::Eviction;
+use super::ingest::{self, Strategy};
 use crate::rules::Rules;
 use crate::tail::{Counts, Notes, Relief};
 
@@ -13,6 +14,8 @@ use crate::tail::{Counts, Notes, Relief};
 pub struct Config {
     /// What is kept. Without a rule nothing is.
     pub rules: Rules,
+    /// When it is decided.
+    pub strategy: Strategy,
     /// How long to wait for a trace's spans, from the first on. Zero decides at the next poll, and
     /// more than a year is a year.
     pub decision_wait: Duration,
@@ -110,6 +113,9 @@ pub enum ConfigError {
     /// [`Eviction::Ratio`] of such a share.
     #[error("the share of what has to go early is {0}: it has to be above 0 and at most 1")]
     Eviction(String),
+    /// [`Strategy::SpanIngest`] with rules of which the first decides.
+    #[error("rules of which the first decides are asked about whole traces, not as spans come")]
+    RulesOnIngest,
     /// A rule makes no sense.
     #[error("{rule}: {problem}")]
     Rule {
@@ -129,12 +135,15 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 // === impl Config ===
 
 impl Config {
-    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.max_traces == 0 {
             return Err(ConfigError::NoTraces);
         }
         if self.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        if self.strategy == Strategy::SpanIngest {
+            ingest::check(&self.rules)?;
         }
         match self.relief {
             Some(relief) => relief.check(),
@@ -148,6 +157,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            strategy: Strategy::default(),
             decision_wait: Duration::from_secs(30),
             decision_wait_after_root: None,
             root_condition: None,

@@ -132,8 +132,8 @@ const fn name(trigger: Trigger) -> Option<&'static str> {
         Trigger::Spans => Some("span_limit"),
         Trigger::Bytes | Trigger::Count => Some("eviction"),
         Trigger::Drain => Some("shutdown"),
-        // Of these nothing is kept, or there is no trace.
-        Trigger::TooLarge | Trigger::Relief => None,
+        // Of these nothing is kept, or there is no trace, or no rule is asked.
+        Trigger::TooLarge | Trigger::Relief | Trigger::Ingest => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a tail sampler holds, and what it did.
 
+use super::waits::Waits;
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::tail::ReliefStats;
@@ -34,6 +35,8 @@ pub enum Trigger {
     Drain,
     /// It began under pressure: chance decided at once. See [`Relief`](crate::Relief).
     Relief,
+    /// A policy kept or dropped it as it came: [`Strategy::SpanIngest`](crate::Strategy::SpanIngest).
+    Ingest,
 }
 
 /// What the sampler did so far.
@@ -51,6 +54,8 @@ pub struct Stats {
     pub decisions: [u64; Trigger::ALL.len()],
     /// How long the traces that were decided had waited, all together, in milliseconds.
     pub waited_millis: u64,
+    /// How many of them had waited how long.
+    pub waits: Waits,
     /// Spans that were kept, those that came late too.
     pub spans_kept: u64,
     /// Spans that were sampled out, by what caused the decision, in the order of [`Trigger::ALL`];
@@ -98,7 +103,7 @@ pub struct Stats {
 
 impl Trigger {
     /// All, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Wait,
         Self::AfterRoot,
         Self::Spans,
@@ -107,6 +112,7 @@ impl Trigger {
         Self::Count,
         Self::Drain,
         Self::Relief,
+        Self::Ingest,
     ];
 
     /// Its name in metrics.
@@ -120,6 +126,7 @@ impl Trigger {
             Self::Count => "count",
             Self::Drain => "drain",
             Self::Relief => "relief",
+            Self::Ingest => "ingest",
         }
     }
 }

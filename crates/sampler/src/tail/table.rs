@@ -400,6 +400,11 @@ impl Table {
         self.chunk_bytes.saturating_sub(self.needed)
     }
 
+    /// A trace's id.
+    pub(super) fn id(&self, trace: u32) -> [u8; 16] {
+        self.traces.get(trace).id
+    }
+
     /// What is known of a trace.
     pub(super) fn summary(&self, trace: u32) -> &TraceSummary {
         &self.traces.get(trace).summary

@@ -16,6 +16,7 @@ mod dry;
 mod evicted;
 mod hostile;
 mod hurried;
+mod ingest;
 mod model;
 mod notes;
 mod odds;

@@ -14,6 +14,8 @@ use super::stress_relief::{self, StressRelief};
 /// Holds traces until they are likely complete, then keeps or drops each as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TailSampling {
+    /// `sampling_strategy`: when a trace is decided. Default `trace-complete`.
+    pub(crate) strategy: Strategy,
     /// How long a trace is held after its first span. Default 30 s. More than 0.
     pub(crate) decision_wait: Duration,
     /// `decision_wait_after_root_received`: how long it is held at most once its root span is there.
@@ -61,6 +63,19 @@ pub(crate) struct TailSampling {
     pub(crate) place: Place,
 }
 
+/// When a trace is decided.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Strategy {
+    /// `trace-complete`: when it is likely complete.
+    #[default]
+    TraceComplete,
+    /// `span-ingest`: as soon as a policy keeps or drops what came of it.
+    SpanIngest,
+}
+
+const STRATEGIES: [(&str, Strategy); 2] =
+    [("span-ingest", Strategy::SpanIngest), ("trace-complete", Strategy::TraceComplete)];
+
 /// `decision_cache`: how many trace ids are remembered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct DecisionCache {
@@ -81,9 +96,11 @@ const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> TailSampling {
     at.section(later::TAIL_SAMPLING, |keys| {
-        check_strategy(keys);
+        let strategy = keys.value("sampling_strategy");
+        let strategy = strategy.and_then(|at| at.one_of(&STRATEGIES, later::NONE));
         let max_bytes = max_bytes(keys);
         TailSampling {
+            strategy: strategy.unwrap_or_default(),
             decision_wait: more_than_zero(keys, "decision_wait", DEFAULT_DECISION_WAIT),
             decision_wait_after_root: keys
                 .value("decision_wait_after_root_received")
@@ -114,12 +131,6 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
             place: at.place(),
         }
     })
-}
-
-/// Decisions are made about traces that are complete, as far as one can know.
-fn check_strategy(keys: &mut Keys<'_>) {
-    let strategy = keys.value("sampling_strategy");
-    strategy.and_then(|at| at.one_of(&[("trace-complete", ())], later::STRATEGIES));
 }
 
 /// A wait that has to be one.

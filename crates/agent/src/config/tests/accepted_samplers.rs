@@ -36,6 +36,7 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         "processors: {tail_sampling: {policies: [{name: a, type: always_sample}]}}",
     ));
     let sampling = TailSampling {
+        strategy: Strategy::TraceComplete,
         decision_wait: second(30),
         decision_wait_after_root: None,
         num_traces: count(50_000),
@@ -65,6 +66,7 @@ fn a_tail_sampler_says_everything() {
     let every_code = vec![StatusCode::Unset, StatusCode::Ok, StatusCode::Error];
     let (threshold, upper) = (second(1), Some(second(5)));
     let sampling = TailSampling {
+        strategy: Strategy::TraceComplete,
         decision_wait: second(90),
         decision_wait_after_root: Some(second(5)),
         num_traces: count(1000),
