@@ -34,6 +34,8 @@
 //!
 //! # Features
 //!
+//! - `mapped`: `teleflow_pool::mapped::Arena` is a [`Storage`] of the tail sampler: held spans are
+//!   on disk.
 //! - `opentelemetry`: head samplers for `opentelemetry_sdk`.
 
 #![forbid(unsafe_code)]
@@ -67,7 +69,8 @@ pub use rules::{
     Algorithm, DynamicSampler, Keys, MatchRule, MatchScope, Policies, Rules, SamplerStats,
 };
 pub use tail::{
-    Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, TailSampler, Trigger,
+    Config, ConfigError, Held, MIN_BYTES, Output, Remembered, Stats, Storage, StorageError,
+    StorageStats, StorageWriter, TailSampler, Trigger,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

@@ -7,7 +7,7 @@ use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{DynamicSampler, MatchRule, Policies, Rules, SamplerStats};
-use crate::tail::{Config, Held, Remembered, Stats};
+use crate::tail::{Config, Held, Remembered, Stats, StorageStats};
 
 /// The share of one shard: `index` of `of`.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +168,7 @@ impl Stats {
             inconsistent,
             copied_out,
             copied_out_bytes,
+            storage,
             memory,
             rules,
         } = other;
@@ -186,6 +187,7 @@ impl Stats {
         self.inconsistent += inconsistent;
         self.copied_out += copied_out;
         self.copied_out_bytes += copied_out_bytes;
+        self.storage.add(*storage);
         self.memory.add(memory);
         self.late_kept += late_kept;
         self.late_sampled_out += late_sampled_out;
@@ -249,15 +251,29 @@ impl MemoryStats {
     }
 }
 
+// === impl StorageStats ===
+
+impl StorageStats {
+    const fn add(&mut self, other: Self) {
+        let Self { requests, bytes, full, failed } = other;
+        self.requests += requests;
+        self.bytes += bytes;
+        self.full += full;
+        self.failed += failed;
+    }
+}
+
 // === impl Held ===
 
 impl Held {
     /// Adds what the sampler of another shard holds.
     pub const fn add(&mut self, other: &Self) {
-        let Self { spans, traces, bytes } = other;
+        let Self { spans, traces, bytes, stored_bytes, storage_bytes } = other;
         self.spans += *spans;
         self.traces += *traces;
         self.bytes += *bytes;
+        self.stored_bytes += *stored_bytes;
+        self.storage_bytes += *storage_bytes;
     }
 }
 
@@ -430,6 +446,7 @@ mod tests {
             inconsistent: 16,
             copied_out: 17,
             copied_out_bytes: 18,
+            storage: StorageStats { requests: 19, bytes: 20, full: 21, failed: 22 },
             memory,
             rules: vec![RuleStats {
                 name: "rule".into(),
@@ -446,8 +463,17 @@ mod tests {
         sum.add(&one);
         assert_eq!((sum.decisions, sum.below_large_envelope), ([10; Trigger::ALL.len()], 28));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
-        let mut held = Held { spans: 1, traces: 2, bytes: 3 };
-        held.add(&Held { spans: 10, traces: 20, bytes: 30 });
-        assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });
+        let stored = StorageStats { requests: 38, bytes: 40, full: 42, failed: 44 };
+        assert_eq!(sum.storage, stored);
+        let held = |by| Held {
+            spans: by,
+            traces: 2 * by,
+            bytes: 3 * by,
+            stored_bytes: 4 * by,
+            storage_bytes: 5 * by,
+        };
+        let mut sum = held(1);
+        sum.add(&held(10));
+        assert_eq!(sum, held(11));
     }
 }

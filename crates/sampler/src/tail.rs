@@ -36,10 +36,12 @@ mod pressure;
 mod reading;
 mod slab;
 mod stats;
+mod storage;
 mod table;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
-pub use self::stats::{Held, Stats, Trigger};
+pub use self::stats::{Held, Stats, StorageStats, Trigger};
+pub use self::storage::{Storage, StorageError, StorageWriter};
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
@@ -90,7 +92,7 @@ impl TailSampler {
         Ok(Self {
             engine: Engine::new(&config.rules)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
-            table: Table::new(),
+            table: Table::new(config.storage.as_deref()),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
@@ -108,7 +110,8 @@ impl TailSampler {
     /// Traces that are held stay, and are decided by the rules that are in force then; how long they
     /// wait was settled when they came. Decisions are remembered as far as there is room, and
     /// policies that are the same by name and definition keep what they learned and counted. The
-    /// secret of the configuration that was first stays.
+    /// secret of the configuration that was first stays. Requests that are held stay where they are;
+    /// those that come go into the new storage, if that is another one.
     ///
     /// # Errors
     ///
@@ -121,6 +124,9 @@ impl TailSampler {
         self.memory.resize(config.remembered);
         self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
         self.labels = Labels::default();
+        if config.storage != self.config.storage {
+            self.table.store_in(config.storage.as_deref());
+        }
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         Ok(())
     }
@@ -191,6 +197,8 @@ impl TailSampler {
             spans: self.table.spans() as u64,
             traces: self.table.traces() as u64,
             bytes: (self.table.bytes() + self.memory.bytes()) as u64,
+            stored_bytes: self.table.stored_bytes(),
+            storage_bytes: self.table.storage_bytes(),
         }
     }
 
@@ -202,7 +210,8 @@ impl TailSampler {
 
     /// What was done so far.
     pub fn stats(&self) -> Stats {
-        Stats { rules: self.engine.stats(), memory: self.memory.stats(), ..self.stats.clone() }
+        let (rules, memory) = (self.engine.stats(), self.memory.stats());
+        Stats { rules, memory, storage: self.table.storage_stats(), ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.

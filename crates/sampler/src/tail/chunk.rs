@@ -30,6 +30,8 @@ pub(super) struct Chunk {
     pub(super) signal: Signal,
     /// Whether it is still being read: nothing in it may move.
     pub(super) is_open: bool,
+    /// Whether its bytes are in the storage, and so take no memory.
+    pub(super) is_stored: bool,
 }
 
 /// What few requests have.
@@ -80,6 +82,7 @@ impl Chunk {
             counted: 0,
             signal,
             is_open: true,
+            is_stored: false,
         }
     }
 
@@ -87,7 +90,8 @@ impl Chunk {
     pub(super) fn size(&self) -> usize {
         let scopes = self.scopes.capacity() * size_of::<Scope>();
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.copies.capacity());
-        self.bytes.len() + OVERHEAD + scopes + rare
+        let bytes = if self.is_stored { 0 } else { self.bytes.len() };
+        bytes + OVERHEAD + scopes + rare
     }
 
     /// Adds an envelope, and tells where it is.
@@ -192,8 +196,11 @@ impl Chunk {
         std::mem::replace(&mut self.counted, 0) as usize
     }
 
-    /// What it would take without the bytes that nobody needs.
+    /// What it would take of memory without the bytes that nobody needs.
     pub(super) const fn needed(&self) -> usize {
+        if self.is_stored {
+            return 0;
+        }
         self.live_bytes as usize + self.envelopes as usize
     }
 

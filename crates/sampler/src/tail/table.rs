@@ -17,9 +17,11 @@ use super::chunk::Chunk;
 use super::due::Lists;
 use super::slab::{NIL, Slab};
 use super::stats::Trigger;
+use super::storage::{Storage, Stored};
 use crate::{SpanView, Spans, TraceSummary};
 
 mod room;
+mod stored;
 
 /// A span's place. The order is the order in which spans are written out together.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -86,6 +88,7 @@ pub(super) struct Table {
     traces: Slab<TraceNode>,
     by_id: HashTable<u32>,
     due: Lists,
+    stored: Stored,
     /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
     needed: usize,
@@ -98,13 +101,14 @@ pub(super) struct Table {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(storage: Option<&dyn Storage>) -> Self {
         Self {
             chunks: Slab::new(),
             spans: Slab::new(),
             traces: Slab::new(),
             by_id: HashTable::new(),
             due: Lists::default(),
+            stored: Stored::new(storage),
             chunk_bytes: 0,
             needed: 0,
             staying: 0,
@@ -133,8 +137,8 @@ impl Table {
 
     /// Ends the adding of spans: a request without any goes at once.
     pub(super) fn seal(&mut self, index: u32) {
-        let chunk = self.chunks.get_mut(index);
-        chunk.is_open = false;
+        self.put_away(index);
+        self.chunks.get_mut(index).is_open = false;
         self.release(index, 1, 0);
     }
 
@@ -158,11 +162,12 @@ impl Table {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
         chunk.live_bytes -= bytes;
-        self.needed -= bytes as usize;
+        self.needed -= if chunk.is_stored { 0 } else { bytes as usize };
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.size();
             self.needed -= chunk.needed();
+            self.stored.forget(&chunk);
             chunk.settle_ack();
         } else if chunk.goes() {
             self.note_going(index);

@@ -15,8 +15,11 @@ mod hostile;
 mod hurried;
 mod model;
 mod odds;
+#[cfg(feature = "mapped")]
+mod on_disk;
 mod pressed;
 mod pressure;
+mod stored;
 mod triggers;
 
 const SECOND: Duration = Duration::from_secs(1);

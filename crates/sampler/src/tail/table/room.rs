@@ -75,7 +75,11 @@ impl Table {
         let mut moving: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut copied = 0;
         for (index, chunk) in self.chunks.iter() {
-            if !chunk.is_open && 2 * chunk.needed() < chunk.bytes.len() && copied < most {
+            if !chunk.is_open
+                && !chunk.is_stored
+                && 2 * chunk.needed() < chunk.bytes.len()
+                && copied < most
+            {
                 places[index as usize] = moving.len() as u32;
                 copied += chunk.needed();
                 moving.push((index, Vec::new()));

@@ -93,6 +93,7 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         decision_wait: Duration::from_nanos(plan.wait),
         decision_wait_after_root: plan.after_root.map(Duration::from_nanos),
         max_bytes,
+        storage: None,
         max_traces: plan.max_traces,
         blocks_when_full: plan.blocks_when_full,
         max_trace_spans: plan.max_spans,
@@ -105,6 +106,11 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         holds_logs: false,
         hash_seed: 5,
     }
+}
+
+/// A configuration that decides nothing for its bytes, where there are fewer.
+pub(super) fn any_config(rng: &mut fastrand::Rng, max_bytes: usize) -> Config {
+    config(&plan(rng), max_bytes)
 }
 
 // === impl Traffic ===
