@@ -95,8 +95,6 @@ pub(super) const PROBABILISTIC_SAMPLER: Later = &[
 pub(super) const PROBABILISTIC_MODES: Later =
     &[("hash_seed", "the randomness of the trace decides, as the specification has it")];
 
-pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in memory")];
-
 pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
 
 pub(super) const FINGERPRINTS: Later = &[("hash", ""), ("value", "")];
@@ -239,7 +237,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("processors", PROCESSORS),
     ("processors.probabilistic_sampler", PROBABILISTIC_SAMPLER),
     ("`mode` of processors.probabilistic_sampler", PROBABILISTIC_MODES),
-    ("processors.tail_sampling", TAIL_SAMPLING),
     ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
     ("`record_fingerprint` of processors.adaptive_tail_sampling", FINGERPRINTS),
     ("processors.adaptive_tail_sampling.eviction", EVICTION),

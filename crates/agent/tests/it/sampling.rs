@@ -3,6 +3,7 @@
 
 mod arrived;
 mod bounds;
+mod on_disk;
 mod reloads;
 mod traffic;
 
