@@ -92,7 +92,7 @@ impl TailSampler {
         Ok(Self {
             engine: Engine::new(&config.rules)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
-            table: Table::new(config.storage.as_deref()),
+            table: Table::new(&config),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
@@ -124,9 +124,7 @@ impl TailSampler {
         self.memory.resize(config.remembered);
         self.memory.rename(|by| config.rules.renamed(&self.config.rules, by));
         self.labels = Labels::default();
-        if config.storage != self.config.storage {
-            self.table.store_in(config.storage.as_deref());
-        }
+        self.table.change_storage(&self.config, &config);
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         Ok(())
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use teleflow_otlp::{Ack, Answer, Signal, tree};
 
+use super::storage::Place;
 use super::table::SpanRef;
 use crate::SpanView;
 
@@ -30,8 +31,8 @@ pub(super) struct Chunk {
     pub(super) signal: Signal,
     /// Whether it is still being read: nothing in it may move.
     pub(super) is_open: bool,
-    /// Whether its bytes are in the storage, and so take no memory.
-    pub(super) is_stored: bool,
+    /// Where its bytes are: those that are stored take no memory.
+    pub(super) place: Place,
 }
 
 /// What few requests have.
@@ -82,7 +83,7 @@ impl Chunk {
             counted: 0,
             signal,
             is_open: true,
-            is_stored: false,
+            place: Place::Memory,
         }
     }
 
@@ -90,7 +91,7 @@ impl Chunk {
     pub(super) fn size(&self) -> usize {
         let scopes = self.scopes.capacity() * size_of::<Scope>();
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.copies.capacity());
-        let bytes = if self.is_stored { 0 } else { self.bytes.len() };
+        let bytes = if self.place == Place::Stored { 0 } else { self.bytes.len() };
         bytes + OVERHEAD + scopes + rare
     }
 
@@ -198,7 +199,7 @@ impl Chunk {
 
     /// What it would take of memory without the bytes that nobody needs.
     pub(super) const fn needed(&self) -> usize {
-        if self.is_stored {
+        if matches!(self.place, Place::Stored) {
             return 0;
         }
         self.live_bytes as usize + self.envelopes as usize

@@ -1,9 +1,9 @@
 //! Where the bytes of requests are while spans of theirs are held, when that is not memory.
 //!
-//! The sampler itself does no I/O: who has a disk hands it a [`Storage`]. A request is put there when
-//! it was read, whole, if any span of it waits: its spans stay slices of one [`Bytes`], wherever those
-//! are. Where the storage has no room it stays in memory, as without, and within the same bound. So
-//! nothing is lost on a storage that is full or fails.
+//! The sampler itself does no I/O: who has a disk hands it a [`Storage`]. Requests of which spans wait
+//! are put there whole, some at a time: their spans stay slices of one [`Bytes`], wherever those are.
+//! Where the storage has no room they stay in memory, as without, and within the same bound. So nothing
+//! is lost on a storage that is full or fails.
 
 use std::fmt;
 use std::ptr;
@@ -14,6 +14,7 @@ use teleflow_pool::mapped::{self, Arena, Writer};
 use thiserror::Error;
 
 use super::chunk::Chunk;
+use super::config::Config;
 use super::stats::StorageStats;
 
 /// Keeps the bytes of requests elsewhere than in memory: [`Config::storage`].
@@ -41,6 +42,15 @@ pub trait StorageWriter: fmt::Debug + Send {
     fn used_bytes(&self) -> u64;
 }
 
+/// Where the bytes of a request are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    Memory,
+    /// In memory, until they are stored with others.
+    Waits,
+    Stored,
+}
+
 /// Why bytes were not stored.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
@@ -59,64 +69,98 @@ impl PartialEq for dyn Storage {
     }
 }
 
-/// What is in a storage of requests that are held.
+/// What is in a storage of requests that are held, and what is to go there.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
     writer: Option<Box<dyn StorageWriter>>,
+    /// Requests that go there together, when they are enough: few large writes cost a fraction of many
+    /// small ones. They are in memory, and count as that.
+    pub(super) waiting: Vec<u32>,
+    waiting_bytes: usize,
+    /// How many bytes are enough.
+    enough: usize,
     /// Of the requests that are held.
     pub(super) bytes: u64,
     pub(super) stats: StorageStats,
 }
 
-/// What is smaller stays in memory: to know where it is would take as much.
-const LEAST: usize = 256;
+/// So many bytes are written at once, or an eighth of what may be in memory. More at once costs no
+/// less: on ext4 a KiB is 340 ns, and it is 1.5 us where requests of 2 KiB go one by one.
+const AT_ONCE: usize = 64 * 1024;
+
+/// No more requests than these wait to be written.
+const MOST_WAITING: usize = 512;
 
 // === impl Stored ===
 
 impl Stored {
-    pub(super) fn new(storage: Option<&dyn Storage>) -> Self {
-        Self { writer: storage.map(Storage::writer), ..Self::default() }
+    pub(super) fn new(config: &Config) -> Self {
+        let mut stored = Self::default();
+        stored.change(None, config);
+        stored
     }
 
-    /// Stores from now on there.
-    pub(super) fn change(&mut self, storage: Option<&dyn Storage>) {
-        self.writer = storage.map(Storage::writer);
-    }
-
-    /// Whether there is a storage, or anything in one.
-    pub(super) const fn is_used(&self) -> bool {
-        self.writer.is_some() || self.bytes > 0
-    }
-
-    /// Puts a request's bytes into the storage; tells whether it did.
-    pub(super) fn take(&mut self, bytes: &mut Bytes) -> bool {
-        let Some(writer) = &mut self.writer else { return false };
-        if bytes.len() < LEAST {
-            return false;
+    /// Works by another configuration.
+    pub(super) fn change(&mut self, before: Option<&Config>, config: &Config) {
+        self.enough = AT_ONCE.min(config.max_bytes / 8);
+        if before.is_none_or(|before| before.storage != config.storage) {
+            self.writer = config.storage.as_deref().map(Storage::writer);
+            (self.waiting, self.waiting_bytes) = (Vec::new(), 0);
         }
-        let stored = match writer.store(bytes) {
+    }
+
+    /// Whether there is somewhere to store.
+    pub(super) const fn is_on(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Whether a request is enough by itself.
+    pub(super) const fn is_enough(&self, bytes: usize) -> bool {
+        bytes >= self.enough
+    }
+
+    /// Has a request wait; returns those that go now.
+    pub(super) fn wait(&mut self, index: u32, bytes: usize) -> Vec<u32> {
+        self.waiting.push(index);
+        self.waiting_bytes += bytes;
+        if !self.is_enough(self.waiting_bytes) && self.waiting.len() < MOST_WAITING {
+            return Vec::new();
+        }
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Stores so many requests, in a row.
+    pub(super) fn store(&mut self, bytes: &[u8], requests: u64) -> Option<Bytes> {
+        let stored = match self.writer.as_mut()?.store(bytes) {
             Ok(stored) if stored.len() == bytes.len() => stored,
             Err(StorageError::Full) => {
-                self.stats.full += 1;
-                return false;
+                self.stats.full += requests;
+                return None;
             }
             Ok(_) | Err(StorageError::Failed) => {
-                self.stats.failed += 1;
-                return false;
+                self.stats.failed += requests;
+                return None;
             }
         };
-        *bytes = stored;
         let len = bytes.len() as u64;
         self.bytes += len;
-        self.stats.requests += 1;
+        self.stats.requests += requests;
         self.stats.bytes += len;
-        true
+        Some(stored)
     }
 
-    /// Counts a request that goes.
-    pub(super) const fn forget(&mut self, chunk: &Chunk) {
-        if chunk.is_stored {
-            self.bytes -= chunk.bytes.len() as u64;
+    /// Forgets a request that goes.
+    pub(super) fn forget(&mut self, index: u32, chunk: &Chunk) {
+        match chunk.place {
+            Place::Memory => {}
+            Place::Waits => {
+                if let Some(at) = self.waiting.iter().position(|waits| *waits == index) {
+                    self.waiting.swap_remove(at);
+                    self.waiting_bytes = self.waiting_bytes.saturating_sub(chunk.bytes.len());
+                }
+            }
+            Place::Stored => self.bytes -= chunk.bytes.len() as u64,
         }
     }
 

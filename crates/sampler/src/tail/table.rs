@@ -14,10 +14,11 @@ use teleflow_otlp::span::TailFields;
 use teleflow_otlp::{Ack, Signal};
 
 use super::chunk::Chunk;
+use super::config::Config;
 use super::due::Lists;
 use super::slab::{NIL, Slab};
 use super::stats::Trigger;
-use super::storage::{Storage, Stored};
+use super::storage::{Place, Stored};
 use crate::{SpanView, Spans, TraceSummary};
 
 mod room;
@@ -101,14 +102,14 @@ pub(super) struct Table {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn new(storage: Option<&dyn Storage>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             chunks: Slab::new(),
             spans: Slab::new(),
             traces: Slab::new(),
             by_id: HashTable::new(),
             due: Lists::default(),
-            stored: Stored::new(storage),
+            stored: Stored::new(config),
             chunk_bytes: 0,
             needed: 0,
             staying: 0,
@@ -162,12 +163,12 @@ impl Table {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
         chunk.live_bytes -= bytes;
-        self.needed -= if chunk.is_stored { 0 } else { bytes as usize };
+        self.needed -= if chunk.place == Place::Stored { 0 } else { bytes as usize };
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.size();
             self.needed -= chunk.needed();
-            self.stored.forget(&chunk);
+            self.stored.forget(index, &chunk);
             chunk.settle_ack();
         } else if chunk.goes() {
             self.note_going(index);

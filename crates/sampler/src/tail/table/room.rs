@@ -2,6 +2,7 @@
 
 use super::{Table, TraceNode};
 use crate::tail::slab::NIL;
+use crate::tail::storage::Place;
 
 // === impl Table ===
 
@@ -19,6 +20,7 @@ impl Table {
         for node in self.spans.values_mut() {
             moved(&map, &mut node.span.chunk);
         }
+        self.stored.waiting.iter_mut().for_each(|index| moved(&map, index));
         let map = self.spans.close_up();
         for node in self.spans.values_mut() {
             moved(&map, &mut node.next);
@@ -76,7 +78,7 @@ impl Table {
         let mut copied = 0;
         for (index, chunk) in self.chunks.iter() {
             if !chunk.is_open
-                && !chunk.is_stored
+                && chunk.place != Place::Stored
                 && 2 * chunk.needed() < chunk.bytes.len()
                 && copied < most
             {

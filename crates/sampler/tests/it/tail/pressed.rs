@@ -12,6 +12,7 @@ use teleflow_otlp::{Ack, Answer, Payload, Signal, validate};
 use teleflow_sampler::{Config, Output, Policy, Remembered, Rule, TailSampler, Trigger};
 
 use super::model::{Hint, Traffic, items, seeds, without_state};
+use super::stored::elsewhere;
 
 fn config(rng: &mut fastrand::Rng, remembers: bool) -> Config {
     let rules = vec![
@@ -25,6 +26,7 @@ fn config(rng: &mut fastrand::Rng, remembers: bool) -> Config {
         decision_wait: millis(rng, 20_000),
         decision_wait_after_root: rng.bool().then(|| millis(rng, 9000)),
         max_bytes: rng.usize(64 * 1024..200 * 1024),
+        storage: (rng.u8(..3) == 0).then(elsewhere),
         max_traces: rng.usize(1..2000),
         max_trace_spans: (rng.u8(..4) == 0).then(|| rng.u64(..30)),
         max_trace_bytes: (rng.u8(..4) == 0).then(|| rng.u64(50..20_000)),
@@ -66,8 +68,9 @@ impl Came {
     }
 }
 
-/// Returns how many decisions were made for want of room, and how often spans were copied out.
-fn run(seed: u64) -> (u64, u64) {
+/// Returns how many decisions were made for want of room, how often spans were copied out, and how
+/// many requests were stored.
+fn run(seed: u64) -> [u64; 3] {
     let mut rng = fastrand::Rng::with_seed(seed);
     let remembers = rng.bool();
     let first = config(&mut rng, remembers);
@@ -138,7 +141,8 @@ fn run(seed: u64) -> (u64, u64) {
         }
     }
     let stats = sampler.stats();
-    (stats.decisions[Trigger::Bytes as usize], stats.copied_out)
+    assert_eq!(sampler.held().stored_bytes, 0);
+    [stats.decisions[Trigger::Bytes as usize], stats.copied_out, stats.storage.requests]
 }
 
 /// The rules that the sampler of this seed began with.
@@ -150,12 +154,13 @@ fn sampler_rules(seed: u64) -> teleflow_sampler::Rules {
 
 #[test]
 fn whatever_is_decided_early_spans_are_accounted_for_and_traces_stay_together() {
-    let (mut early, mut copied) = (0, 0);
+    let mut sums = [0; 3];
     for seed in 0..seeds() {
         let hint = Hint(seed);
-        let (of_seed, copied_out) = run(seed);
-        (early, copied) = (early + of_seed, copied + copied_out);
+        sums.iter_mut().zip(run(seed)).for_each(|(sum, more)| *sum += more);
         std::mem::forget(hint);
     }
-    assert!(early > 100 && copied > 10, "{early} for want of room, {copied} copied out");
+    let [early, copied, stored] = sums;
+    let counted = format!("{early} for want of room, {copied} copied out, {stored} stored");
+    assert!(early > 100 && copied > 10 && stored > 1000, "{counted}");
 }

@@ -51,8 +51,14 @@ impl StorageWriter for Hand {
     }
 }
 
-fn long(randomness: u64) -> String {
-    format!("{randomness}").repeat(400)
+/// A name that makes a request large enough to be stored by itself.
+fn long(n: u64) -> String {
+    format!("{n}").repeat(70_000)
+}
+
+/// A storage that works, in memory that nobody counts.
+pub(super) fn elsewhere() -> Arc<dyn Storage> {
+    Arc::new(Shelves(Arc::default()))
 }
 
 /// Keeps errors, and stores.
@@ -116,11 +122,54 @@ fn what_cannot_be_stored_stays_in_memory() {
 }
 
 #[test]
-fn small_requests_stay_in_memory() {
+fn small_requests_are_stored_together() {
     let (shelf, config) = storing();
     let (mut sampler, mut out) = (TailSampler::new(config).unwrap(), Output::default());
-    offer(&mut sampler, Instant::now(), vec![span(id(1), "small")], &mut out);
-    assert_eq!((shelf.taken.lock().unwrap().len(), sampler.held().spans), (0, 1));
+    let start = Instant::now();
+    let name = "n".repeat(1000);
+    let mut offered = 0;
+    while shelf.taken.lock().unwrap().is_empty() {
+        assert_eq!(sampler.held().stored_bytes, 0, "what waits to be stored is in memory");
+        let before = sampler.held().bytes;
+        offer(
+            &mut sampler,
+            start,
+            vec![failed(id(offered), &format!("{offered}{name}"))],
+            &mut out,
+        );
+        offered += 1;
+        let is_stored = sampler.held().stored_bytes > 0;
+        assert!(is_stored || sampler.held().bytes > before + 1000);
+    }
+    let written = shelf.taken.lock().unwrap()[0];
+    assert!((64 * 1024..66 * 1024).contains(&written), "{written}");
+    let stats = sampler.stats().storage;
+    assert_eq!((stats.requests, stats.bytes), (offered, written as u64), "in one piece");
+    assert_eq!(sampler.held().stored_bytes, written as u64);
+
+    // What goes before it is written is not.
+    offer(&mut sampler, start + SECOND / 2, vec![failed(id(1 << 20), &name)], &mut out);
+    offer(&mut sampler, start + SECOND / 2, vec![span(id(1 << 21), &name)], &mut out);
+    sampler.poll(start + SECOND, &mut out);
+    assert_eq!((names(&mut out).len() as u64, sampler.held().stored_bytes), (offered, 0));
+    sampler.poll(start + 2 * SECOND, &mut out);
+    assert_eq!((names(&mut out), out.sampled_out), (vec![name.clone()], 1));
+    for n in 0..64 {
+        offer(&mut sampler, start + 2 * SECOND, vec![span(id(1 << 22 | n), &name)], &mut out);
+    }
+    let taken = shelf.taken.lock().unwrap().clone();
+    assert_eq!(taken.len(), 2);
+    assert!((64 * 1024..66 * 1024).contains(&taken[1]), "{taken:?}: of those that are held");
+}
+
+#[test]
+fn many_tiny_requests_do_not_wait_for_more() {
+    let (shelf, config) = storing();
+    let (mut sampler, mut out) = (TailSampler::new(config).unwrap(), Output::default());
+    for n in 0..512 {
+        offer(&mut sampler, Instant::now(), vec![span(id(n), "tiny")], &mut out);
+    }
+    assert_eq!((shelf.taken.lock().unwrap().len(), sampler.stats().storage.requests), (1, 512));
 }
 
 #[test]
@@ -176,7 +225,8 @@ fn early_decisions_are_not_more_than_have_to_be() {
     let (mut out, now) = (Output::default(), Instant::now());
     let mut spans = 0;
     for n in 0..2000u64 {
-        let of_one = (0..10).map(|at| span(id(1 + n * 3 + at % 3), &long(n)));
+        let name = "n".repeat(400);
+        let of_one = (0..10).map(|at| span(id(1 + n * 3 + at % 3), &name));
         offer(&mut sampler, now, of_one.collect(), &mut out);
         spans += 10;
         let held = sampler.held();
