@@ -5,6 +5,8 @@ mod changes;
 mod follows;
 mod head;
 mod shards;
+#[cfg(feature = "mapped")]
+mod storage;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
