@@ -50,6 +50,7 @@ async fn shards_share_a_storage_and_new_rules_do_not_change_it() {
         assert!(kept.keys().copied().eq(1..=2000), "those of the first round failed");
         assert_eq!(books.accounts[0].delivered, kept.values().sum::<u64>());
         assert_eq!(books.accounts[0].delivered + books.accounts[0].sampled_out, items);
+        drop(pipeline);
         assert_eq!(arena.used_bytes(), 0, "the disk is given back");
     }
 }
