@@ -70,7 +70,7 @@ pub(crate) use tls::TlsVersion;
 #[cfg(test)]
 pub(crate) use {
     exporters::{AdaptiveConcurrency, DebugExporter, Identity, Probes, RateLimit, SqliteExporter},
-    extensions::{Admin, Drain},
+    extensions::{Admin, Drain, TailStorage},
     processors::{DecisionCache, MIN_MAX_BYTES, Part, Rate},
     receivers::{Cors, GrpcServer, HttpServer, KeepAlive, Limits},
     report::{ConfigError, Position},

@@ -8,6 +8,7 @@ mod head;
 mod receivers;
 mod sampling;
 mod sending;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -138,6 +139,7 @@ impl Reading {
         batching::write(families, &self.stats)?;
         head::write(families, &self.stats)?;
         sampling::write(families, &self.stats, &self.adaptive)?;
+        storage::write(families, &self.stats)?;
         self.items(families)?;
         self.store_rows(families)?;
         self.process(families)

@@ -34,6 +34,8 @@
 //!
 //! # Features
 //!
+//! - `mapped`: `teleflow_pool::mapped::Arena` is a [`Storage`] of the tail sampler: held spans are
+//!   on disk.
 //! - `opentelemetry`: head samplers for `opentelemetry_sdk`.
 
 #![forbid(unsafe_code)]
@@ -70,7 +72,8 @@ pub use rules::{
 };
 pub use tail::{
     Config, ConfigError, Counts, Digest, Eviction, FingerprintNote, Held, MIN_BYTES, Notes, Output,
-    Relief, ReliefStats, Remembered, Stats, Strategy, TailSampler, Trigger, Waits,
+    Relief, ReliefStats, Remembered, Stats, Storage, StorageError, StorageStats, StorageWriter,
+    Strategy, TailSampler, Trigger, Waits,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

@@ -7,7 +7,7 @@ use crate::engine::{RuleStats, Volume};
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{MatchRule, Policies, Rules, SamplerStats};
-use crate::tail::{Config, Held, ReliefStats, Remembered, Stats};
+use crate::tail::{Config, Held, ReliefStats, Remembered, Stats, StorageStats};
 
 /// The share of one shard: `index` of `of`.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +156,7 @@ impl Stats {
             copied_out_bytes,
             unmatched,
             root_errors,
+            storage,
             memory,
             relief,
             rules,
@@ -178,6 +179,7 @@ impl Stats {
         self.copied_out_bytes += copied_out_bytes;
         self.unmatched += unmatched;
         self.root_errors += root_errors;
+        self.storage.add(*storage);
         self.memory.add(memory);
         self.relief.add(relief);
         self.late_kept += late_kept;
@@ -273,15 +275,29 @@ impl MemoryStats {
     }
 }
 
+// === impl StorageStats ===
+
+impl StorageStats {
+    const fn add(&mut self, other: Self) {
+        let Self { requests, bytes, full, failed } = other;
+        self.requests += requests;
+        self.bytes += bytes;
+        self.full += full;
+        self.failed += failed;
+    }
+}
+
 // === impl Held ===
 
 impl Held {
     /// Adds what the sampler of another shard holds.
     pub const fn add(&mut self, other: &Self) {
-        let Self { spans, traces, bytes } = other;
+        let Self { spans, traces, bytes, stored_bytes, storage_bytes } = other;
         self.spans += *spans;
         self.traces += *traces;
         self.bytes += *bytes;
+        self.stored_bytes += *stored_bytes;
+        self.storage_bytes += *storage_bytes;
     }
 }
 
@@ -454,6 +470,7 @@ mod tests {
             copied_out_bytes: 18,
             unmatched: 20,
             root_errors: 19,
+            storage: StorageStats { requests: 19, bytes: 20, full: 21, failed: 22 },
             memory,
             relief: ReliefStats {
                 active: 1,
@@ -495,8 +512,17 @@ mod tests {
         assert_eq!(sampled, Volume { spans: 30, bytes: 32 });
         assert_eq!(not_sampled, Volume { spans: 34, bytes: 36 });
         assert_eq!(dropped, Volume { spans: 38, bytes: 40 });
-        let mut held = Held { spans: 1, traces: 2, bytes: 3 };
-        held.add(&Held { spans: 10, traces: 20, bytes: 30 });
-        assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });
+        let stored = StorageStats { requests: 38, bytes: 40, full: 42, failed: 44 };
+        assert_eq!(sum.storage, stored);
+        let held = |by| Held {
+            spans: by,
+            traces: 2 * by,
+            bytes: 3 * by,
+            stored_bytes: 4 * by,
+            storage_bytes: 5 * by,
+        };
+        let mut sum = held(1);
+        sum.add(&held(10));
+        assert_eq!(sum, held(11));
     }
 }

@@ -50,6 +50,7 @@ mod roots;
 pub(crate) mod run;
 mod slab;
 mod stats;
+mod storage;
 mod table;
 mod waits;
 
@@ -60,7 +61,8 @@ pub use self::eviction::Eviction;
 pub use self::ingest::Strategy;
 pub use self::notes::{FingerprintNote, Notes};
 pub use self::relief::{Relief, ReliefStats};
-pub use self::stats::{Held, Stats, Trigger};
+pub use self::stats::{Held, Stats, StorageStats, Trigger};
+pub use self::storage::{Storage, StorageError, StorageWriter};
 pub use self::waits::Waits;
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
@@ -119,7 +121,7 @@ impl TailSampler {
             engine: Engine::new(&config.rules)?,
             evictions: Evictions::new(config.eviction)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
-            table: Table::new(),
+            table: Table::new(&config),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
@@ -140,7 +142,8 @@ impl TailSampler {
     /// Traces that are held stay, and are decided by the rules that are in force then; how long they
     /// wait was settled when they came. Decisions are remembered as far as there is room, and
     /// policies that are the same by name and definition keep what they learned and counted. The
-    /// secret of the configuration that was first stays.
+    /// secret of the configuration that was first stays. Requests that are held stay where they are;
+    /// those that come go into the new storage, if that is another one.
     ///
     /// # Errors
     ///
@@ -162,6 +165,7 @@ impl TailSampler {
         });
         self.labels = Labels::new(&config);
         self.noted = notes::Shared::default();
+        self.table.change_storage(&self.config, &config);
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         self.change_relief();
         Ok(())
@@ -256,6 +260,8 @@ impl TailSampler {
             spans: self.table.spans() as u64,
             traces: self.table.traces() as u64,
             bytes: (self.table.bytes() + self.memory.bytes()) as u64,
+            stored_bytes: self.table.stored_bytes(),
+            storage_bytes: self.table.storage_bytes(),
         }
     }
 
@@ -274,8 +280,8 @@ impl TailSampler {
         let mut rules = self.engine.stats();
         rules.extend(self.evictions.stats());
         let (memory, relief) = (self.memory.stats(), self.relief_stats());
-        let unmatched = self.engine.unmatched();
-        Stats { rules, unmatched, memory, relief, ..self.stats.clone() }
+        let (unmatched, storage) = (self.engine.unmatched(), self.table.storage_stats());
+        Stats { rules, unmatched, memory, relief, storage, ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use teleflow_exporter::{AnyExporter, Exporter, QueueStats};
 use teleflow_otlp::Signal;
+use teleflow_sampler::Storage;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,8 @@ struct RunningLane {
     routing: Option<Arc<Routing>>,
     /// The sampler's secret, if there is one.
     hash_seed: Option<u64>,
+    /// Where it holds spans, if not in memory.
+    storage: Option<Arc<dyn Storage>>,
     outlets: Vec<(String, Arc<Outlet>)>,
     has_failed: Arc<AtomicBool>,
 }

@@ -84,8 +84,6 @@ pub(super) const PROCESSORS: Later = &[
     ("transform", ""),
 ];
 
-pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in memory")];
-
 pub(super) const RULE_SAMPLER: Later =
     &[("shared_counters", "`cluster_size` divides goals among gateways")];
 
@@ -218,7 +216,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("receivers.otlp.protocols.grpc.keepalive.server_parameters", SERVER_PARAMETERS),
     ("receivers.otlp.protocols.http.cors", CORS),
     ("processors", PROCESSORS),
-    ("processors.tail_sampling", TAIL_SAMPLING),
     ("the `sampler` of a rule", RULE_SAMPLER),
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),

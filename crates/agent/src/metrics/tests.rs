@@ -157,6 +157,7 @@ fn full() -> Reading {
         inconsistent: 329,
         copied_out: 330,
         copied_out_bytes: 331,
+        storage: sampler::StorageStats { requests: 361, bytes: 362, full: 363, failed: 364 },
         memory: sampler::MemoryStats {
             kept: 333,
             dropped: 334,
@@ -186,6 +187,13 @@ fn full() -> Reading {
         in_flight_items: 405,
         in_flight_bytes: 406,
     };
+    let held = sampler::Held {
+        spans: 312,
+        traces: 313,
+        bytes: 314,
+        stored_bytes: 365,
+        storage_bytes: 366,
+    };
     let lane = LaneStats {
         name: "traces".to_owned(),
         signal: Signal::Traces,
@@ -195,7 +203,7 @@ fn full() -> Reading {
             adjusted_count: 383.4,
             ..sampler::head::HeadStats::default()
         }),
-        sampler: Some((sampler, sampler::Held { spans: 312, traces: 313, bytes: 314 })),
+        sampler: Some((sampler, held)),
         batcher: Some((batcher_stats(501), 516, 517)),
         batchers: vec![("otlp".to_owned(), batcher_stats(521), 536, 537)],
         queues: vec![("otlp".to_owned(), queue)],
@@ -408,6 +416,14 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_head_sampling_estimated_items_total{{{traces}}} 383"),
         format!("teleflow_tail_sampling_copied_out_total{{{traces}}} 330"),
         format!("teleflow_tail_sampling_copied_out_bytes_total{{{traces}}} 331"),
+        format!("teleflow_tail_sampling_stored_requests_total{{{traces}}} 361"),
+        format!("teleflow_tail_sampling_stored_requests_bytes_total{{{traces}}} 362"),
+        format!("teleflow_tail_sampling_not_stored_requests_total{{{traces},reason=\"full\"}} 363"),
+        format!(
+            "teleflow_tail_sampling_not_stored_requests_total{{{traces},reason=\"failed\"}} 364"
+        ),
+        format!("teleflow_tail_sampling_stored_bytes{{{traces}}} 365"),
+        format!("teleflow_tail_sampling_storage_bytes{{{traces}}} 366"),
         format!("teleflow_tail_sampling_forgotten_early_total{{{traces}}} 336"),
         format!("teleflow_tail_sampling_remembered_bytes{{{traces}}} 337"),
         format!("teleflow_tail_sampling_false_positives{{{traces}}} 335"),

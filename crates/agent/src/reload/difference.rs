@@ -159,6 +159,12 @@ fn compare_samplers(
         difference.of_restart.insert(format!("processors.{id}.num_shards"));
         is.num_shards = was.num_shards;
     }
+    if let (Processor::TailSampling(was), Processor::TailSampling(is)) = (was, &mut sampler)
+        && was.tail_storage != is.tail_storage
+    {
+        difference.of_restart.insert(format!("processors.{id}.tail_storage"));
+        is.tail_storage.clone_from(&was.tail_storage);
+    }
     if *was == sampler {
         return;
     }
@@ -199,6 +205,7 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         max_trace_bytes: _,
         decision_cache: _,
         num_shards: _,
+        tail_storage: _,
         sample_on_first_match: _,
         drop_pending_traces_on_shutdown: _,
         write_threshold: _,

@@ -1,11 +1,13 @@
 //! How a tail sampler is to work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::eviction::Eviction;
 use super::ingest::{self, Strategy};
+use super::storage::Storage;
 use crate::rules::Rules;
 use crate::tail::{Counts, Notes, Relief};
 
@@ -30,7 +32,12 @@ pub struct Config {
     /// traces are decided early, until a sixteenth is free: those first that take the most bytes for
     /// the time they still have to wait. While one request is read, what is held may go over the
     /// bound by that request and its bookkeeping, at most some times its bytes.
+    ///
+    /// Requests that are in a [`storage`](Self::storage) do not count: their bookkeeping does.
     pub max_bytes: usize,
+    /// Where the bytes of requests are while spans of theirs are held. `None`, or where it has no
+    /// room: in memory.
+    pub storage: Option<Arc<dyn Storage>>,
     /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
     pub max_traces: usize,
     /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
@@ -162,6 +169,7 @@ impl Default for Config {
             decision_wait_after_root: None,
             root_condition: None,
             max_bytes: 256 * 1024 * 1024,
+            storage: None,
             max_traces: 50_000,
             max_trace_spans: None,
             max_trace_bytes: None,

@@ -12,8 +12,26 @@ pub struct Held {
     pub spans: u64,
     /// Undecided traces.
     pub traces: u64,
-    /// What they take, in bytes, with the memory of decisions.
+    /// What they take of memory, in bytes, with the memory of decisions.
     pub bytes: u64,
+    /// How many bytes of requests are in the storage, and not in memory.
+    pub stored_bytes: u64,
+    /// How many bytes the storage takes for them, with what nobody needs any more and what is not
+    /// written yet.
+    pub storage_bytes: u64,
+}
+
+/// What went into the storage.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StorageStats {
+    /// Requests that were put there.
+    pub requests: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+    /// Requests that stayed in memory, for there was no room for them.
+    pub full: u64,
+    /// Requests that stayed in memory, for storing them failed.
+    pub failed: u64,
 }
 
 /// Why a trace was decided when it was.
@@ -90,6 +108,8 @@ pub struct Stats {
     pub unmatched: u64,
     /// Spans that [`Config::root_condition`](crate::Config::root_condition) could not be evaluated of.
     pub root_errors: u64,
+    /// What went into the storage.
+    pub storage: StorageStats,
     /// What is remembered of decisions.
     pub memory: MemoryStats,
     /// What [`Relief`](crate::Relief) did.

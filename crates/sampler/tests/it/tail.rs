@@ -20,10 +20,13 @@ mod ingest;
 mod model;
 mod notes;
 mod odds;
+#[cfg(feature = "mapped")]
+mod on_disk;
 mod pressed;
 mod pressure;
 mod relief;
 mod roots;
+mod stored;
 mod triggers;
 
 const SECOND: Duration = Duration::from_secs(1);

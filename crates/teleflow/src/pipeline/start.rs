@@ -187,6 +187,7 @@ fn spawn(
         let (stages, has_failed) = (Arc::clone(&lane.stages), Arc::clone(&lane.has_failed));
         let ledger = lane.ledger.clone();
         let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
+        let storage = config.sampler.as_ref().and_then(|sampler| sampler.storage.clone());
         let through = handed.as_ref().map_or(index, |(followed, _)| *followed);
         entries.push((through, config.receivers, config.signal, ledger.clone(), is_full));
         let mut routing = None;
@@ -216,6 +217,7 @@ fn spawn(
             shards,
             routing,
             hash_seed,
+            storage,
             outlets,
             has_failed,
         });

@@ -6,6 +6,8 @@ mod follows;
 mod head;
 mod relief;
 mod shards;
+#[cfg(feature = "mapped")]
+mod storage;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

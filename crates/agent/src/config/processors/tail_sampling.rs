@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::later;
 use super::super::read::{At, Keys};
+use super::super::reference::Reference;
 use super::super::report::Place;
 use super::policy::{self, Policy};
 use super::recorded::{self, Recorded};
@@ -31,6 +32,8 @@ pub(crate) struct TailSampling {
     /// How many bytes of spans are held, which the Collector cannot bound. Default 256 MiB. At
     /// least 64 KiB.
     pub(crate) max_bytes: u64,
+    /// The extension that keeps held spans in files. Default: they are in memory.
+    pub(crate) tail_storage: Option<Reference>,
     /// A trace of so many spans is decided at once. Default `None` (0 in the file). The Collector
     /// has no such key.
     pub(crate) max_trace_spans: Option<u64>,
@@ -95,7 +98,7 @@ const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> TailSampling {
-    at.section(later::TAIL_SAMPLING, |keys| {
+    at.section(later::NONE, |keys| {
         let strategy = keys.value("sampling_strategy");
         let strategy = strategy.and_then(|at| at.one_of(&STRATEGIES, later::NONE));
         let max_bytes = max_bytes(keys);
@@ -113,6 +116,7 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
                 .and_then(|at| at.whole(0..=u64::MAX))
                 .unwrap_or(0),
             max_bytes,
+            tail_storage: keys.value("tail_storage").and_then(|at| Reference::read(&at)),
             max_trace_spans: limit(keys, "max_trace_spans", |at| at.whole(0..=u64::MAX)),
             max_trace_bytes: limit(keys, "maximum_trace_size_bytes", |at| at.bytes(0..=u64::MAX)),
             decision_cache: decision_cache(keys, 0),

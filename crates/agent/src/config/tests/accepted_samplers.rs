@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::{FULL, check, completed, count, parse};
+use super::{FULL, check, completed, count, parse, reference};
 
 fn policy(name: &str, rule: Rule) -> Policy {
     Policy { name: name.to_owned(), rule, place: Place::default() }
@@ -43,6 +43,7 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         block_on_overflow: false,
         expected_new_traces_per_sec: 0,
         max_bytes: 256 * 1024 * 1024,
+        tail_storage: None,
         max_trace_spans: None,
         max_trace_bytes: None,
         decision_cache: DecisionCache { sampled_cache_size: 0, non_sampled_cache_size: 0 },
@@ -73,6 +74,7 @@ fn a_tail_sampler_says_everything() {
         block_on_overflow: true,
         expected_new_traces_per_sec: 10,
         max_bytes: 64 * 1024 * 1024,
+        tail_storage: Some(reference("pebble_tail_storage")),
         max_trace_spans: Some(5000),
         max_trace_bytes: Some(1024 * 1024),
         decision_cache: DecisionCache { sampled_cache_size: 1000, non_sampled_cache_size: 2000 },

@@ -97,6 +97,7 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         decision_wait_after_root: plan.after_root.map(Duration::from_nanos),
         root_condition: None,
         max_bytes,
+        storage: None,
         max_traces: plan.max_traces,
         blocks_when_full: plan.blocks_when_full,
         max_trace_spans: plan.max_spans,
@@ -110,6 +111,11 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         hash_seed: 5,
         ..Config::default()
     }
+}
+
+/// A configuration that decides nothing for its bytes, where there are fewer.
+pub(super) fn any_config(rng: &mut fastrand::Rng, max_bytes: usize) -> Config {
+    config(&plan(rng), max_bytes)
 }
 
 // === impl Traffic ===
