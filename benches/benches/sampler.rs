@@ -6,7 +6,8 @@
 //! that was decided about. `mixed`: each begins a trace while those that have waited are decided
 //! about, with 50 000 of them held. `bytes_per_span`: what is held for a span, its bytes included.
 //! `two_shards`: how many times as much two threads do as one, where every trace belongs to one of
-//! them and comes to either; against two that need not care.
+//! them and comes to either; against two that need not care. `mixed/on_disk`: as `mixed`, where what
+//! is held is in files.
 //!
 //! All times are CPU times, of the rival with those of its garbage collector: they say what a span
 //! costs on a machine that does other things as well.
@@ -15,6 +16,7 @@
 //! cargo bench -p teleflow-benches --bench sampler              # everything, a minute
 //! cargo bench -p teleflow-benches --bench sampler -- --alone   # without the rival
 //! cargo bench -p teleflow-benches --bench sampler -- --shards  # the two shards alone
+//! cargo bench -p teleflow-benches --bench sampler -- --on-disk # what is in files alone
 //! ```
 
 use std::io;
@@ -27,6 +29,8 @@ use teleflow_benches::report::{Asked, Better, Report, Rival};
 mod batches;
 #[path = "sampler/cases.rs"]
 mod cases;
+#[path = "sampler/on_disk.rs"]
+mod on_disk;
 #[path = "sampler/rival.rs"]
 mod rival;
 #[path = "sampler/shards.rs"]
@@ -45,12 +49,20 @@ fn main() -> io::Result<()> {
         optional --alone
         /// Measure the two shards alone.
         optional --shards
+        /// Measure what is held in files alone.
+        optional --on-disk
         /// Passed by cargo bench.
         optional --bench
     };
     let cores = Cores::take()?;
     let mut report = Report::new("sampler");
     let batches = Batches::new();
+    if flags.on_disk {
+        on_disk(&mut report, &batches)?;
+        let (plain, _) = cases::mixed(&batches, Came::Validated);
+        report.row("sampler/mixed", "spans/CPU-s", Better::Higher, plain, None);
+        return report.publish().map(drop);
+    }
     two_shards(&mut report, &batches, cores);
     if flags.shards {
         return report.publish().map(drop);
@@ -93,6 +105,8 @@ fn main() -> io::Result<()> {
     bytes("sampler/bytes_per_span/as_counted", together.counted, None);
     bytes("sampler/bytes_per_span/ten_traces_a_batch", spread.allocated, None);
 
+    on_disk(&mut report, &batches)?;
+
     report.ask("sampler/mixed", Asked::AtLeast(2.5e6));
     report.ask("sampler/mixed", Asked::Ratio(3.0));
     report.ask("sampler/late_drop", Asked::AtMost(15.0));
@@ -113,6 +127,15 @@ fn main() -> io::Result<()> {
          decoded batches: decoding is not counted",
     );
     report.publish().map(drop)
+}
+
+fn on_disk(report: &mut Report, batches: &Batches) -> io::Result<()> {
+    let found = on_disk::measure(batches)?;
+    report.row("sampler/mixed/on_disk", "spans/CPU-s", Better::Higher, found.mixed, None);
+    let metric = "sampler/bytes_per_span/on_disk";
+    report.row(metric, "bytes", Better::Lower, found.memory, None);
+    report.note(format!("{metric} is what stays in memory; in files are {:.1} bytes", found.disk));
+    Ok(())
 }
 
 fn two_shards(report: &mut Report, batches: &Batches, cores: Cores) {

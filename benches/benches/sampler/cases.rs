@@ -21,11 +21,11 @@ const ROUNDS: usize = 5;
 const TRACES: usize = 8192;
 
 /// How long a trace waits, in the time that the sampler is told.
-const WAIT: Duration = Duration::from_secs(1);
+pub(crate) const WAIT: Duration = Duration::from_secs(1);
 
 /// How many traces are held in `mixed`: as many as the Go side has, which waits a second of the
 /// wall's time.
-const HELD: u32 = 50_000;
+pub(crate) const HELD: u32 = 50_000;
 
 /// What is done with a batch as it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ pub(crate) use id::Id;
 pub(crate) use processors::{
     AdaptiveTailSampling, Algorithm, Batch, Composite, Counts, ErrorMode, Keyed, MatchRule, Mode,
     Policy, ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, RuleSampler,
-    Servers, Shared, StatusCode, StressRelief, TailSampling, Unit,
+    Servers, Shared, StatusCode, Strategy, StressRelief, TailSampling, Unit,
 };
 pub(crate) use receivers::{OtlpReceiver, Receiver, TlsServer};
 pub(crate) use reference::Reference;
@@ -70,7 +70,7 @@ pub(crate) use tls::TlsVersion;
 #[cfg(test)]
 pub(crate) use {
     exporters::{AdaptiveConcurrency, DebugExporter, Identity, Probes, RateLimit, SqliteExporter},
-    extensions::{Admin, Drain},
+    extensions::{Admin, Drain, TailStorage},
     processors::{DecisionCache, MIN_MAX_BYTES, Part, Rate},
     receivers::{Cors, GrpcServer, HttpServer, KeepAlive, Limits},
     report::{ConfigError, Position},

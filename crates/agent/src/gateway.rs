@@ -2,6 +2,7 @@
 //! libraries'.
 
 mod auth;
+mod holding;
 mod receiving;
 mod sampling;
 mod sending;
@@ -21,6 +22,7 @@ use teleflow::store::SqliteStore;
 use teleflow::{Builder, LaneConfig, Payload, Pipeline, Sending, Signal, batcher, store};
 
 use self::auth::Authenticators;
+use self::holding::Storages;
 pub(crate) use self::sampling::{check as check_samplers, sampler};
 use crate::config::{self, Config};
 use crate::metrics::Beside;
@@ -49,7 +51,8 @@ pub(crate) fn open(
     Ok((AnyExporter::new(Arc::clone(&store)), Some(store)))
 }
 
-/// Makes the pipeline's parts. Opens the stores' files, and nothing else.
+/// Makes the pipeline's parts. Opens the stores' files, tries whether held spans can be put on disk,
+/// and opens nothing else.
 pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
     let mut builder = Pipeline::builder();
     let mut beside = Beside::default();
@@ -85,6 +88,7 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
             beside.watched.push((id.to_string(), watched));
         }
     }
+    let mut storages = Storages::default();
     for (id, pipeline) in &config.service.pipelines {
         let mut lane = LaneConfig::new(id.to_string(), signal(id.signal));
         lane.receivers = pipeline.receivers.iter().map(ToString::to_string).collect();
@@ -100,12 +104,15 @@ pub(crate) fn parts(config: &Config, open: Open<'_>) -> anyhow::Result<Parts> {
                         .with_context(|| format!("processors.{of}"))?;
                 }
                 Some(config::Processor::ProbabilisticSampler(sampler)) => {
-                    lane = lane.sample_at_once(sampling::probabilistic(*sampler)?);
+                    lane = lane.sample_at_once(sampling::probabilistic(sampler)?);
                 }
                 Some(config::Processor::TailSampling(tail)) => {
                     let shards = NonZeroUsize::new(tail.num_shards.into());
                     let shards = shards.unwrap_or(NonZeroUsize::MIN);
-                    lane = lane.sample(sampling::tail(tail)).sample_in(shards);
+                    let storage = storages.of(config, tail);
+                    let storage = storage.with_context(|| format!("processors.{of}"))?;
+                    let sampler = teleflow::sampler::Config { storage, ..sampling::tail(tail) };
+                    lane = lane.sample(sampler).sample_in(shards);
                     lane.shared = sharing::shared(tail.decision_cache.shared.as_ref())
                         .with_context(|| format!("processors.{of}"))?;
                 }

@@ -9,6 +9,7 @@ mod head;
 mod receivers;
 mod sampling;
 mod sending;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -140,6 +141,7 @@ impl Reading {
         head::write(families, &self.stats)?;
         sampling::write(families, &self.stats, &self.adaptive)?;
         exchange::write(families, &self.stats)?;
+        storage::write(families, &self.stats)?;
         self.items(families)?;
         self.store_rows(families)?;
         self.process(families)

@@ -10,6 +10,7 @@
 //! - [`ring`]: a ring of bytes with slices to write and to read, for one thread or two.
 //! - [`cow`] and [`Text`]: bytes that are copied only where they change, and text that is checked
 //!   once.
+//! - `mapped` (a feature): bytes in files that are mapped into memory, in place of memory.
 //!
 //! There is no thread, no clock and no runtime in here: [`Pool::maintain`] takes `now`, and waiting is
 //! a plain future.
@@ -25,15 +26,23 @@
 //! let stats = pool.stats();
 //! assert_eq!((stats.gets, stats.created, stats.available), (3, 1, 1));
 //! ```
+//!
+//! # Features
+//!
+//! - `mapped`: the module of that name, which writes files.
 
 mod bounded;
 mod buffers;
 pub mod cow;
+#[cfg(feature = "mapped")]
+pub mod mapped;
 mod objects;
 mod pairs;
 mod pool;
 mod recycle;
 pub mod ring;
+#[cfg(any(feature = "mapped", all(test, teleflow_loom)))]
+mod room;
 mod sized;
 mod slot;
 mod stats;

@@ -157,6 +157,15 @@ impl<'a> Marks<'a> {
     pub(crate) fn randomness(&self) -> Option<Randomness> {
         self.randomness.as_ref()?.as_str()?.parse().ok()
     }
+
+    /// Whether what it says in words can be read.
+    pub(crate) fn is_readable(&self) -> bool {
+        let says = |mark: &Option<AnyValue<'_>>| {
+            mark.as_ref().and_then(AnyValue::as_str).is_some_and(|text| !text.is_empty())
+        };
+        (self.threshold().is_some() || !says(&self.threshold))
+            && (self.randomness().is_some() || !says(&self.randomness))
+    }
 }
 
 /// Appends a message with more attributes, in place of those of the same names. These are fields as

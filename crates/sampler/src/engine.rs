@@ -6,7 +6,7 @@ use crate::policy::set::PolicySet;
 use crate::rules::set::RuleSet;
 use crate::rules::{Rules, SamplerStats};
 use crate::tail::ConfigError;
-use crate::{Randomness, Threshold, Trace};
+use crate::{Randomness, Threshold, Trace, TraceSummary};
 
 /// What decides about traces. It has a state: rate limits and what dynamic samplers learned.
 #[derive(Debug)]
@@ -83,8 +83,25 @@ pub struct RuleStats {
     pub traces_kept: u64,
     /// The spans of those.
     pub spans_kept: u64,
+    /// The bytes of those spans, without their resources and scopes.
+    pub bytes_kept: u64,
+    /// What it voted to keep, whatever became of it.
+    pub sampled: Volume,
+    /// What it did not vote to keep, nor had dropped.
+    pub not_sampled: Volume,
+    /// What it had dropped.
+    pub dropped: Volume,
     /// What its sampler learned, where it has one that learns.
     pub sampler: SamplerStats,
+}
+
+/// How much there is of some traces.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Volume {
+    /// Their spans.
+    pub spans: u64,
+    /// The bytes of those, without their resources and scopes.
+    pub bytes: u64,
 }
 
 /// What becomes of a trace, and why.
@@ -131,6 +148,43 @@ impl By {
     pub(crate) const EVICTION_NAME: &str = "_eviction";
 }
 
+// === impl RuleStats ===
+
+impl RuleStats {
+    /// Counts how it voted about a trace. Where it could not be asked, there is no vote.
+    pub(crate) const fn count(&mut self, vote: Vote, summary: &TraceSummary) {
+        self.traces_seen += 1;
+        match vote {
+            Vote::Sampled | Vote::InvertSampled => {
+                self.traces_sampled += 1;
+                self.sampled.count(summary);
+            }
+            Vote::NotSampled | Vote::InvertNotSampled => self.not_sampled.count(summary),
+            Vote::Dropped => {
+                self.traces_dropped += 1;
+                self.dropped.count(summary);
+            }
+            Vote::Error => {}
+        }
+    }
+
+    /// Counts a trace that it was the first to keep.
+    pub(crate) const fn count_kept(&mut self, summary: &TraceSummary) {
+        self.traces_kept += 1;
+        self.spans_kept += summary.spans;
+        self.bytes_kept += summary.bytes;
+    }
+}
+
+// === impl Volume ===
+
+impl Volume {
+    const fn count(&mut self, summary: &TraceSummary) {
+        self.spans += summary.spans;
+        self.bytes += summary.bytes;
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {
@@ -162,6 +216,28 @@ impl Engine {
         match self {
             Self::Policies(_) => None,
             Self::FirstMatch(rules) => rules.fingerprint(by),
+        }
+    }
+
+    /// Decides about a part of a trace, if that settles it. `is_first` where nothing of the trace came
+    /// before.
+    pub(crate) fn decide_early(
+        &mut self,
+        now: Instant,
+        trace: &Trace<'_>,
+        is_first: bool,
+    ) -> Option<Verdict> {
+        match self {
+            Self::Policies(policies) => policies.decide_early(now, trace, is_first),
+            Self::FirstMatch(_) => None,
+        }
+    }
+
+    /// Decides about a trace that no part of it has settled.
+    pub(crate) fn decide_late(&mut self, now: Instant, trace: &Trace<'_>) -> Verdict {
+        match self {
+            Self::Policies(policies) => policies.decide_late(now, trace),
+            Self::FirstMatch(rules) => rules.decide(now, trace),
         }
     }
 

@@ -37,22 +37,29 @@ use std::time::{Duration, Instant};
 use crate::{Composition, Decision, Intent, Randomness, Threshold};
 
 mod adaptive;
-
+mod config;
 mod gateway;
 mod parent_based;
+mod priority;
 mod rate_limit;
 #[cfg(feature = "opentelemetry")]
 mod sdk;
 mod simple;
+mod source;
+mod stats;
 mod throughput;
 
 pub use adaptive::{Adaptive, AdaptiveConfig, AdaptiveStats, Controller};
-pub use gateway::{HeadConfig, HeadSampler, HeadStats, Key, Warning};
+pub use config::{HeadConfig, Key, Undecidable};
+pub use gateway::HeadSampler;
 pub use parent_based::{ParentBased, ParentThreshold};
+pub use priority::Priority;
 pub use rate_limit::{RateLimit, RateLimitConfig, RateLimitStats};
 #[cfg(feature = "opentelemetry")]
 pub use sdk::SdkSampler;
 pub use simple::{Always, ClassicRatio, Never, Ratio};
+pub use source::{HashSource, Source};
+pub use stats::{HeadStats, Warning};
 pub use throughput::{Goal, Throughput, ThroughputConfig, ThroughputStats};
 
 /// Says how much is to be kept.

@@ -34,6 +34,8 @@
 //!
 //! # Features
 //!
+//! - `mapped`: `teleflow_pool::mapped::Arena` is a [`Storage`] of the tail sampler: held spans are
+//!   on disk.
 //! - `opentelemetry`: head samplers for `opentelemetry_sdk`.
 
 #![forbid(unsafe_code)]
@@ -45,6 +47,7 @@ pub mod head;
 mod keyed;
 mod memory;
 pub mod ottl;
+mod pattern;
 mod policy;
 mod randomness;
 mod route;
@@ -58,9 +61,9 @@ mod trace_state;
 mod wire;
 
 pub use compose::{Composition, Decision, Intent};
-pub use engine::{Explained, Explanation, RuleStats, Vote, explain};
+pub use engine::{Explained, Explanation, RuleStats, Volume, Vote, explain};
 pub use memory::MemoryStats;
-pub use policy::{Composite, Conditions, OnError, Part, Policy, Ratio, Rule};
+pub use policy::{Composite, Conditions, Custom, Decider, OnError, Part, Policy, Ratio, Rule};
 pub use randomness::{InvalidRandomness, Randomness};
 pub use route::{InvalidShards, MAX_SHARDS, Router, RouterStats};
 pub use rules::{
@@ -70,7 +73,8 @@ pub use rules::{
 pub use tail::{
     Answer, Config, ConfigError, Counts, Digest, Eviction, FingerprintNote, Held, MIN_BYTES, Notes,
     Output, Proposal, Reason, Relief, ReliefStats, Remembered, Shared, Sharing, SharingStats,
-    Stats, TailSampler, Trigger,
+    Stats, Storage, StorageError, StorageStats, StorageWriter, Strategy, TailSampler, Trigger,
+    Waits,
 };
 pub use threshold::{InvalidProbability, InvalidThreshold, Threshold};
 pub use trace::{Gathered, SpanView, Spans, StatusSet, Trace, TraceSummary};

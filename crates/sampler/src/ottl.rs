@@ -29,10 +29,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use teleflow_otlp::span::Event;
+use teleflow_otlp::value::AnyValue;
 
 use crate::SpanView;
 
@@ -45,7 +47,6 @@ mod function;
 mod lexer;
 mod parser;
 mod path;
-mod pattern;
 mod record;
 mod value;
 mod walk;
@@ -57,6 +58,11 @@ use record::Record;
 
 /// The most bytes of a condition's text.
 pub const MAX_BYTES: usize = 64 * 1024;
+
+/// The text that stands for a value, where there is one.
+pub(crate) fn plain_text(value: AnyValue<'_>) -> Option<Cow<'_, str>> {
+    convert::item_text(value).ok()
+}
 
 /// A condition, compiled. Clones share it.
 ///

@@ -8,6 +8,7 @@ use crate::StatusSet;
 
 mod chance;
 mod conditions;
+mod custom;
 pub(crate) mod explain;
 mod fact;
 pub(crate) mod limit;
@@ -19,6 +20,8 @@ mod value;
 
 #[cfg(test)]
 mod tests;
+
+pub use custom::{Custom, Decider};
 
 /// A named policy. The first one that keeps a trace is the one it was kept by.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,8 +54,8 @@ pub enum Policy {
     /// Traces with a span or its resource whose attribute is a text that is one of these.
     ///
     /// An empty text is none of them, and an expression matches it on a resource only. Expressions
-    /// are those of the crate `regex`: as in Go, without `\Q` and octal escapes, and with `\d`, `\w`,
-    /// `\s` and `\b` that know all of Unicode. Those of a policy may take 8 MiB together.
+    /// are those of Go, as in [conditions](Policy::Conditions). Those of a policy may take 8 MiB
+    /// together.
     StringAttribute {
         /// The attribute's name.
         key: String,
@@ -129,6 +132,8 @@ pub enum Policy {
     Drop(Vec<Rule>),
     /// Traces that one of its parts keeps, within what that may bring.
     Composite(Composite),
+    /// Traces that a type of one's own keeps.
+    Custom(Custom),
 }
 
 /// A share of all traces.

@@ -19,7 +19,7 @@ pub(crate) struct Keyed {
 
 /// What a hash is for. Of one secret each makes hashes that have nothing to do with the others'.
 ///
-/// The numbers are arbitrary: digits of the square roots of 2 and 3.
+/// The numbers are arbitrary: digits of the square roots of 2, 3 and 5.
 #[derive(Clone, Copy, Debug)]
 #[repr(u64)]
 pub(crate) enum Purpose {
@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Table = 0x6a09_e667_f3bc_c908,
     /// The choice of a shard.
     Route = 0x3b67_ae85_84ca_a73b,
+    /// The keys of head samplers, and the randomness of what has none.
+    Head = 0x3c6e_f372_fe94_f82b,
 }
 
 // === impl Keyed ===
@@ -51,6 +53,15 @@ impl Keyed {
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher();
         hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// The hash of two texts. No byte of a text is the one between them.
+    pub(crate) fn texts(&self, first: &str, second: &str) -> u64 {
+        let mut hasher = self.hasher();
+        hasher.write(first.as_bytes());
+        hasher.write_u8(0xff);
+        hasher.write(second.as_bytes());
         hasher.finish()
     }
 
@@ -124,6 +135,16 @@ mod tests {
             let mut counts = counts.iter().flatten();
             assert!(counts.all(|count| (count - 5000).abs() < 5 * 71), "{secret:x}: {counts:?}");
         }
+    }
+
+    #[test]
+    fn two_texts_are_not_taken_for_two_others() {
+        let keyed = Keyed::new(7, Purpose::Head);
+        let pairs = [("ab", "c"), ("a", "bc"), ("abc", ""), ("", "abc"), ("c", "ab")];
+        let hashes: HashSet<_> =
+            pairs.iter().map(|(first, second)| keyed.texts(first, second)).collect();
+        assert_eq!(hashes.len(), pairs.len());
+        assert_ne!(Keyed::new(8, Purpose::Head).texts("a", "b"), keyed.texts("a", "b"));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use std::num::NonZeroUsize;
 
-use crate::engine::RuleStats;
+use crate::engine::{RuleStats, Volume};
 use crate::memory::MemoryStats;
 use crate::policy::{Composite, Part, Policy, Rule};
 use crate::rules::{MatchRule, Policies, Rules, SamplerStats};
-use crate::tail::{Config, Held, ReliefStats, Remembered, SharingStats, Stats};
+use crate::tail::{Config, Held, ReliefStats, Remembered, Stats, StorageStats};
 
 /// The share of one shard: `index` of `of`.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +116,8 @@ impl Share {
             | Policy::SpanCount { .. }
             | Policy::TraceState { .. }
             | Policy::TraceFlags
-            | Policy::Conditions(_) => policy.clone(),
+            | Policy::Conditions(_)
+            | Policy::Custom(_) => policy.clone(),
         }
     }
 
@@ -140,6 +141,7 @@ impl Stats {
             traces_dropped,
             decisions,
             waited_millis,
+            waits,
             spans_kept,
             spans_sampled_out,
             spans_estimated,
@@ -154,6 +156,7 @@ impl Stats {
             copied_out_bytes,
             unmatched,
             root_errors,
+            storage,
             memory,
             sharing,
             relief,
@@ -165,6 +168,7 @@ impl Stats {
         self.traces_dropped += traces_dropped;
         std::iter::zip(&mut self.decisions, decisions).for_each(|(sum, more)| *sum += more);
         self.waited_millis += waited_millis;
+        self.waits.add(waits);
         self.spans_kept += spans_kept;
         let sums = std::iter::zip(&mut self.spans_sampled_out, spans_sampled_out);
         sums.for_each(|(sum, more)| *sum += more);
@@ -176,6 +180,7 @@ impl Stats {
         self.copied_out_bytes += copied_out_bytes;
         self.unmatched += unmatched;
         self.root_errors += root_errors;
+        self.storage.add(*storage);
         self.memory.add(memory);
         self.sharing.add(sharing);
         self.relief.add(relief);
@@ -212,6 +217,10 @@ impl RuleStats {
             errors,
             traces_kept,
             spans_kept,
+            bytes_kept,
+            sampled,
+            not_sampled,
+            dropped,
             sampler,
         } = other;
         self.traces_seen += traces_seen;
@@ -220,7 +229,21 @@ impl RuleStats {
         self.errors += errors;
         self.traces_kept += traces_kept;
         self.spans_kept += spans_kept;
+        self.bytes_kept += bytes_kept;
+        self.sampled.add(sampled);
+        self.not_sampled.add(not_sampled);
+        self.dropped.add(dropped);
         self.sampler.add(sampler);
+    }
+}
+
+// === impl Volume ===
+
+impl Volume {
+    const fn add(&mut self, other: &Self) {
+        let Self { spans, bytes } = other;
+        self.spans += *spans;
+        self.bytes += *bytes;
     }
 }
 
@@ -254,17 +277,15 @@ impl MemoryStats {
     }
 }
 
-// === impl SharingStats ===
+// === impl StorageStats ===
 
-impl SharingStats {
-    fn add(&mut self, other: &Self) {
-        let Self { waiting, asked, kept_by_others, dropped_by_others, alone, untold } = other;
-        self.waiting += waiting;
-        self.asked += asked;
-        self.kept_by_others += kept_by_others;
-        self.dropped_by_others += dropped_by_others;
-        self.alone += alone;
-        self.untold += untold;
+impl StorageStats {
+    const fn add(&mut self, other: Self) {
+        let Self { requests, bytes, full, failed } = other;
+        self.requests += requests;
+        self.bytes += bytes;
+        self.full += full;
+        self.failed += failed;
     }
 }
 
@@ -273,10 +294,12 @@ impl SharingStats {
 impl Held {
     /// Adds what the sampler of another shard holds.
     pub const fn add(&mut self, other: &Self) {
-        let Self { spans, traces, bytes } = other;
+        let Self { spans, traces, bytes, stored_bytes, storage_bytes } = other;
         self.spans += *spans;
         self.traces += *traces;
         self.bytes += *bytes;
+        self.stored_bytes += *stored_bytes;
+        self.storage_bytes += *storage_bytes;
     }
 }
 
@@ -286,7 +309,7 @@ mod tests {
 
     use super::*;
     use crate::rules::{Algorithm, DynamicSampler, Keys, Unit};
-    use crate::tail::Trigger;
+    use crate::tail::{Trigger, Waits};
 
     fn shards(config: &Config, shards: usize) -> Vec<Config> {
         config.divided(NonZeroUsize::new(shards).unwrap())
@@ -427,7 +450,7 @@ mod tests {
             forgotten_early: 25,
             bytes: 26,
         };
-        let sharing = SharingStats {
+        let sharing = crate::tail::SharingStats {
             waiting: 41,
             asked: 42,
             kept_by_others: 43,
@@ -442,6 +465,7 @@ mod tests {
             traces_dropped: 4,
             decisions: [5; Trigger::ALL.len()],
             waited_millis: 6,
+            waits: Waits { counts: [6; Waits::BOUNDS.len() + 1] },
             spans_kept: 7,
             spans_sampled_out: [8; Trigger::ALL.len()],
             spans_estimated: 9.5,
@@ -456,6 +480,7 @@ mod tests {
             copied_out_bytes: 18,
             unmatched: 20,
             root_errors: 19,
+            storage: StorageStats { requests: 19, bytes: 20, full: 21, failed: 22 },
             memory,
             sharing,
             relief: ReliefStats {
@@ -473,6 +498,10 @@ mod tests {
                 errors: 11,
                 traces_kept: 12,
                 spans_kept: 13,
+                bytes_kept: 14,
+                sampled: Volume { spans: 15, bytes: 16 },
+                not_sampled: Volume { spans: 17, bytes: 18 },
+                dropped: Volume { spans: 19, bytes: 20 },
                 sampler,
             }],
         };
@@ -487,10 +516,25 @@ mod tests {
             traces_sampled_out: 88,
         };
         assert_eq!(sum.relief, relief);
+        assert_eq!((sum.waited_millis, sum.waits.counts[3]), (12, 12));
         assert_eq!((sum.rules[0].errors, sum.rules[0].spans_kept), (22, 26));
         assert_eq!((sum.sharing.waiting, sum.sharing.untold), (82, 92));
-        let mut held = Held { spans: 1, traces: 2, bytes: 3 };
-        held.add(&Held { spans: 10, traces: 20, bytes: 30 });
-        assert_eq!(held, Held { spans: 11, traces: 22, bytes: 33 });
+        assert_eq!(sum.rules[0].bytes_kept, 28);
+        let RuleStats { sampled, not_sampled, dropped, .. } = sum.rules[0];
+        assert_eq!(sampled, Volume { spans: 30, bytes: 32 });
+        assert_eq!(not_sampled, Volume { spans: 34, bytes: 36 });
+        assert_eq!(dropped, Volume { spans: 38, bytes: 40 });
+        let stored = StorageStats { requests: 38, bytes: 40, full: 42, failed: 44 };
+        assert_eq!(sum.storage, stored);
+        let held = |by| Held {
+            spans: by,
+            traces: 2 * by,
+            bytes: 3 * by,
+            stored_bytes: 4 * by,
+            storage_bytes: 5 * by,
+        };
+        let mut sum = held(1);
+        sum.add(&held(10));
+        assert_eq!(sum, held(11));
     }
 }

@@ -19,6 +19,7 @@ use teleflow_otlp::{Ack, Payload, Signal, tree};
 use self::config::MAX_WAIT;
 use self::digest::Content;
 use self::eviction::Evictions;
+use self::ingest::Ingest;
 use self::kept::{Kept, MarkRef};
 use self::mark::Labels;
 use self::relief::Pressure;
@@ -38,6 +39,7 @@ pub(crate) mod digest;
 mod dry;
 mod due;
 mod eviction;
+mod ingest;
 mod kept;
 mod logs;
 mod mark;
@@ -50,16 +52,21 @@ pub(crate) mod run;
 mod sharing;
 mod slab;
 mod stats;
+mod storage;
 mod table;
+mod waits;
 
 pub use self::config::{Config, ConfigError, MIN_BYTES, Remembered};
 pub use self::counts::Counts;
 pub use self::digest::Digest;
 pub use self::eviction::Eviction;
+pub use self::ingest::Strategy;
 pub use self::notes::{FingerprintNote, Notes};
 pub use self::relief::{Relief, ReliefStats};
 pub use self::sharing::{Answer, Proposal, Reason, Shared, Sharing, SharingStats};
-pub use self::stats::{Held, Stats, Trigger};
+pub use self::stats::{Held, Stats, StorageStats, Trigger};
+pub use self::storage::{Storage, StorageError, StorageWriter};
+pub use self::waits::Waits;
 
 /// Decisions are made in steps of this, so that a busy sampler is not woken for each trace.
 const STEP: Duration = Duration::from_millis(20);
@@ -96,6 +103,7 @@ pub struct TailSampler {
     votes: Votes,
     noted: notes::Shared,
     pressure: Pressure,
+    ingest: Ingest,
     /// The first `now` there was. Times are counted from it.
     began: Option<Instant>,
     last_poll: Option<Instant>,
@@ -119,7 +127,7 @@ impl TailSampler {
             engine: Engine::new(&config.rules)?,
             evictions: Evictions::new(config.eviction)?,
             keyed: Keyed::new(config.hash_seed, Purpose::Table),
-            table: Table::new(),
+            table: Table::new(&config),
             memory: Memory::new(config.remembered),
             kept: Kept::default(),
             kept_logs: Kept::default(),
@@ -127,6 +135,7 @@ impl TailSampler {
             votes: Votes::default(),
             noted: notes::Shared::default(),
             pressure: Pressure::new(config.relief),
+            ingest: Ingest::default(),
             began: None,
             last_poll: None,
             idle_before: 0,
@@ -140,7 +149,8 @@ impl TailSampler {
     /// Traces that are held stay, and are decided by the rules that are in force then; how long they
     /// wait was settled when they came. Decisions are remembered as far as there is room, and
     /// policies that are the same by name and definition keep what they learned and counted. The
-    /// secret of the configuration that was first stays.
+    /// secret of the configuration that was first stays. Requests that are held stay where they are;
+    /// those that come go into the new storage, if that is another one.
     ///
     /// # Errors
     ///
@@ -163,6 +173,7 @@ impl TailSampler {
         self.votes.rename(|by| config.rules.renamed(&self.config.rules, by));
         self.labels = Labels::new(&config);
         self.noted = notes::Shared::default();
+        self.table.change_storage(&self.config, &config);
         self.config = Config { hash_seed: self.config.hash_seed, ..config };
         self.change_relief();
         Ok(())
@@ -257,6 +268,8 @@ impl TailSampler {
             spans: self.table.spans() as u64,
             traces: self.table.traces() as u64,
             bytes: (self.table.bytes() + self.memory.bytes() + self.votes.bytes()) as u64,
+            stored_bytes: self.table.stored_bytes(),
+            storage_bytes: self.table.storage_bytes(),
         }
     }
 
@@ -275,9 +288,9 @@ impl TailSampler {
         let mut rules = self.engine.stats();
         rules.extend(self.evictions.stats());
         let (memory, relief) = (self.memory.stats(), self.relief_stats());
-        let unmatched = self.engine.unmatched();
+        let (unmatched, storage) = (self.engine.unmatched(), self.table.storage_stats());
         let sharing = self.votes.stats();
-        Stats { rules, unmatched, memory, relief, sharing, ..self.stats.clone() }
+        Stats { rules, unmatched, memory, relief, storage, sharing, ..self.stats.clone() }
     }
 
     /// Nanoseconds since the first call.
@@ -324,12 +337,26 @@ impl TailSampler {
 
     /// Decides about a trace, and lets its spans go: on, or out.
     fn decide(&mut self, now: Instant, trace: u32, trigger: Trigger, out: &mut Output) {
+        self.settle(now, trace, trigger, None, out);
+    }
+
+    /// Lets the spans of a trace go, by a verdict about a part of it or, without one, by one about all.
+    fn settle(
+        &mut self,
+        now: Instant,
+        trace: u32,
+        trigger: Trigger,
+        early: Option<Verdict>,
+        out: &mut Output,
+    ) {
         let time = self.time(now);
         let taken = self.table.take(trace);
         let is_left_out =
             trigger == Trigger::TooLarge || (trigger == Trigger::Drain && self.config.drops_at_end);
         let vote = self.votes.take(&taken.id, taken.hash);
-        let verdict = if is_left_out {
+        let verdict = if let Some(early) = early {
+            early
+        } else if is_left_out {
             Verdict::LEFT_OUT
         } else if let Some(vote) = vote {
             vote
@@ -337,14 +364,19 @@ impl TailSampler {
             let spans = self.table.spans_of(taken.first);
             let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
             let early = self.evictions.decide(trigger, &trace);
-            early.unwrap_or_else(|| self.engine.decide(now, &trace))
+            early.unwrap_or_else(|| match self.config.strategy {
+                Strategy::TraceComplete => self.engine.decide(now, &trace),
+                Strategy::SpanIngest => self.engine.decide_late(now, &trace),
+            })
         };
         self.tell(taken.id, trigger, &verdict, out);
         let spans = taken.summary.spans;
         self.stats.decisions[trigger as usize] += 1;
         // The clock may have gone back.
         let waited = ((time / 1_000_000) as u32).wrapping_sub(taken.came) as i32;
-        self.stats.waited_millis += u64::try_from(waited).unwrap_or_default();
+        let waited = u64::try_from(waited).unwrap_or_default();
+        self.stats.waited_millis += waited;
+        self.stats.waits.count(Duration::from_millis(waited));
         let mut dry = None;
         let mark = if verdict.is_kept {
             let label = self.label(&verdict);

@@ -107,6 +107,11 @@ impl<'a> TraceState<'a> {
         self.threshold
     }
 
+    /// Whether all that it says about sampling can be read, and is said once.
+    pub(crate) const fn is_readable(&self) -> bool {
+        self.is_clean
+    }
+
     /// The randomness that whoever started the trace gave it.
     pub const fn randomness(&self) -> Option<Randomness> {
         self.randomness

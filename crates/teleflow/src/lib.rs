@@ -39,6 +39,8 @@
 //! - `zstd`: zstd, for what goes out and what comes in. Compiles C.
 //! - `json`: OTLP/JSON out; it comes in without this.
 //! - `tls`: TLS in and out, with certificates of both sides.
+//! - `mapped`: held spans of the tail sampler on disk: [`sampler::Config::storage`] may be a
+//!   `pool::mapped::Arena`.
 //! - `redis`: decisions about traces that several gateways make together, in Redis; `redis-tls`: over
 //!   TLS.
 //! - `store`: the SQLite store.
@@ -65,6 +67,8 @@ pub use teleflow_cache as cache;
 pub use teleflow_exporter as exporter;
 pub use teleflow_otlp as otlp;
 pub use teleflow_otlp::{Payload, Signal};
+#[cfg(feature = "mapped")]
+pub use teleflow_pool as pool;
 pub use teleflow_receiver as receiver;
 pub use teleflow_sampler as sampler;
 pub use teleflow_spool as spool;

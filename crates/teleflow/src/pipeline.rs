@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use teleflow_exporter::{AnyExporter, Exporter, QueueStats};
 use teleflow_otlp::Signal;
+use teleflow_sampler::Storage;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,8 @@ struct RunningLane {
     /// The sampler's secret, if there is one, and how it decides with others.
     hash_seed: Option<u64>,
     sharing: Option<teleflow_sampler::Sharing>,
+    /// Where it holds spans, if not in memory.
+    storage: Option<Arc<dyn Storage>>,
     outlets: Vec<(String, Arc<Outlet>)>,
     has_failed: Arc<AtomicBool>,
 }

@@ -9,6 +9,7 @@ const UNSAFE: &[(&str, &str)] = &[
     ("crates/testkit/src/alloc.rs", "a counting allocator implements an unsafe trait"),
     ("crates/concurrency/tests/it/faults.rs", "a waker that panics where it is cloned"),
     ("crates/concurrency/tests/loom.rs", "loom watches the access"),
+    ("crates/pool/src/mapped/segment.rs", "a file that is mapped is memory that others may change"),
     ("crates/pool/src/slot.rs", "a lock that is only tried, at half the cost of a mutex"),
     ("crates/pool/src/ring/spsc.rs", "two threads use parts of one buffer"),
     ("crates/pool/src/text.rs", "text that was checked once"),

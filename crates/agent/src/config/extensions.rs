@@ -3,6 +3,7 @@
 mod basic;
 mod certificates;
 mod storage;
+mod tail_storage;
 mod tokens;
 
 use super::components::{self, Components};
@@ -18,6 +19,7 @@ pub(crate) use certificates::CertificateAuth;
 pub(crate) use storage::Drain;
 pub(super) use storage::MIN_BYTES as MIN_STORAGE_BYTES;
 pub(crate) use storage::{FileStorage, StorageFull, StorageSync};
+pub(crate) use tail_storage::TailStorage;
 pub(crate) use tokens::{TokenAuth, Tokens, is_token};
 
 /// What runs beside the pipelines.
@@ -33,6 +35,8 @@ pub(crate) enum Extension {
     Certificates(CertificateAuth),
     /// `file_storage`
     Storage(FileStorage),
+    /// `pebble_tail_storage`
+    TailStorage(TailStorage),
 }
 
 /// `extensions.admin`: serves `/metrics` and `/health`. The Collector has no such extension.
@@ -55,6 +59,7 @@ pub(super) fn read(section: &At<'_>) -> Components<Extension> {
         ("bearertokenauth", |at| Extension::Tokens(tokens::read_bearer(at))),
         ("certificateauth", |at| Extension::Certificates(certificates::read(at))),
         ("file_storage", |at| Extension::Storage(storage::read(at))),
+        ("pebble_tail_storage", |at| Extension::TailStorage(tail_storage::read(at))),
     ];
     components::read(section, kinds, later::EXTENSIONS)
 }
@@ -70,7 +75,8 @@ impl Extension {
                 | (Self::Certificates(_), Need::Server)
                 | (Self::Basic(BasicAuth::Server { .. }), Need::Server)
                 | (Self::Basic(BasicAuth::Client { .. }), Need::Client)
-                | (Self::Storage(_), Need::Storage)
+                | (Self::Storage(_), Need::Storage | Need::TailStorage)
+                | (Self::TailStorage(_), Need::TailStorage)
         )
     }
 
@@ -82,7 +88,8 @@ impl Extension {
             Self::Admin(_)
             | Self::Basic(BasicAuth::Server { .. })
             | Self::Certificates(_)
-            | Self::Storage(_) => None,
+            | Self::Storage(_)
+            | Self::TailStorage(_) => None,
         }
     }
 }

@@ -84,21 +84,6 @@ pub(super) const PROCESSORS: Later = &[
     ("transform", ""),
 ];
 
-pub(super) const PROBABILISTIC_SAMPLER: Later = &[
-    ("attribute_source", "log records are sampled by their trace, or by their content"),
-    ("fail_closed", "what has no randomness gets some of its content"),
-    ("from_attribute", ""),
-    ("hash_seed", "the randomness of the trace decides, as the specification has it"),
-    ("sampling_priority", ""),
-];
-
-pub(super) const PROBABILISTIC_MODES: Later =
-    &[("hash_seed", "the randomness of the trace decides, as the specification has it")];
-
-pub(super) const TAIL_SAMPLING: Later = &[("tail_storage", "traces are held in memory")];
-
-pub(super) const STRATEGIES: Later = &[("span-ingest", "")];
-
 pub(super) const RULE_SAMPLER: Later =
     &[("shared_counters", "`cluster_size` divides goals among gateways")];
 
@@ -231,10 +216,6 @@ pub(super) const ALL: &[(&str, Later)] = &[
     ("receivers.otlp.protocols.grpc.keepalive.server_parameters", SERVER_PARAMETERS),
     ("receivers.otlp.protocols.http.cors", CORS),
     ("processors", PROCESSORS),
-    ("processors.probabilistic_sampler", PROBABILISTIC_SAMPLER),
-    ("`mode` of processors.probabilistic_sampler", PROBABILISTIC_MODES),
-    ("processors.tail_sampling", TAIL_SAMPLING),
-    ("`sampling_strategy` of processors.tail_sampling", STRATEGIES),
     ("the `sampler` of a rule", RULE_SAMPLER),
     ("processors.batch", BATCH),
     ("exporters", EXPORTERS),

@@ -26,7 +26,7 @@ pub(crate) use shared::{Servers, Shared};
 pub(crate) use stress_relief::StressRelief;
 #[cfg(test)]
 pub(crate) use tail_sampling::MIN_MAX_BYTES;
-pub(crate) use tail_sampling::{DecisionCache, TailSampling};
+pub(crate) use tail_sampling::{DecisionCache, Strategy, TailSampling};
 
 /// What happens between a receiver and an exporter.
 #[derive(Clone, Debug, PartialEq)]

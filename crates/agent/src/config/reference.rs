@@ -13,6 +13,8 @@ pub(super) enum Need {
     Client,
     /// Keeps what waits.
     Storage,
+    /// Keeps what tail samplers hold.
+    TailStorage,
 }
 
 /// The id of an extension, and where a component names it.

@@ -118,7 +118,8 @@ fn server(id: &Id, extension: &Extension) -> anyhow::Result<Auth> {
         }
         Extension::Basic(BasicAuth::Client { .. })
         | Extension::Admin(_)
-        | Extension::Storage(_) => bail!("it does not verify who sends"),
+        | Extension::Storage(_)
+        | Extension::TailStorage(_) => bail!("it does not verify who sends"),
     }
 }
 
@@ -158,7 +159,8 @@ fn client(extension: &Extension) -> anyhow::Result<(String, String)> {
         Extension::Basic(BasicAuth::Server { .. })
         | Extension::Admin(_)
         | Extension::Certificates(_)
-        | Extension::Storage(_) => bail!("it has no credentials to send with"),
+        | Extension::Storage(_)
+        | Extension::TailStorage(_) => bail!("it has no credentials to send with"),
     }
 }
 

@@ -4,7 +4,9 @@ mod rules;
 
 use std::sync::LazyLock;
 
-use teleflow::sampler::head::{HeadConfig, Never, Ratio};
+use teleflow::sampler::head::{
+    HashSource, HeadConfig, Never, Priority, Ratio, Source, Undecidable,
+};
 use teleflow::sampler::{
     self, Composition, ConfigError, Eviction, FingerprintNote, InvalidProbability, Notes, Relief,
     TailSampler, Threshold,
@@ -12,7 +14,8 @@ use teleflow::sampler::{
 
 use crate::config::{
     self, AdaptiveTailSampling, Config, ConfigErrors, Counts, MatchRule, Mode, Place, Policy,
-    ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, StressRelief, TailSampling,
+    ProbabilisticSampler, Processor, RecordFingerprint, Recorded, Rule, Strategy, StressRelief,
+    TailSampling,
 };
 
 /// The sampler that a processor is, if it is one.
@@ -26,20 +29,44 @@ pub(crate) fn sampler(processor: &Processor) -> Option<sampler::Config> {
 
 /// `probabilistic_sampler`
 pub(super) fn probabilistic(
-    sampler: ProbabilisticSampler,
+    sampler: &ProbabilisticSampler,
 ) -> Result<HeadConfig, InvalidProbability> {
-    let ProbabilisticSampler { percentage, mode, precision } = sampler;
-    let config = if percentage == 0.0 {
-        HeadConfig::new(Never)
-    } else {
-        let threshold = Threshold::with_precision(percentage / 100.0, precision)?;
-        HeadConfig::new(Ratio::of(threshold))
+    let share = sampler.percentage / 100.0;
+    let threshold = match sampler.mode {
+        Mode::HashSeed => HashSource::threshold(sampler.percentage),
+        _ if share == 0.0 => None,
+        _ => Some(Threshold::with_precision(share, sampler.precision)?),
     };
-    let composition = match mode {
-        Mode::Proportional => Composition::Proportional,
-        Mode::Equalizing => Composition::Equalizing,
+    let config = match threshold {
+        Some(threshold) => HeadConfig::new(Ratio::of(threshold)),
+        None => HeadConfig::new(Never),
     };
-    Ok(HeadConfig { composition, hash_seed: fastrand::u64(..), ..config })
+    Ok(HeadConfig {
+        composition: match sampler.mode {
+            Mode::Proportional => Composition::Proportional,
+            Mode::Equalizing | Mode::HashSeed => Composition::Equalizing,
+        },
+        source: match sampler.mode {
+            Mode::HashSeed => Source::Hash(HashSource {
+                seed: sampler.hash_seed,
+                takes_trace_id: !sampler.by_record,
+                attribute: sampler.from_attribute.clone(),
+            }),
+            Mode::Proportional | Mode::Equalizing => Source::Trace,
+        },
+        undecidable: match sampler.fail_closed {
+            None => Undecidable::Decide,
+            Some(false) => Undecidable::Keep,
+            Some(true) => Undecidable::Drop,
+        },
+        priority: Priority {
+            of_spans: true,
+            of_records: sampler.priority.clone(),
+            precision: sampler.precision,
+        },
+        hash_seed: fastrand::u64(..),
+        ..config
+    })
 }
 
 /// `tail_sampling`
@@ -47,6 +74,10 @@ pub(super) fn tail(tail: &TailSampling) -> sampler::Config {
     let cache = &tail.decision_cache;
     sampler::Config {
         rules: rules::of_policies(tail),
+        strategy: match tail.strategy {
+            Strategy::TraceComplete => sampler::Strategy::TraceComplete,
+            Strategy::SpanIngest => sampler::Strategy::SpanIngest,
+        },
         decision_wait: tail.decision_wait,
         decision_wait_after_root: tail.decision_wait_after_root,
         max_bytes: bytes(tail.max_bytes),

@@ -6,7 +6,9 @@ use anyhow::bail;
 use teleflow::Storage;
 use teleflow::spool::{Config as SpoolConfig, OnFull, Pace, ShellConfig, Sync};
 
-use crate::config::{self, Config, Extension, FileStorage, Queue, Sizer, StorageFull, StorageSync};
+use crate::config::{
+    self, Config, Extension, FileStorage, Id, Queue, Sizer, StorageFull, StorageSync,
+};
 
 /// Makes the storage of a queue: `None` if it is in memory. Opens nothing.
 pub(super) fn storage(config: &Config, queue: Option<&Queue>) -> anyhow::Result<Option<Storage>> {
@@ -15,13 +17,19 @@ pub(super) fn storage(config: &Config, queue: Option<&Queue>) -> anyhow::Result<
     let Some(Extension::Storage(storage)) = config.extensions.get(&reference.id) else {
         bail!("sending_queue.storage: extensions.{} does not keep queues", reference.id);
     };
+    check_directory(&reference.id, storage)?;
+    Ok(Some(bounded(storage, queue)))
+}
+
+/// Checks that the directory is there, or may be made.
+pub(super) fn check_directory(id: &Id, storage: &FileStorage) -> anyhow::Result<()> {
     if !storage.create_directory && !storage.directory.is_dir() {
-        let (id, path) = (&reference.id, storage.directory.display());
+        let path = storage.directory.display();
         bail!(
             "extensions.{id}.directory: there is no folder {path}; `create_directory: true` makes it"
         );
     }
-    Ok(Some(bounded(storage, queue)))
+    Ok(())
 }
 
 fn bounded(storage: &FileStorage, queue: &Queue) -> Storage {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
@@ -12,6 +13,15 @@ pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// The samples of one family.
 pub(super) type Rows = Vec<(Labels, u64)>;
+
+/// How many there are of what sizes.
+#[derive(Clone, Debug)]
+pub(super) struct Sizes {
+    /// All together.
+    pub(super) sum: f64,
+    /// By the most that they may be, in rising order; last those that are more.
+    pub(super) buckets: Vec<(f64, u64)>,
+}
 
 /// Writes families.
 #[derive(Debug)]
@@ -30,6 +40,16 @@ impl Families<'_> {
         self.family(name, help, rows, ConstGauge::new)
     }
 
+    /// Sizes. Where they are written, there is a series for each bucket, their sum and their number.
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: Vec<(Labels, Sizes)>,
+    ) -> fmt::Result {
+        self.family(name, help, rows, |sizes| sizes)
+    }
+
     /// A single counter of something that is not counted in whole numbers.
     pub(super) fn float_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         let counter = ConstCounter::new(value);
@@ -37,20 +57,30 @@ impl Families<'_> {
     }
 
     /// A family of which there is nothing is not written.
-    fn family<M: EncodeMetric>(
+    fn family<T, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
-        rows: Rows,
-        metric: impl Fn(u64) -> M,
+        rows: Vec<(Labels, T)>,
+        metric: impl Fn(T) -> M,
     ) -> fmt::Result {
-        let Some((_, first)) = rows.first() else { return Ok(()) };
-        let kind = metric(*first).metric_type();
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, value) in &rows {
-            metric(*value).encode(family.encode_family(labels)?)?;
-        }
-        Ok(())
+        let mut rows = rows.into_iter().map(|(labels, value)| (labels, metric(value))).peekable();
+        let Some((_, first)) = rows.peek() else { return Ok(()) };
+        let mut family = self.0.encode_descriptor(name, help, None, first.metric_type())?;
+        rows.try_for_each(|(labels, metric)| metric.encode(family.encode_family(&labels)?))
+    }
+}
+
+// === impl Sizes ===
+
+impl EncodeMetric for Sizes {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        let count = self.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.sum, count, &self.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use teleflow::Stats;
-use teleflow::sampler::{self, Held, RuleStats, Trigger};
+use teleflow::sampler::{self, Held, RuleStats, Trigger, Volume, Waits};
 
-use super::families::{Families, Labels, Rows, with};
+use super::families::{Families, Labels, Rows, Sizes, with};
 
 const WITH_POLICIES: &str = "otelcol_processor_tail_sampling";
 const WITH_RULES: &str = "otelcol_processor_adaptive_tail_sampling";
@@ -58,6 +58,19 @@ fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt:
     });
     let help = "Traces by how a policy voted, whatever became of them";
     counter("count_traces_sampled", help, votes.collect())?;
+    let mut volumes = |what, help, of: fn(&Volume) -> u64| {
+        let votes = samplers.iter().flat_map(|sampler| {
+            sampler.rules("policy").flat_map(move |(labels, rule)| {
+                let RuleStats { sampled, not_sampled, dropped, .. } = rule;
+                sampler.decided([sampled, not_sampled, dropped].map(of), &labels)
+            })
+        });
+        counter(what, help, votes.collect())
+    };
+    let help = "Spans of traces by how a policy voted, whatever became of them";
+    volumes("count_spans_sampled", help, |volume| volume.spans)?;
+    let help = "Bytes of spans of traces by how a policy voted, whatever became of them";
+    volumes("count_bytes_sampled", help, |volume| volume.bytes)?;
     let asked = samplers.iter().flat_map(|sampler| {
         sampler.rules("policy").map(|(labels, rule)| (labels, rule.traces_seen))
     });
@@ -79,7 +92,14 @@ fn write_policies(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt:
     let help = "Times that a policy could not vote about a trace";
     each("sampling_policy_evaluation_error", help, |sampler| sampler.errors())?;
     let name = format!("{WITH_POLICIES}_sampling_traces_on_memory");
-    families.gauge(&name, "Undecided traces", self::each(samplers, |sampler| sampler.held.traces))
+    families.gauge(
+        &name,
+        "Undecided traces",
+        self::each(samplers, |sampler| sampler.held.traces),
+    )?;
+    let name = format!("{WITH_POLICIES}_sampling_trace_removal_age");
+    let help = "Seconds from the first span of a trace to its decision, with which its spans go";
+    families.histogram(&name, help, samplers.iter().map(Sampler::waits).collect())
 }
 
 fn write_rules(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Result {
@@ -181,6 +201,12 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     });
     let help = "Traces that were decided when they began, by stress relief";
     counter("relief_traces", help, relieved.collect())?;
+    let kept = samplers.iter().flat_map(|sampler| {
+        sampler.rules("policy").map(|(labels, rule)| (labels, rule.bytes_kept))
+    });
+    let help = "Bytes of spans of traces that were kept, by the policy or rule that was the first to \
+                keep them";
+    counter("kept_bytes", help, kept.collect())?;
     let mut count = |what, help, count| counter(what, help, each(samplers, count));
     let help = "Times that stress relief began";
     count("relief_activations", help, |sampler| sampler.stats.relief.activations)?;
@@ -206,6 +232,9 @@ fn write_ours(families: &mut Families<'_>, samplers: &[Sampler<'_>]) -> fmt::Res
     count("spans_without_trace", help, |sampler| sampler.stats.without_trace)?;
     let help = "Spans below a resource or scope too large to be repeated, decided by themselves";
     count("spans_below_large", help, |sampler| sampler.stats.below_large_envelope)?;
+    let help = "Seconds that traces had waited when they were decided";
+    let waits = samplers.iter().map(Sampler::waits).collect();
+    families.histogram(&format!("{OURS}_wait_seconds"), help, waits)?;
     let mut gauge =
         |what, help, count| families.gauge(&format!("{OURS}_{what}"), help, each(samplers, count));
     let help = "Samplers, of shards too, whose stress relief is active";
@@ -240,6 +269,14 @@ fn each(samplers: &[Sampler<'_>], count: fn(&Sampler<'_>) -> u64) -> Rows {
 impl<'a> Sampler<'a> {
     fn labels(&self) -> Labels {
         vec![("pipeline", self.pipeline.to_owned())]
+    }
+
+    /// How long traces had waited.
+    fn waits(&self) -> (Labels, Sizes) {
+        let bounds =
+            Waits::BOUNDS.map(|bound| bound.as_secs_f64()).into_iter().chain([f64::INFINITY]);
+        let buckets = std::iter::zip(bounds, self.stats.waits.counts).collect();
+        (self.labels(), Sizes { sum: self.stats.waited_millis as f64 / 1e3, buckets })
     }
 
     /// Each policy or rule, and its labels.

@@ -131,8 +131,14 @@ fn full() -> Reading {
         errors: 5,
         traces_kept,
         spans_kept: 313,
+        bytes_kept: 814,
+        sampled: sampler::Volume { spans: 815, bytes: 816 },
+        not_sampled: sampler::Volume { spans: 817, bytes: 818 },
+        dropped: sampler::Volume { spans: 819, bytes: 820 },
         sampler: sampler::SamplerStats { keys: 320, ..sampler::SamplerStats::default() },
     };
+    let mut waits = sampler::Waits::default();
+    (waits.counts[2], waits.counts[11], waits.counts[17]) = (900, 30, 4);
     let sampler = sampler::Stats {
         traces: 946,
         traces_kept: 301,
@@ -140,16 +146,18 @@ fn full() -> Reading {
         traces_dropped: 14,
         root_errors: 384,
         unmatched: 30,
-        decisions: [303, 321, 322, 323, 304, 305, 306, 84, 338],
+        decisions: [303, 321, 322, 323, 304, 305, 306, 84, 825, 338],
         waited_millis: 324,
+        waits,
         spans_kept: 325,
-        spans_sampled_out: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+        spans_sampled_out: [1, 2, 3, 4, 5, 6, 7, 8, 0, 9],
         spans_estimated: 326.4,
         spans_unknown: 327,
         without_room: 328,
         inconsistent: 329,
         copied_out: 330,
         copied_out_bytes: 331,
+        storage: sampler::StorageStats { requests: 361, bytes: 362, full: 363, failed: 364 },
         memory: sampler::MemoryStats {
             kept: 333,
             dropped: 334,
@@ -187,6 +195,13 @@ fn full() -> Reading {
         in_flight_items: 405,
         in_flight_bytes: 406,
     };
+    let held = sampler::Held {
+        spans: 312,
+        traces: 313,
+        bytes: 314,
+        stored_bytes: 365,
+        storage_bytes: 366,
+    };
     let lane = LaneStats {
         name: "traces".to_owned(),
         signal: Signal::Traces,
@@ -196,7 +211,7 @@ fn full() -> Reading {
             adjusted_count: 383.4,
             ..sampler::head::HeadStats::default()
         }),
-        sampler: Some((sampler, sampler::Held { spans: 312, traces: 313, bytes: 314 })),
+        sampler: Some((sampler, held)),
         exchange: Some(teleflow::ExchangeStats {
             answered: 391,
             unanswered: 392,
@@ -404,6 +419,7 @@ fn each_figure_is_under_its_own_name() {
         format!("{adaptive}_ottl_eval_errors_total{{{rules},rule=\"_root_span_condition\"}} 384"),
         format!("{adaptive}_traces_active{{{rules}}} 313"),
         format!("teleflow_tail_sampling_decisions_total{{{rules},trigger=\"count\"}} 305"),
+        format!("teleflow_tail_sampling_decisions_total{{{traces},trigger=\"ingest\"}} 825"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"root_span\"}} 321"),
         format!("{adaptive}_decision_triggers_total{{{rules},trigger=\"span_limit\"}} 645"),
         format!("{adaptive}_sampler_keyspace_size{{{rules},rule=\"slow\"}} 320"),
@@ -419,6 +435,14 @@ fn each_figure_is_under_its_own_name() {
         format!("teleflow_head_sampling_estimated_items_total{{{traces}}} 383"),
         format!("teleflow_tail_sampling_copied_out_total{{{traces}}} 330"),
         format!("teleflow_tail_sampling_copied_out_bytes_total{{{traces}}} 331"),
+        format!("teleflow_tail_sampling_stored_requests_total{{{traces}}} 361"),
+        format!("teleflow_tail_sampling_stored_requests_bytes_total{{{traces}}} 362"),
+        format!("teleflow_tail_sampling_not_stored_requests_total{{{traces},reason=\"full\"}} 363"),
+        format!(
+            "teleflow_tail_sampling_not_stored_requests_total{{{traces},reason=\"failed\"}} 364"
+        ),
+        format!("teleflow_tail_sampling_stored_bytes{{{traces}}} 365"),
+        format!("teleflow_tail_sampling_storage_bytes{{{traces}}} 366"),
         format!("teleflow_tail_sampling_forgotten_early_total{{{traces}}} 336"),
         format!("teleflow_tail_sampling_remembered_bytes{{{traces}}} 337"),
         format!("teleflow_tail_sampling_false_positives{{{traces}}} 335"),
@@ -439,6 +463,27 @@ fn each_figure_is_under_its_own_name() {
         format!("{shared}_traces_total{{{traces},outcome=\"alone\"}} 388"),
         format!("{shared}_proposals_total{{{traces},outcome=\"unanswered\"}} 392"),
         format!("{shared}_proposals_total{{{traces},outcome=\"unreadable\"}} 394"),
+        // Of a histogram each bucket counts those before it, too.
+        format!("{tail}_sampling_trace_removal_age_bucket{{le=\"0.1\",{traces}}} 0"),
+        format!("{tail}_sampling_trace_removal_age_bucket{{le=\"0.5\",{traces}}} 900"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"20.1\",{traces}}} 900"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"30.1\",{traces}}} 930"),
+        format!("teleflow_tail_sampling_wait_seconds_bucket{{le=\"+Inf\",{traces}}} 934"),
+        format!("teleflow_tail_sampling_wait_seconds_count{{{traces}}} 934"),
+        format!("teleflow_tail_sampling_wait_seconds_sum{{{traces}}} 0.324"),
+        format!("teleflow_tail_sampling_kept_bytes_total{{{errors}}} 814"),
+        format!(
+            "{tail}_count_spans_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 815"
+        ),
+        format!(
+            "{tail}_count_bytes_sampled_total{{{errors},sampled=\"true\",decision=\"sampled\"}} 816"
+        ),
+        format!(
+            "{tail}_count_spans_sampled_total{{{errors},sampled=\"false\",decision=\"not_sampled\"}} 817"
+        ),
+        format!(
+            "{tail}_count_bytes_sampled_total{{{errors},sampled=\"false\",decision=\"dropped\"}} 820"
+        ),
         "teleflow_config_reloads_total{outcome=\"success\"} 707".to_owned(),
         "teleflow_config_reloads_total{outcome=\"failure\"} 708".to_owned(),
         "teleflow_config_keys_for_restart{} 709".to_owned(),

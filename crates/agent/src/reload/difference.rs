@@ -166,6 +166,12 @@ fn compare_samplers(
         difference.of_restart.insert(key);
         is.shared.clone_from(&was.shared);
     }
+    if let (Processor::TailSampling(was), Processor::TailSampling(is)) = (was, &mut sampler)
+        && was.tail_storage != is.tail_storage
+    {
+        difference.of_restart.insert(format!("processors.{id}.tail_storage"));
+        is.tail_storage.clone_from(&was.tail_storage);
+    }
     if *was == sampler {
         return;
     }
@@ -195,6 +201,7 @@ macro_rules! differing {
 fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
     // Without `..`: whoever adds a field is to be told of this place.
     let TailSampling {
+        strategy: _,
         decision_wait: _,
         decision_wait_after_root: _,
         num_traces: _,
@@ -205,6 +212,7 @@ fn of_tail(was: &TailSampling, is: &TailSampling) -> Vec<String> {
         max_trace_bytes: _,
         decision_cache: _,
         num_shards: _,
+        tail_storage: _,
         sample_on_first_match: _,
         drop_pending_traces_on_shutdown: _,
         write_threshold: _,

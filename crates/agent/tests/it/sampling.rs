@@ -4,6 +4,7 @@
 mod arrived;
 mod bounds;
 mod dry;
+mod on_disk;
 mod reloads;
 mod traffic;
 

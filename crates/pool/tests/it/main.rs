@@ -1,4 +1,4 @@
-//! What the crate promises, row by row: P1 to P8 of `docs/systems.md`.
+//! What the crate promises, row by row: P1 to P9 of `docs/systems.md`.
 
 #![cfg(not(any(teleflow_loom, teleflow_shuttle)))]
 
@@ -6,5 +6,7 @@ mod bounded;
 mod bytes;
 mod endings;
 mod leaks;
+#[cfg(feature = "mapped")]
+mod mapped;
 mod model;
 mod pool;

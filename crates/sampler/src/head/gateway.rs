@@ -1,21 +1,22 @@
 //! Head sampling of payloads that come by.
 
-use std::fmt;
-use std::hash::BuildHasher as _;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
 use teleflow_otlp::log::LogRecord;
 use teleflow_otlp::span::Span;
-use teleflow_otlp::value::Attributes;
+use teleflow_otlp::value::{AnyValue, Attributes};
 use teleflow_otlp::{Ack, Answer, Payload, Signal, tree};
 
-use super::{Candidate, Parent, Sampler, decide};
+use super::source::bytes_of;
+use super::{
+    Candidate, HeadConfig, HeadStats, Key, Parent, Priority, Source, Undecidable, Warning, decide,
+    priority,
+};
 use crate::edit::{Edit, Edited, Mark, Marks};
+use crate::secret::{Keyed, Purpose};
 use crate::wire::Open;
-use crate::{Composition, Decision, Output, Randomness, Threshold, TraceState};
+use crate::{Decision, Intent, Output, Randomness, Threshold, TraceState};
 
 /// Decides about each span and log record of a payload when it comes by, and writes to what is kept
 /// how likely it was to be: `th` in a span's trace state, `sampling.threshold` in a record's
@@ -47,7 +48,7 @@ use crate::{Composition, Decision, Output, Randomness, Threshold, TraceState};
 #[derive(Debug)]
 pub struct HeadSampler {
     config: HeadConfig,
-    hasher: FixedState,
+    keyed: Keyed,
     stats: HeadStats,
     has_warned: bool,
     /// What was decided about a segment's items, in their order; the memory serves again.
@@ -56,61 +57,6 @@ pub struct HeadSampler {
     /// How much may be written anew.
     room: usize,
 }
-
-/// How a [`HeadSampler`] works.
-#[derive(Clone, Debug)]
-pub struct HeadConfig {
-    /// What says how much is kept. Clones share it.
-    pub sampler: Arc<dyn Sampler>,
-    /// What a threshold means that a span comes with: equalizing.
-    pub composition: Composition,
-    /// What the sampler tells apart: nothing.
-    pub key: Key,
-    /// A secret that senders do not know, so that they cannot choose names that meet.
-    pub hash_seed: u64,
-}
-
-/// What a sampler tells apart.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Key {
-    /// Nothing.
-    #[default]
-    One,
-    /// `service.name` of the resource.
-    Service,
-    /// The service, and the name of the span or of the event that a record is.
-    ServiceAndName,
-}
-
-/// What a [`HeadSampler`] did.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct HeadStats {
-    /// Spans and records that were kept.
-    pub kept: u64,
-    /// Spans and records that were left out.
-    pub sampled_out: u64,
-    /// How many those stand for that were kept with a known threshold.
-    pub adjusted_count: f64,
-    /// Those that were kept without one: how many they stand for nobody knows.
-    pub unknown: u64,
-    /// Those that came with a threshold by which they would have been left out.
-    pub inconsistent: u64,
-    /// Those that there was no room to write the threshold to: in their trace state, or because a
-    /// payload of next to nothing would have become more than twice as long.
-    pub without_room: u64,
-    /// Spans and records without a trace id that can be used.
-    pub without_trace: u64,
-    /// Those whose trace id was taken for random though nobody said so.
-    pub presumed_random: u64,
-}
-
-/// Trace ids were taken for random though nobody said that they are.
-///
-/// Who makes them says so by the random flag of W3C Trace Context Level 2, or gives traces a
-/// randomness of their own. Where ids are not random, the shares that are kept are not those that
-/// were asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Warning;
 
 /// What becomes of items in a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -138,53 +84,13 @@ const IS_REMOTE: u32 = 0x200;
 const SERVER: i32 = 2;
 const CONSUMER: i32 = 5;
 
-// === impl HeadConfig ===
-
-impl HeadConfig {
-    /// Keeps what a sampler says, equalizing, with one key for all.
-    pub fn new(sampler: impl Sampler + 'static) -> Self {
-        Self {
-            sampler: Arc::new(sampler),
-            composition: Composition::Equalizing,
-            key: Key::One,
-            hash_seed: 0,
-        }
-    }
-}
-
-// === impl HeadStats ===
-
-impl HeadStats {
-    /// Adds what another sampler did.
-    pub fn add(&mut self, other: &Self) {
-        let Self {
-            kept,
-            sampled_out,
-            adjusted_count,
-            unknown,
-            inconsistent,
-            without_room,
-            without_trace,
-            presumed_random,
-        } = other;
-        self.kept += kept;
-        self.sampled_out += sampled_out;
-        self.adjusted_count += adjusted_count;
-        self.unknown += unknown;
-        self.inconsistent += inconsistent;
-        self.without_room += without_room;
-        self.without_trace += without_trace;
-        self.presumed_random += presumed_random;
-    }
-}
-
 // === impl HeadSampler ===
 
 impl HeadSampler {
     /// Creates a sampler that has decided about nothing.
     pub fn new(config: HeadConfig) -> Self {
         Self {
-            hasher: FixedState::with_seed(config.hash_seed),
+            keyed: Keyed::new(config.hash_seed, Purpose::Head),
             config,
             stats: HeadStats::default(),
             has_warned: false,
@@ -272,18 +178,33 @@ impl HeadSampler {
             (false, true) => Parent::Remote { is_sampled: true },
             (false, false) => Parent::Local { is_sampled: true },
         };
-        let (trace_id, chance) =
-            self.chance(state.randomness(), span.trace_id, span.flags, message);
+        let said = Said {
+            randomness: state.randomness(),
+            before: state.threshold(),
+            is_unreadable: !state.is_readable(),
+            priority: match self.config.priority.of_spans && priority::may_have_one(message) {
+                true => first(span.attributes(), priority::OF_SPAN)
+                    .and_then(|value| Priority::of_span(&value)),
+                false => None,
+            },
+        };
+        let source = match &self.config.source {
+            Source::Hash(hash) if said.is_fresh() => {
+                usable(span.trace_id).map(|id| hash.randomness(&id))
+            }
+            _ => None,
+        };
+        let (trace_id, chance) = self.chance(&said, source, span.trace_id, span.flags, message);
         let candidate = Candidate {
             trace_id,
             randomness: chance.randomness,
-            before: state.threshold(),
+            before: said.before,
             parent,
             is_entry,
             key: self.key(service, span.name),
             bytes: message.len() as u64,
         };
-        match self.decide(now, &candidate, &chance) {
+        match self.decide(now, &candidate, &chance, &said) {
             None => Verdict::Drop(1),
             Some(mark) => {
                 let edit = self.edited.span(message, &state, mark);
@@ -295,18 +216,37 @@ impl HeadSampler {
     fn record(&mut self, now: Instant, service: &str, message: &[u8]) -> Verdict {
         let record = LogRecord::read(message);
         let marks = Marks::read(record.attributes());
-        let (trace_id, chance) =
-            self.chance(marks.randomness(), record.trace_id, record.flags, message);
+        let asked = &self.config.priority;
+        let said = Said {
+            randomness: marks.randomness(),
+            before: marks.threshold(),
+            is_unreadable: !marks.is_readable(),
+            priority: asked.of_records.as_deref().and_then(|key| {
+                first(record.attributes(), key).and_then(|value| asked.of_record(&value))
+            }),
+        };
+        let source = match &self.config.source {
+            Source::Hash(hash) if said.is_fresh() => {
+                let id = usable(record.trace_id).filter(|_| hash.takes_trace_id);
+                let of_id = id.map(|id| hash.randomness(&id));
+                of_id.or_else(|| {
+                    let value = first(record.attributes(), hash.attribute.as_deref()?)?;
+                    Some(hash.randomness(&bytes_of(value)?))
+                })
+            }
+            _ => None,
+        };
+        let (trace_id, chance) = self.chance(&said, source, record.trace_id, record.flags, message);
         let candidate = Candidate {
             trace_id,
             randomness: chance.randomness,
-            before: marks.threshold(),
+            before: said.before,
             parent: Parent::None,
             is_entry: true,
             key: self.key(service, record.event_name),
             bytes: message.len() as u64,
         };
-        match self.decide(now, &candidate, &chance) {
+        match self.decide(now, &candidate, &chance, &said) {
             None => Verdict::Drop(1),
             Some(mark) => {
                 let edit = self.edited.record(message, &marks, mark);
@@ -316,26 +256,34 @@ impl HeadSampler {
     }
 
     /// What decides about an item, and its trace id: zeros where it has none that can be used.
+    /// `source` is a hash that is to decide.
     fn chance(
         &mut self,
-        explicit: Option<Randomness>,
+        said: &Said,
+        source: Option<Randomness>,
         trace_id: &[u8],
         flags: u32,
         message: &[u8],
     ) -> ([u8; 16], Chance) {
-        let id = <[u8; 16]>::try_from(trace_id).ok().filter(|id| *id != [0; 16]);
+        let id = usable(trace_id);
         self.stats.without_trace += u64::from(id.is_none());
-        let chance = match (explicit, id) {
-            (Some(randomness), _) => Chance { randomness, is_made: false, is_presumed: false },
-            (None, Some(id)) => Chance {
-                randomness: Randomness::from_trace_id(id),
-                is_made: false,
-                is_presumed: flags & RANDOM == 0,
-            },
-            (None, None) => Chance {
-                randomness: Randomness::from_hash(self.hasher.hash_one(message)),
+        let told = |randomness| Chance {
+            randomness,
+            is_made: false,
+            is_presumed: false,
+            is_of_content: false,
+        };
+        let is_hashed = matches!(self.config.source, Source::Hash(_)) && said.is_fresh();
+        let chance = match (said.randomness, source, id) {
+            (Some(randomness), ..) => told(randomness),
+            (None, Some(randomness), _) => Chance { is_made: true, ..told(randomness) },
+            (None, None, Some(id)) if !is_hashed => {
+                Chance { is_presumed: flags & RANDOM == 0, ..told(Randomness::from_trace_id(id)) }
+            }
+            (None, None, _) => Chance {
                 is_made: true,
-                is_presumed: false,
+                is_of_content: true,
+                ..told(Randomness::from_hash(self.keyed.bytes(message)))
             },
         };
         (id.unwrap_or_default(), chance)
@@ -344,17 +292,43 @@ impl HeadSampler {
     fn key(&self, service: &str, name: &str) -> u64 {
         match self.config.key {
             Key::One => 0,
-            Key::Service => self.hasher.hash_one(service),
-            Key::ServiceAndName => self.hasher.hash_one((service, name)),
+            Key::Service => self.keyed.bytes(service.as_bytes()),
+            Key::ServiceAndName => self.keyed.texts(service, name),
         }
     }
 
     /// What is to be written to an item, or nothing where it is left out.
-    fn decide(&mut self, now: Instant, candidate: &Candidate, chance: &Chance) -> Option<Mark> {
-        let HeadConfig { sampler, composition, .. } = &self.config;
-        let (is_by_chance, decision) = decide(&**sampler, *composition, now, candidate);
+    fn decide(
+        &mut self,
+        now: Instant,
+        candidate: &Candidate,
+        chance: &Chance,
+        said: &Said,
+    ) -> Option<Mark> {
+        let HeadConfig { sampler, composition, undecidable, .. } = &self.config;
         let before = candidate.before;
         let is_contradicted = before.is_some_and(|before| !before.keeps(candidate.randomness));
+        let is_hashing = matches!(self.config.source, Source::Hash(_));
+        let is_odd = chance.is_of_content
+            || is_contradicted
+            || said.is_unreadable
+            || (is_hashing && !said.is_fresh());
+        let settled = said.priority.or_else(|| match undecidable {
+            Undecidable::Keep if is_odd => match sampler.intent(now, candidate) {
+                Intent::Drop => Some(Intent::Drop),
+                _ => Some(Intent::Sample(Threshold::ALL)),
+            },
+            Undecidable::Drop if is_odd => Some(Intent::Drop),
+            _ => None,
+        });
+        let (is_by_chance, decision) = match settled {
+            Some(intent) => {
+                let decision = composition.decide(intent, before, candidate.randomness);
+                sampler.hear(now, candidate, decision.is_kept(), false);
+                (false, decision)
+            }
+            None => decide(&**sampler, *composition, now, candidate),
+        };
         self.stats.inconsistent += u64::from(is_contradicted);
         self.stats.presumed_random += u64::from(chance.is_presumed && is_by_chance);
         let Decision::Keep(threshold) = decision else {
@@ -471,21 +445,42 @@ struct Chance {
     is_made: bool,
     /// Whether it is of a trace id that nobody said is random.
     is_presumed: bool,
+    /// Whether it is of the item's content, for want of anything else.
+    is_of_content: bool,
+}
+
+/// What an item says about its sampling.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    randomness: Option<Randomness>,
+    before: Option<Threshold>,
+    /// Whether it says something that cannot be read.
+    is_unreadable: bool,
+    /// How likely it wants to be kept.
+    priority: Option<Intent>,
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Whether nobody before has decided about it by chance.
+    const fn is_fresh(&self) -> bool {
+        self.randomness.is_none() && self.before.is_none()
+    }
+}
+
+/// A trace id, if it can be used.
+fn usable(trace_id: &[u8]) -> Option<[u8; 16]> {
+    <[u8; 16]>::try_from(trace_id).ok().filter(|id| *id != [0; 16])
+}
+
+/// The first attribute of this name.
+fn first<'a>(mut attributes: Attributes<'a>, key: &str) -> Option<AnyValue<'a>> {
+    attributes.find_map(|(name, value)| (name == key).then_some(value))
 }
 
 fn service_name<'a>(resource: impl Iterator<Item = &'a [u8]>) -> &'a str {
     let mut attributes = resource.flat_map(Attributes::of_resource);
     let name = attributes.find(|(key, _)| *key == "service.name");
     name.and_then(|(_, value)| value.as_str()).unwrap_or_default()
-}
-
-// === impl Warning ===
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "sampling presumes that trace ids are random, but spans come without the random trace \
-             flag that would confirm it: upgrade who sends them to W3C Trace Context Level 2",
-        )
-    }
 }

@@ -1,16 +1,16 @@
 //! Samplers for `opentelemetry_sdk`.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use foldhash::fast::FixedState;
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TraceState as SdkState};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
 use super::{Candidate, Parent, Sampler, Warning, decide};
+use crate::secret::{Keyed, Purpose};
 use crate::{Composition, Decision, Randomness, Threshold, TraceState};
 
 /// Any [`Sampler`] as one of `opentelemetry_sdk`.
@@ -41,7 +41,7 @@ pub struct SdkSampler(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     sampler: Box<dyn Sampler>,
-    hasher: FixedState,
+    keyed: Keyed,
     warning: AtomicU8,
 }
 
@@ -63,7 +63,8 @@ impl SdkSampler {
     pub fn new(sampler: impl Sampler + 'static) -> Self {
         Self(Arc::new(Inner {
             sampler: Box::new(sampler),
-            hasher: FixedState::with_seed(0),
+            // Names may come from strangers, and no other program has to agree about keys.
+            keyed: Keyed::new(RandomState::new().hash_one(0), Purpose::Head),
             warning: AtomicU8::new(NONE),
         }))
     }
@@ -109,7 +110,7 @@ impl ShouldSample for SdkSampler {
                 Some(parent) => Parent::Local { is_sampled: parent.is_sampled() },
             },
             is_entry: parent.is_none_or(|parent| parent.is_remote()),
-            key: inner.hasher.hash_one(name),
+            key: inner.keyed.bytes(name.as_bytes()),
             bytes: 0,
         };
         let (is_by_chance, decision) =

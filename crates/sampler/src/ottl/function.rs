@@ -5,7 +5,8 @@ use super::call::{Call, Function, Items, Sort, id};
 use super::error::{ParseError, Problem, did_you_mean, quoted};
 use super::expr::{Expr, Literal};
 use super::value::Value;
-use super::{convert, duration, pattern};
+use super::{convert, duration};
+use crate::pattern;
 
 /// What a function is given, as it is written.
 #[derive(Debug)]

@@ -94,6 +94,11 @@ impl Explainer<'_, '_> {
                 Vote::Error => format!("`{}` cannot be asked", rules[0].name),
                 _ => format!("`{}` is inverted, and its vote stays as it is", rules[0].name),
             },
+            Kind::Custom(running) => match vote {
+                Vote::Sampled => format!("`{}` keeps it", running.name()),
+                Vote::Error => format!("`{}` cannot tell", running.name()),
+                _ => format!("`{}` does not keep it", running.name()),
+            },
             Kind::Composite(nodes, window) => {
                 let mut votes = nodes.iter().map(|node| self.vote(node, tests));
                 match votes

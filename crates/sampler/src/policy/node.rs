@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::Trace;
 use crate::engine::Vote;
 use crate::policy::chance::{Chance, Salt};
+use crate::policy::custom::Running;
 use crate::policy::fact::Fact;
 use crate::policy::limit::{Bucket, Window};
 use crate::policy::region::Region;
@@ -31,6 +32,7 @@ pub(crate) enum Kind {
     Not(Box<Node>),
     Drop(Vec<Node>),
     Composite(Vec<Node>, Window),
+    Custom(Running),
 }
 
 /// What the policies of a set have in common while they are read.
@@ -113,6 +115,11 @@ impl Node {
                 is_certain = false;
                 Kind::ByteLimit(Bucket::new(*bytes_per_second, *burst))
             }
+            Policy::Custom(custom) => {
+                let running = Running::new(custom);
+                is_certain = running.is_certain();
+                Kind::Custom(running)
+            }
             fact => match Fact::new(fact, path, building)? {
                 Some(fact) => Kind::Fact(fact),
                 None => return error(path, "this version does not know such a policy"),
@@ -144,6 +151,11 @@ impl Node {
                 window.tick(ask.now);
                 first(nodes, window, ask)
             }
+            Kind::Custom(running) => {
+                let keeps = running.keeps(ask.now, ask.trace);
+                ask.had_error |= keeps.is_none();
+                keeps
+            }
         };
         match keeps {
             Some(true) => Vote::Sampled,
@@ -161,6 +173,11 @@ impl Node {
             },
             Kind::Chance(chance) => chance.region(ask.trace),
             Kind::SpanLimit(_) | Kind::ByteLimit(_) => Region::Unknown,
+            Kind::Custom(_) if !self.is_certain => Region::Unknown,
+            Kind::Custom(running) => match running.keeps(ask.now, ask.trace) {
+                Some(keeps) => Region::certain(keeps),
+                None => Region::Error,
+            },
             Kind::And(nodes) | Kind::Drop(nodes) => {
                 nodes.iter().fold(Region::ALL, |region, node| region.and(node.region(ask)))
             }
@@ -212,6 +229,7 @@ impl Node {
                 adopt_all(new, old);
             }
             (Kind::Not(new), Kind::Not(old)) => new.adopt(*old),
+            (Kind::Custom(new), Kind::Custom(old)) => *new = old,
             (Kind::Composite(new, window), Kind::Composite(old, old_window)) => {
                 adopt_all(new, old);
                 *window = old_window;

@@ -13,6 +13,8 @@ use crate::rules::Policies;
 use crate::tail::ConfigError;
 use crate::{Randomness, Threshold, Trace};
 
+mod early;
+
 /// The policies of a tail sampler.
 #[derive(Debug)]
 pub(crate) struct PolicySet {
@@ -94,15 +96,11 @@ impl PolicySet {
             (ask.had_error, ask.part) = (false, None);
             let vote = node.vote(&mut ask);
             let stats = &mut stats[usize::from(*index)];
-            stats.traces_seen += 1;
-            stats.traces_sampled += u64::from(matches!(vote, Vote::Sampled | Vote::InvertSampled));
+            stats.count(vote, &trace.summary);
             stats.errors += u64::from(ask.had_error);
             let by = By { rule: *index, part: ask.part.filter(|_| node.is_composite()) };
             match vote {
-                Vote::Dropped => {
-                    stats.traces_dropped += 1;
-                    return Verdict { by: Some(by), ..Verdict::LEFT_OUT };
-                }
+                Vote::Dropped => return Verdict { by: Some(by), ..Verdict::LEFT_OUT },
                 Vote::Sampled => {
                     tally.sampled.get_or_insert(by);
                     tally.threshold = lower(tally.threshold, node, randomness, &mut ask);
@@ -134,9 +132,7 @@ impl PolicySet {
             let drops = policies.iter().map(|asked| &asked.node).take_while(|node| node.drops());
             above_drops(threshold, drops, &mut ask)
         });
-        let stats = &mut stats[usize::from(by.rule)];
-        stats.traces_kept += 1;
-        stats.spans_kept += trace.summary.spans;
+        stats[usize::from(by.rule)].count_kept(&trace.summary);
         let is_chance = threshold.is_some_and(|threshold| threshold != Threshold::ALL);
         let randomness = (is_chance && !salt.is_own(trace)).then_some(randomness);
         Verdict { is_kept: true, threshold, randomness, by: Some(by) }

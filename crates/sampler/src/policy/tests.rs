@@ -20,6 +20,7 @@ use crate::{Composite, Conditions, Gathered, OnError, Part, Policy, Ratio, Rule}
 
 mod bias;
 mod chance;
+mod custom;
 mod exact;
 mod leaves;
 mod precedence;

@@ -1,8 +1,9 @@
 //! What an attribute's value has to be.
 
-use regex::{RegexSet, RegexSetBuilder};
+use regex::RegexSet;
 use teleflow_otlp::value::AnyValue;
 
+use crate::pattern;
 use crate::policy::Policy;
 use crate::tail::ConfigError;
 
@@ -14,8 +15,8 @@ const MAX_REGEX: usize = 8 * 1024 * 1024;
 pub(crate) enum ValueTest {
     /// One of these texts, sorted.
     OneOf(Box<[Box<str>]>),
-    /// A text in which one of these matches somewhere.
-    Regex(RegexSet),
+    /// A text in which one of these matches somewhere; and how they were written.
+    Regex(RegexSet, Box<[String]>),
     /// A number, whole or not.
     Within(i128, i128),
     /// A truth value.
@@ -38,7 +39,8 @@ impl ValueTest {
         let error = |problem| ConfigError::Rule { rule: path.into(), problem };
         Ok(Some(match policy {
             Policy::StringAttribute { key, values, is_regex: true, is_inverted } => {
-                (key, Self::Regex(regexes(values).map_err(error)?), *is_inverted)
+                let set = pattern::compile_set(values, MAX_REGEX).map_err(error)?;
+                (key, Self::Regex(set, values.clone().into()), *is_inverted)
             }
             Policy::StringAttribute { key, values, is_regex: false, is_inverted } => {
                 let values = values.iter().filter(|value| !value.is_empty());
@@ -68,7 +70,7 @@ impl ValueTest {
             (Self::OneOf(values), AnyValue::String(text)) => {
                 values.binary_search_by(|value| (**value).cmp(text)).is_ok()
             }
-            (Self::Regex(set), AnyValue::String(text)) => {
+            (Self::Regex(set, _), AnyValue::String(text)) => {
                 !(is_span && text.is_empty()) && set.is_match(text)
             }
             (Self::Within(min, max), AnyValue::Int(number)) => {
@@ -84,7 +86,7 @@ impl ValueTest {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::OneOf(values) => format!("one of {values:?}"),
-            Self::Regex(set) => format!("a match of {:?}", set.patterns()),
+            Self::Regex(_, patterns) => format!("a match of {patterns:?}"),
             Self::Within(min, i128::MAX) => format!("at least {min}"),
             Self::Within(i128::MIN, max) => format!("at most {max}"),
             Self::Within(min, max) => format!("within {min}..={max}"),
@@ -97,19 +99,4 @@ impl ValueTest {
 /// two that are. What is not a number at all is within no bounds.
 fn is_within(number: f64, min: i128, max: i128) -> bool {
     !number.is_nan() && number.floor() as i128 >= min && number.ceil() as i128 <= max
-}
-
-fn regexes(patterns: &[String]) -> Result<RegexSet, String> {
-    let build = |patterns: &[String]| {
-        let mut builder = RegexSetBuilder::new(patterns);
-        builder.size_limit(MAX_REGEX).build()
-    };
-    build(patterns).map_err(|error| {
-        // Which one it is: the set does not tell.
-        let bad = patterns.iter().find_map(|pattern| {
-            let error = build(std::slice::from_ref(pattern)).err()?;
-            Some(format!("the regular expression `{pattern}` cannot be used: {error}"))
-        });
-        bad.unwrap_or_else(|| format!("the regular expressions cannot be used: {error}"))
-    })
 }

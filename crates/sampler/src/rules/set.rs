@@ -73,7 +73,9 @@ impl RuleSet {
         let found = self.matcher.first(trace, &mut self.marks);
         let asked = found.map_or(self.stats.len(), |found| found + 1);
         for (index, stats) in self.stats[..asked].iter_mut().enumerate() {
-            stats.traces_seen += 1;
+            if found != Some(index) {
+                stats.count(Vote::NotSampled, &trace.summary);
+            }
             stats.errors += u64::from(self.marks.has_error(index));
         }
         let Some(found) = found else {
@@ -81,11 +83,11 @@ impl RuleSet {
             return Verdict::LEFT_OUT;
         };
         let answer = self.samplers[found].decide(now, trace);
+        let vote = if answer.is_kept { Vote::Sampled } else { Vote::NotSampled };
+        let stats = &mut self.stats[found];
+        stats.count(vote, &trace.summary);
         if answer.is_kept {
-            let stats = &mut self.stats[found];
-            stats.traces_sampled += 1;
-            stats.traces_kept += 1;
-            stats.spans_kept += trace.summary.spans;
+            stats.count_kept(&trace.summary);
         }
         answer.verdict(found)
     }

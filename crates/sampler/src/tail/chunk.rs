@@ -6,6 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use teleflow_otlp::{Ack, Answer, Signal, tree};
 
+use super::storage::Place;
 use super::table::RunRef;
 use crate::SpanView;
 
@@ -34,6 +35,8 @@ pub(super) struct Chunk {
     pub(super) signal: Signal,
     /// Whether it is still being read: nothing in it may move.
     pub(super) is_open: bool,
+    /// Where its bytes are: those that are stored take no memory.
+    pub(super) place: Place,
 }
 
 /// What few requests have.
@@ -84,6 +87,7 @@ impl Chunk {
             counted: 0,
             signal,
             is_open: true,
+            place: Place::Memory,
         }
     }
 
@@ -94,7 +98,8 @@ impl Chunk {
             false => 0,
         };
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.copies.capacity());
-        self.bytes.len() + OVERHEAD + scopes + rare
+        let bytes = if self.place == Place::Stored { 0 } else { self.bytes.len() };
+        bytes + OVERHEAD + scopes + rare
     }
 
     /// Adds an envelope, and tells where it is.
@@ -198,8 +203,11 @@ impl Chunk {
         std::mem::replace(&mut self.counted, 0) as usize
     }
 
-    /// What it would take without the bytes that nobody needs.
+    /// What it would take of memory without the bytes that nobody needs.
     pub(super) const fn needed(&self) -> usize {
+        if matches!(self.place, Place::Stored) {
+            return 0;
+        }
         self.live_bytes as usize + self.envelopes as usize
     }
 

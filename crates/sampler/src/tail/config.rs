@@ -1,11 +1,14 @@
 //! How a tail sampler is to work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::Sharing;
 use super::eviction::Eviction;
+use super::ingest::{self, Strategy};
+use super::storage::Storage;
 use crate::rules::Rules;
 use crate::tail::{Counts, Notes, Relief};
 
@@ -14,6 +17,8 @@ use crate::tail::{Counts, Notes, Relief};
 pub struct Config {
     /// What is kept. Without a rule nothing is.
     pub rules: Rules,
+    /// When it is decided.
+    pub strategy: Strategy,
     /// How long to wait for a trace's spans, from the first on. Zero decides at the next poll, and
     /// more than a year is a year.
     pub decision_wait: Duration,
@@ -28,7 +33,12 @@ pub struct Config {
     /// traces are decided early, until a sixteenth is free: those first that take the most bytes for
     /// the time they still have to wait. While one request is read, what is held may go over the
     /// bound by that request and its bookkeeping, at most some times its bytes.
+    ///
+    /// Requests that are in a [`storage`](Self::storage) do not count: their bookkeeping does.
     pub max_bytes: usize,
+    /// Where the bytes of requests are while spans of theirs are held. `None`, or where it has no
+    /// room: in memory.
+    pub storage: Option<Arc<dyn Storage>>,
     /// The most undecided traces; beyond it the oldest are decided early, until a sixteenth is free.
     pub max_traces: usize,
     /// Decides no trace early for the number of traces: it is for the caller to offer nothing while
@@ -115,6 +125,9 @@ pub enum ConfigError {
     /// [`Eviction::Ratio`] of such a share.
     #[error("the share of what has to go early is {0}: it has to be above 0 and at most 1")]
     Eviction(String),
+    /// [`Strategy::SpanIngest`] with rules of which the first decides.
+    #[error("rules of which the first decides are asked about whole traces, not as spans come")]
+    RulesOnIngest,
     /// A rule makes no sense.
     #[error("{rule}: {problem}")]
     Rule {
@@ -134,12 +147,15 @@ pub(crate) const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 // === impl Config ===
 
 impl Config {
-    pub(crate) const fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.max_traces == 0 {
             return Err(ConfigError::NoTraces);
         }
         if self.max_bytes < MIN_BYTES {
             return Err(ConfigError::TooFewBytes(self.max_bytes));
+        }
+        if self.strategy == Strategy::SpanIngest {
+            ingest::check(&self.rules)?;
         }
         match self.relief {
             Some(relief) => relief.check(),
@@ -153,10 +169,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            strategy: Strategy::default(),
             decision_wait: Duration::from_secs(30),
             decision_wait_after_root: None,
             root_condition: None,
             max_bytes: 256 * 1024 * 1024,
+            storage: None,
             max_traces: 50_000,
             max_trace_spans: None,
             max_trace_bytes: None,

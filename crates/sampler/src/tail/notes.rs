@@ -132,8 +132,8 @@ const fn name(trigger: Trigger) -> Option<&'static str> {
         Trigger::Spans => Some("span_limit"),
         Trigger::Bytes | Trigger::Count => Some("eviction"),
         Trigger::Drain => Some("shutdown"),
-        // Of these nothing is kept, or there is no trace; or the Collector has no name for it.
-        Trigger::TooLarge | Trigger::Relief | Trigger::Learned => None,
+        // Of these nothing is kept, there is no trace, no rule is asked, or the Collector has no name.
+        Trigger::TooLarge | Trigger::Relief | Trigger::Ingest | Trigger::Learned => None,
     }
 }
 

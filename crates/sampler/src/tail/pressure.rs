@@ -48,9 +48,10 @@ impl TailSampler {
                 // What is over is being read, or waits to be written.
                 return;
             }
-            let mut freed = 0;
+            let (mut freed, share) = (0, self.table.share_in_memory());
             for trace in heaviest {
-                freed += self.table.summary(trace).bytes as usize;
+                let bytes = self.table.summary(trace).bytes as usize;
+                freed += share.map_or(bytes, |share| (bytes as f64 * share) as usize);
                 self.decide(now, trace, Trigger::Bytes, out);
                 self.write_if_worth(out);
                 if self.table.used_bytes() <= most || freed > over {

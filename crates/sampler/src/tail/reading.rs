@@ -14,7 +14,7 @@ use super::mark::Labels;
 use super::run::{Place, Run, runs};
 use super::slab::NIL;
 use super::table::{MOST_SCOPES, RunRef, Table};
-use super::{Config, Output, TailSampler, Trigger, chance, nanos};
+use super::{Config, Output, Strategy, TailSampler, Trigger, chance, nanos};
 use crate::engine::By;
 use crate::memory::Past;
 use crate::{Randomness, SpanView, Threshold, Trace, TraceSummary};
@@ -155,11 +155,13 @@ impl TailSampler {
         let mut known = Groups::default();
         for resource in tree::resources(&segment) {
             known.enter_resource();
+            self.ask_about_parts(now, out);
             for scope in resource.scopes() {
                 known.enter_scope();
                 for row in scope.rows() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
+                        self.ask_about_parts(now, out);
                         self.make_room(now, out);
                         if let Some(chunk) = chunk {
                             known.forget(&mut self.table, chunk);
@@ -187,6 +189,7 @@ impl TailSampler {
                 }
             }
         }
+        self.ask_about_parts(now, out);
         match chunk {
             Some(chunk) => self.table.seal(chunk),
             None => {
@@ -199,8 +202,14 @@ impl TailSampler {
     /// Takes spans that were read.
     pub(super) fn offer_read(&mut self, now: Instant, chunk: Chunk, runs: Runs, out: &mut Output) {
         // Put into the table for the first spans that are not left out at once.
-        let (mut unused, mut index) = (Some(chunk), NIL);
+        let (mut unused, mut index, mut last) = (Some(chunk), NIL, None);
         for run in runs {
+            if index != NIL {
+                let resource = self.table.chunk(index).scopes[run.scope as usize].resource;
+                if last.replace(resource) != Some(resource) {
+                    self.ask_about_parts(now, out);
+                }
+            }
             let found = run.id.map(|id| self.look_up(&id));
             if self.is_left_out(found) {
                 self.leave_out_late(run.place.spans, out);
@@ -213,6 +222,7 @@ impl TailSampler {
             let is_large = above + own > self.config.payload_bytes;
             self.take_run(now, index, run, found, is_large, out);
         }
+        self.ask_about_parts(now, out);
         match unused {
             Some(chunk) => chunk.settle_ack(),
             None => self.table.seal(index),
@@ -319,8 +329,16 @@ impl TailSampler {
         } else {
             None
         };
+        let is_on_ingest = self.config.strategy == Strategy::SpanIngest;
+        if is_on_ingest {
+            self.ingest.add(trace, run.at(chunk));
+        }
         if let Some(trigger) = trigger {
-            self.decide(now, trace, trigger, out);
+            if is_on_ingest {
+                self.decide_after_parts(now, trace, trigger, out);
+            } else {
+                self.decide(now, trace, trigger, out);
+            }
         } else if let Some(wait) = self.config.decision_wait_after_root
             && self.counts_as_root(trace, run.at(chunk), &run.summary)
         {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use self::votes::Vote;
 pub(super) use self::votes::Votes;
-use super::{Output, TailSampler, Trigger, nanos};
+use super::{Output, Strategy, TailSampler, Trigger, nanos};
 use crate::engine::{By, Verdict};
 use crate::memory::Past;
 use crate::rules::Rules;
@@ -112,6 +112,20 @@ impl Default for Sharing {
     /// 5 s of grace, and 1 s of patience.
     fn default() -> Self {
         Self { grace: Duration::from_secs(5), patience: Duration::from_secs(1) }
+    }
+}
+
+// === impl SharingStats ===
+
+impl SharingStats {
+    pub(crate) const fn add(&mut self, other: &Self) {
+        let Self { waiting, asked, kept_by_others, dropped_by_others, alone, untold } = other;
+        self.waiting += *waiting;
+        self.asked += *asked;
+        self.kept_by_others += *kept_by_others;
+        self.dropped_by_others += *dropped_by_others;
+        self.alone += *alone;
+        self.untold += *untold;
     }
 }
 
@@ -227,7 +241,10 @@ impl TailSampler {
             None => {
                 let spans = self.table.spans_of(taken.first);
                 let asked = Trace { id: taken.id, summary: taken.summary, spans: &spans };
-                let verdict = self.engine.decide(now, &asked);
+                let verdict = match self.config.strategy {
+                    Strategy::TraceComplete => self.engine.decide(now, &asked),
+                    Strategy::SpanIngest => self.engine.decide_late(now, &asked),
+                };
                 let (id, hash) = (taken.id, taken.hash);
                 // Where waits share a list it may be that of those that wait for others.
                 let trigger = if trigger == Trigger::Learned { Trigger::Wait } else { trigger };
@@ -250,7 +267,8 @@ impl TailSampler {
         out: &mut Output,
     ) {
         let is_early = match trigger {
-            Trigger::Spans | Trigger::TooLarge | Trigger::Bytes | Trigger::Count => true,
+            Trigger::Spans | Trigger::TooLarge => true,
+            Trigger::Bytes | Trigger::Count | Trigger::Ingest => true,
             // What is only left out for the end says nothing about the trace.
             Trigger::Drain => !self.config.drops_at_end,
             // Others are asked first.

@@ -1,5 +1,6 @@
 //! What a tail sampler holds, and what it did.
 
+use super::waits::Waits;
 use crate::engine::RuleStats;
 use crate::memory::MemoryStats;
 use crate::tail::{ReliefStats, SharingStats};
@@ -11,8 +12,26 @@ pub struct Held {
     pub spans: u64,
     /// Undecided traces.
     pub traces: u64,
-    /// What they take, in bytes, with the memory of decisions.
+    /// What they take of memory, in bytes, with the memory of decisions.
     pub bytes: u64,
+    /// How many bytes of requests are in the storage, and not in memory.
+    pub stored_bytes: u64,
+    /// How many bytes the storage takes for them, with what nobody needs any more and what is not
+    /// written yet.
+    pub storage_bytes: u64,
+}
+
+/// What went into the storage.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StorageStats {
+    /// Requests that were put there.
+    pub requests: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+    /// Requests that stayed in memory, for there was no room for them.
+    pub full: u64,
+    /// Requests that stayed in memory, for storing them failed.
+    pub failed: u64,
 }
 
 /// Why a trace was decided when it was.
@@ -34,6 +53,8 @@ pub enum Trigger {
     Drain,
     /// It began under pressure: chance decided at once. See [`Relief`](crate::Relief).
     Relief,
+    /// A policy kept or dropped it as it came: [`Strategy::SpanIngest`](crate::Strategy::SpanIngest).
+    Ingest,
     /// Others decided otherwise: see [`Sharing`](crate::Sharing).
     Learned,
 }
@@ -53,6 +74,8 @@ pub struct Stats {
     pub decisions: [u64; Trigger::ALL.len()],
     /// How long the traces that were decided had waited, all together, in milliseconds.
     pub waited_millis: u64,
+    /// How many of them had waited how long.
+    pub waits: Waits,
     /// Spans that were kept, those that came late too.
     pub spans_kept: u64,
     /// Spans that were sampled out, by what caused the decision, in the order of [`Trigger::ALL`];
@@ -87,6 +110,8 @@ pub struct Stats {
     pub unmatched: u64,
     /// Spans that [`Config::root_condition`](crate::Config::root_condition) could not be evaluated of.
     pub root_errors: u64,
+    /// What went into the storage.
+    pub storage: StorageStats,
     /// What is remembered of decisions.
     pub memory: MemoryStats,
     /// What came of decisions with others.
@@ -102,7 +127,7 @@ pub struct Stats {
 
 impl Trigger {
     /// All, in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Wait,
         Self::AfterRoot,
         Self::Spans,
@@ -111,6 +136,7 @@ impl Trigger {
         Self::Count,
         Self::Drain,
         Self::Relief,
+        Self::Ingest,
         Self::Learned,
     ];
 
@@ -125,6 +151,7 @@ impl Trigger {
             Self::Count => "count",
             Self::Drain => "drain",
             Self::Relief => "relief",
+            Self::Ingest => "ingest",
             Self::Learned => "learned",
         }
     }

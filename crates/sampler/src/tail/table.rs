@@ -12,12 +12,15 @@ use hashbrown::HashTable;
 use teleflow_otlp::{Ack, Row, Signal};
 
 use super::chunk::Chunk;
+use super::config::Config;
 use super::due::Lists;
 use super::slab::{NIL, Slab};
 use super::stats::Trigger;
+use super::storage::{Place, Stored};
 use crate::{SpanView, Spans, TraceSummary};
 
 mod room;
+mod stored;
 
 /// Where spans, or log records, of one trace are that stand in a row.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +100,7 @@ pub(super) struct Table {
     due: Lists,
     /// How many spans and log records are held.
     spans: usize,
+    stored: Stored,
     /// What the chunks take, and of that what anybody needs.
     chunk_bytes: usize,
     needed: usize,
@@ -109,7 +113,7 @@ pub(super) struct Table {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
             chunks: Slab::new(),
             runs: Slab::new(),
@@ -117,6 +121,7 @@ impl Table {
             by_id: HashTable::new(),
             due: Lists::default(),
             spans: 0,
+            stored: Stored::new(config),
             chunk_bytes: 0,
             needed: 0,
             staying: 0,
@@ -145,6 +150,7 @@ impl Table {
 
     /// Ends the adding of spans: a request without any goes at once.
     pub(super) fn seal(&mut self, index: u32) {
+        self.put_away(index);
         self.chunks.get_mut(index).is_open = false;
         self.let_go(index, 1, 0);
     }
@@ -173,11 +179,12 @@ impl Table {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
         chunk.live_bytes -= bytes;
-        self.needed -= bytes as usize;
+        self.needed -= if chunk.place == Place::Stored { 0 } else { bytes as usize };
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.size();
             self.needed -= chunk.needed();
+            self.stored.forget(index, &chunk);
             chunk.settle_ack();
         } else if chunk.goes() {
             self.note_going(index);
@@ -412,6 +419,11 @@ impl Table {
     /// How many bytes of requests nobody needs: they stay for the sake of others.
     pub(super) const fn idle_bytes(&self) -> usize {
         self.chunk_bytes.saturating_sub(self.needed)
+    }
+
+    /// A trace's id.
+    pub(super) fn id(&self, trace: u32) -> [u8; 16] {
+        self.traces.get(trace).id
     }
 
     /// What is known of a trace.

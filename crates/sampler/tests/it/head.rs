@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod bias;
+mod collector;
 mod gateway;
 mod marks;
 

@@ -103,6 +103,12 @@ fn each_rule_keeps_what_its_sampler_does_and_the_books_balance() {
     let expected =
         [("bad", 12_000, 120, 120), ("checks", 11_880, 0, 0), ("rest", 10_680, calls, calls)];
     assert_eq!(told, expected);
+    for rule in &stats.rules {
+        let seen = rule.sampled.spans + rule.not_sampled.spans;
+        assert_eq!((seen, rule.sampled.spans), (rule.traces_seen, rule.spans_kept), "{rule:?}");
+        assert_eq!((rule.sampled.bytes, rule.dropped.spans), (rule.bytes_kept, 0), "{rule:?}");
+        assert!(rule.not_sampled.bytes > rule.not_sampled.spans, "{rule:?}");
+    }
     let learned = stats.rules[2].sampler;
     assert_eq!(learned.keys, 3);
     assert!(learned.intervals >= 11 && learned.last_kept < 100, "{learned:?}");

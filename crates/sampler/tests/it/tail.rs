@@ -16,14 +16,18 @@ mod dry;
 mod evicted;
 mod hostile;
 mod hurried;
+mod ingest;
 mod model;
 mod notes;
 mod odds;
+#[cfg(feature = "mapped")]
+mod on_disk;
 mod pressed;
 mod pressure;
 mod relief;
 mod roots;
 mod sharing;
+mod stored;
 mod triggers;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -60,7 +60,8 @@ impl Pipeline {
     /// held is lost: a trace is decided by the rules in force when it is decided, and waits as long
     /// as those said that were in force when it began. Late spans follow the decision about their
     /// trace, whatever the rules are by then. The secret [`Config::hash_seed`] stays the one that
-    /// the lane started with; so do the number of shards, and whether there is a sampler at all.
+    /// the lane started with; so do [`Config::storage`], the number of shards, and whether there is
+    /// a sampler at all.
     ///
     /// Waits, without yielding, for what the lane's tasks work on at the moment, and holds them up
     /// while each shard reads the rules.
@@ -110,8 +111,8 @@ impl Pipeline {
         let stages = running.sampling();
         let shards = NonZeroUsize::new(stages.len()).unwrap_or(NonZeroUsize::MIN);
         let holds_logs = stages.iter().any(|stages| stages.lock().is_followed);
-        let sharing = running.sharing;
-        let config = Config { hash_seed, holds_logs, sharing, ..config };
+        let (sharing, storage) = (running.sharing, running.storage.clone());
+        let config = Config { hash_seed, holds_logs, sharing, storage, ..config };
         // In full, before anybody is held up.
         samplers(Some(&config), shards).map_err(|unfit| match unfit {
             Unfit::Config(source) => ChangeError::Sampler { lane: name(), source },

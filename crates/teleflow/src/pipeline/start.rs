@@ -199,6 +199,7 @@ fn spawn(
         let ledger = lane.ledger.clone();
         let hash_seed = config.sampler.as_ref().map(|sampler| sampler.hash_seed);
         let sharing = config.shared.as_ref().map(SharedDecisions::sharing);
+        let storage = config.sampler.as_ref().and_then(|sampler| sampler.storage.clone());
         let through = handed.as_ref().map_or(index, |(followed, _)| *followed);
         entries.push((through, config.receivers, config.signal, ledger.clone(), is_full));
         let mut routing = None;
@@ -229,6 +230,7 @@ fn spawn(
             routing,
             hash_seed,
             sharing,
+            storage,
             outlets,
             has_failed,
         });

@@ -7,6 +7,8 @@ mod head;
 mod relief;
 mod shards;
 mod shared;
+#[cfg(feature = "mapped")]
+mod storage;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

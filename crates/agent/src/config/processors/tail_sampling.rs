@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::later;
 use super::super::read::{At, Keys};
+use super::super::reference::Reference;
 use super::super::report::Place;
 use super::policy::{self, Policy};
 use super::recorded::{self, Recorded};
@@ -15,6 +16,8 @@ use super::stress_relief::{self, StressRelief};
 /// Holds traces until they are likely complete, then keeps or drops each as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TailSampling {
+    /// `sampling_strategy`: when a trace is decided. Default `trace-complete`.
+    pub(crate) strategy: Strategy,
     /// How long a trace is held after its first span. Default 30 s. More than 0.
     pub(crate) decision_wait: Duration,
     /// `decision_wait_after_root_received`: how long it is held at most once its root span is there.
@@ -30,6 +33,8 @@ pub(crate) struct TailSampling {
     /// How many bytes of spans are held, which the Collector cannot bound. Default 256 MiB. At
     /// least 64 KiB.
     pub(crate) max_bytes: u64,
+    /// The extension that keeps held spans in files. Default: they are in memory.
+    pub(crate) tail_storage: Option<Reference>,
     /// A trace of so many spans is decided at once. Default `None` (0 in the file). The Collector
     /// has no such key.
     pub(crate) max_trace_spans: Option<u64>,
@@ -62,6 +67,19 @@ pub(crate) struct TailSampling {
     pub(crate) place: Place,
 }
 
+/// When a trace is decided.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Strategy {
+    /// `trace-complete`: when it is likely complete.
+    #[default]
+    TraceComplete,
+    /// `span-ingest`: as soon as a policy keeps or drops what came of it.
+    SpanIngest,
+}
+
+const STRATEGIES: [(&str, Strategy); 2] =
+    [("span-ingest", Strategy::SpanIngest), ("trace-complete", Strategy::TraceComplete)];
+
 /// `decision_cache`: how many trace ids are remembered.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct DecisionCache {
@@ -83,10 +101,12 @@ const DEFAULT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Reads the section.
 pub(super) fn read(at: &At<'_>) -> TailSampling {
-    at.section(later::TAIL_SAMPLING, |keys| {
-        check_strategy(keys);
+    at.section(later::NONE, |keys| {
+        let strategy = keys.value("sampling_strategy");
+        let strategy = strategy.and_then(|at| at.one_of(&STRATEGIES, later::NONE));
         let max_bytes = max_bytes(keys);
         let sampling = TailSampling {
+            strategy: strategy.unwrap_or_default(),
             decision_wait: more_than_zero(keys, "decision_wait", DEFAULT_DECISION_WAIT),
             decision_wait_after_root: keys
                 .value("decision_wait_after_root_received")
@@ -99,6 +119,7 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
                 .and_then(|at| at.whole(0..=u64::MAX))
                 .unwrap_or(0),
             max_bytes,
+            tail_storage: keys.value("tail_storage").and_then(|at| Reference::read(&at)),
             max_trace_spans: limit(keys, "max_trace_spans", |at| at.whole(0..=u64::MAX)),
             max_trace_bytes: limit(keys, "maximum_trace_size_bytes", |at| at.bytes(0..=u64::MAX)),
             decision_cache: decision_cache(keys, 0),
@@ -119,12 +140,6 @@ pub(super) fn read(at: &At<'_>) -> TailSampling {
         shared::check(at, sampling.decision_cache.shared.as_ref(), sampling.decision_wait);
         sampling
     })
-}
-
-/// Decisions are made about traces that are complete, as far as one can know.
-fn check_strategy(keys: &mut Keys<'_>) {
-    let strategy = keys.value("sampling_strategy");
-    strategy.and_then(|at| at.one_of(&[("trace-complete", ())], later::STRATEGIES));
 }
 
 /// A wait that has to be one.

@@ -2,6 +2,7 @@
 
 use super::super::extensions::Extension;
 use super::super::id::Id;
+use super::super::processors::Processor;
 use super::super::read::{At, did_you_mean};
 use super::super::reference::{Need, Reference};
 use super::Defined;
@@ -24,6 +25,13 @@ pub(super) fn check(at: &At<'_>, running: &[Id], defined: Defined<'_>) {
                 let hint = "write `client_ca_file` in `tls` of the protocol";
                 at.report.error_with_hint(reference.at, message, hint);
             }
+        }
+    }
+    for processor in defined.processors.values().filter_map(|defined| defined.component.as_ref()) {
+        if let Processor::TailSampling(tail) = processor
+            && let Some(storage) = &tail.tail_storage
+        {
+            check(storage, Need::TailStorage);
         }
     }
     for exporter in defined.exporters.values().filter_map(|defined| defined.component.as_ref()) {
@@ -70,6 +78,7 @@ fn check_one(
             Need::Server => "does not verify who sends",
             Need::Client => "has no credentials to send with",
             Need::Storage => "does not keep queues",
+            Need::TailStorage => "does not keep what samplers hold",
         };
         let hint = format!("write one that does: {}", able_types(need));
         refuse(format!("{path} is `{id}`, which {does_not}"), hint);
@@ -86,5 +95,6 @@ const fn able_types(need: Need) -> &'static str {
         }
         Need::Client => "bearertokenauth, apikeyauth, or basicauth with `client_auth`",
         Need::Storage => "file_storage",
+        Need::TailStorage => "file_storage or pebble_tail_storage",
     }
 }

@@ -145,14 +145,58 @@ fn a_processor_says_everything() {
 fn a_share_is_proportional_with_four_digits_unless_it_says_otherwise() {
     let (config, _) =
         parse(&completed("processors: {probabilistic_sampler: {sampling_percentage: 10}}"));
-    let mut sampler =
-        ProbabilisticSampler { percentage: 10.0, mode: Mode::Proportional, precision: 4 };
+    let mut sampler = ProbabilisticSampler {
+        percentage: 10.0,
+        mode: Mode::Proportional,
+        hash_seed: 0,
+        by_record: false,
+        from_attribute: None,
+        fail_closed: None,
+        priority: None,
+        precision: 4,
+    };
     let component = Processor::ProbabilisticSampler(sampler);
     check(&config.processors, "probabilistic_sampler", component);
     let (config, _) = parse(FULL);
-    sampler = ProbabilisticSampler { percentage: 12.5, mode: Mode::Equalizing, precision: 6 };
+    sampler = ProbabilisticSampler {
+        percentage: 12.5,
+        mode: Mode::HashSeed,
+        hash_seed: 22,
+        by_record: true,
+        from_attribute: Some("log.id".to_owned()),
+        fail_closed: Some(false),
+        priority: Some("prio".to_owned()),
+        precision: 6,
+    };
     let component = Processor::ProbabilisticSampler(sampler);
     check(&config.processors, "probabilistic_sampler", component);
+}
+
+#[test]
+fn a_share_goes_by_a_hash_where_only_a_hash_has_what_is_written() {
+    for (keys, expected, warned) in [
+        ("", Mode::Proportional, false),
+        ("fail_closed: true, sampling_priority: p", Mode::Proportional, false),
+        ("hash_seed: 0", Mode::HashSeed, false),
+        ("from_attribute: a", Mode::HashSeed, false),
+        ("attribute_source: traceID", Mode::HashSeed, false),
+        ("mode: hash_seed", Mode::HashSeed, false),
+        ("mode: equalizing, hash_seed: 22", Mode::Equalizing, true),
+    ] {
+        let section = format!("probabilistic_sampler: {{sampling_percentage: 10, {keys}}}");
+        let (config, warnings) = parse(&completed(&format!("processors: {{{section}}}")));
+        let [Processor::ProbabilisticSampler(sampler)] =
+            &config.processors.values().collect::<Vec<_>>()[..]
+        else {
+            panic!("one sampler")
+        };
+        assert_eq!(sampler.mode, expected, "{keys}");
+        let is_told = |warning: &Warning| {
+            let text = warning.to_string();
+            text.contains("hash_seed has an effect with mode `hash_seed` only")
+        };
+        assert_eq!(warnings.iter().any(is_told), warned, "{keys}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use super::{FULL, check, completed, count, parse};
+use super::{FULL, check, completed, count, parse, reference};
 
 fn policy(name: &str, rule: Rule) -> Policy {
     Policy { name: name.to_owned(), rule, place: Place::default() }
@@ -36,12 +36,14 @@ fn what_a_tail_sampler_does_not_say_is_as_in_the_collector() {
         "processors: {tail_sampling: {policies: [{name: a, type: always_sample}]}}",
     ));
     let sampling = TailSampling {
+        strategy: Strategy::TraceComplete,
         decision_wait: second(30),
         decision_wait_after_root: None,
         num_traces: count(50_000),
         block_on_overflow: false,
         expected_new_traces_per_sec: 0,
         max_bytes: 256 * 1024 * 1024,
+        tail_storage: None,
         max_trace_spans: None,
         max_trace_bytes: None,
         decision_cache: DecisionCache::default(),
@@ -65,12 +67,14 @@ fn a_tail_sampler_says_everything() {
     let every_code = vec![StatusCode::Unset, StatusCode::Ok, StatusCode::Error];
     let (threshold, upper) = (second(1), Some(second(5)));
     let sampling = TailSampling {
+        strategy: Strategy::TraceComplete,
         decision_wait: second(90),
         decision_wait_after_root: Some(second(5)),
         num_traces: count(1000),
         block_on_overflow: true,
         expected_new_traces_per_sec: 10,
         max_bytes: 64 * 1024 * 1024,
+        tail_storage: Some(reference("pebble_tail_storage")),
         max_trace_spans: Some(5000),
         max_trace_bytes: Some(1024 * 1024),
         decision_cache: DecisionCache {

@@ -67,6 +67,62 @@ fn an_extension_says_everything() {
         },
     };
     check(&extensions, "file_storage", Extension::Storage(storage));
+    let held = TailStorage { directory: "held".into(), max_bytes: Some(500 << 20) };
+    check(&extensions, "pebble_tail_storage", Extension::TailStorage(held));
+}
+
+#[test]
+fn a_tail_storage_is_as_large_as_the_disk_unless_told_otherwise() {
+    for keys in ["", ", max_storage_size_mib: 0", ", on_read_error: return_partial"] {
+        let extensions = format!("extensions: {{pebble_tail_storage: {{directory: d{keys}}}}}");
+        let config = parse(&completed(&extensions)).0;
+        let storage = TailStorage { directory: "d".into(), max_bytes: None };
+        check(&config.extensions, "pebble_tail_storage", Extension::TailStorage(storage));
+    }
+    check_refused(
+        r"
+            extensions:
+              pebble_tail_storage: {max_storage_size_mib: -1, on_read_error: panic, size: 1}
+              pebble_tail_storage/2: {directory: '', max_storage_size_mib: 17592186044416}",
+        &[
+            "2:3: missing key `directory` in extensions.pebble_tail_storage",
+            "2:47: extensions.pebble_tail_storage.max_storage_size_mib must be a whole number from 0 to 17592186044415, got the number -1",
+            "2:66: extensions.pebble_tail_storage.on_read_error must be one of: drop_trace, return_partial, got `panic`",
+            "2:73: unknown key `size` in extensions.pebble_tail_storage; known: directory, max_storage_size_mib, on_read_error",
+            "3:38: extensions.pebble_tail_storage/2.directory must not be empty",
+            "3:64: extensions.pebble_tail_storage/2.max_storage_size_mib must be a whole number from 0 to 17592186044415, got the number 17592186044416",
+        ],
+    );
+}
+
+#[test]
+fn a_sampler_names_a_storage_that_runs_and_can_hold_traces() {
+    let policies = "policies: [{name: a, type: always_sample}]";
+    check_refused(
+        &format!(
+            r"
+            receivers: {{otlp: {{protocols: {{grpc: }}}}}}
+            processors:
+              tail_sampling: {{{policies}, tail_storage: admin}}
+              tail_sampling/2: {{{policies}, tail_storage: pebble}}
+              tail_sampling/3: {{{policies}, tail_storage: file_storage}}
+            exporters:
+              otlp: {{endpoint: c:1, sending_queue: {{storage: pebble_tail_storage}}}}
+            extensions:
+              admin:
+              file_storage: {{directory: d}}
+              pebble_tail_storage: {{directory: d}}
+            service:
+              extensions: [admin, pebble_tail_storage]
+              pipelines: {{traces: {{receivers: [otlp], processors: [tail_sampling], exporters: [otlp]}}}}"
+        ),
+        &[
+            "3:77: processors.tail_sampling.tail_storage is `admin`, which does not keep what samplers hold; write one that does: file_storage or pebble_tail_storage",
+            "4:79: processors.tail_sampling/2.tail_storage is `pebble`, which extensions does not define; defined: file_storage, pebble_tail_storage",
+            "5:79: processors.tail_sampling/3.tail_storage is `file_storage`, which does not run; write it in service.extensions as well",
+            "7:50: exporters.otlp.sending_queue.storage is `pebble_tail_storage`, which does not keep queues; write one that does: file_storage",
+        ],
+    );
 }
 
 #[test]

@@ -314,7 +314,7 @@ fn a_component_that_is_not_ours_is_refused_with_those_that_are() {
               adminn:
               health_check:",
         &[
-            "3:3: unknown component `adminn` in extensions; did you mean `admin`? known: admin, apikeyauth, basicauth, bearertokenauth, certificateauth, file_storage",
+            "3:3: unknown component `adminn` in extensions; did you mean `admin`? known: admin, apikeyauth, basicauth, bearertokenauth, certificateauth, file_storage, pebble_tail_storage",
             "4:3: component `health_check` in extensions is not supported in this version; `admin` serves /health",
         ],
     );

@@ -13,8 +13,8 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
                 num_traces: 0
                 max_bytes: 0
                 decision_cache: {sampled: 5}
-                tail_storage: disk
-                sampling_strategy: span-ingest
+                tail_storage: ''
+                sampling_strategy: span-end
                 num_shards: 257
                 maximum_trace_size_bytes: -1
                 sample_on_first_match: 1
@@ -24,8 +24,8 @@ fn a_tail_sampler_has_positive_bounds_and_a_policy() {
             "5:17: processors.tail_sampling.num_traces must be a whole number from 1 to 4294967295, got the number 0",
             "6:16: processors.tail_sampling.max_bytes must be a number of bytes of at least 65536, got the number 0",
             "7:22: unknown key `sampled` in processors.tail_sampling.decision_cache; known: non_sampled_cache_size, sampled_cache_size, shared",
-            "8:5: key `tail_storage` in processors.tail_sampling is not supported in this version; traces are held in memory",
-            "9:24: processors.tail_sampling.sampling_strategy `span-ingest` is not supported in this version; known: trace-complete",
+            "8:19: processors.tail_sampling.tail_storage must not be empty",
+            "9:24: processors.tail_sampling.sampling_strategy must be one of: span-ingest, trace-complete, got `span-end`",
             "10:17: processors.tail_sampling.num_shards must be a whole number from 1 to 256, got the number 257",
             "11:31: processors.tail_sampling.maximum_trace_size_bytes must be a number of bytes, got the number -1; write a whole number of bytes, or one with a unit: `64MiB`",
             "12:28: processors.tail_sampling.sample_on_first_match must be true or false, got the number 1",

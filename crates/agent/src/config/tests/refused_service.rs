@@ -203,7 +203,7 @@ fn a_share_is_taken_first_and_once_and_not_of_metrics() {
               batch:
               probabilistic_sampler: &p {sampling_percentage: 10}
               probabilistic_sampler/2: *p
-              probabilistic_sampler/3: {mode: hash_seed, sampling_precision: 15}
+              probabilistic_sampler/3: {mode: half, sampling_precision: 15, hash_seed: -1, attribute_source: record, sampling_priority: 5}
             service:
               pipelines:
                 traces: {receivers: [otlp], processors: [batch, probabilistic_sampler], exporters: [debug]}
@@ -211,8 +211,11 @@ fn a_share_is_taken_first_and_once_and_not_of_metrics() {
                 metrics: {receivers: [otlp], processors: [probabilistic_sampler], exporters: [debug]}",
         &[
             "5:3: missing key `sampling_percentage` in processors.probabilistic_sampler/3",
-            "5:35: processors.probabilistic_sampler/3.mode `hash_seed` is not supported in this version; known: equalizing, proportional",
-            "5:66: processors.probabilistic_sampler/3.sampling_precision must be a whole number from 1 to 14, got the number 15",
+            "5:35: processors.probabilistic_sampler/3.mode must be one of: equalizing, hash_seed, proportional, got `half`",
+            "5:61: processors.probabilistic_sampler/3.sampling_precision must be a whole number from 1 to 14, got the number 15",
+            "5:76: processors.probabilistic_sampler/3.hash_seed must be a whole number from 0 to 4294967295, got the number -1",
+            "5:98: processors.probabilistic_sampler/3.attribute_source must be `traceID` without a `from_attribute`, got `record`",
+            "5:125: processors.probabilistic_sampler/3.sampling_priority must be text, got the number 5; write \"5\" if text is meant",
             "8:53: service.pipelines.traces.processors has `batch` before `probabilistic_sampler`, which has to come first: it decides about what comes",
             "9:67: service.pipelines.logs.processors has two processors of one kind, `probabilistic_sampler` and `probabilistic_sampler/2`, one is enough",
             "10:47: service.pipelines.metrics.processors has `probabilistic_sampler`, which works on traces and logs and not on metrics",

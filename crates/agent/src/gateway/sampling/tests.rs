@@ -247,3 +247,54 @@ fn a_condition_of_roots_that_does_not_work_is_an_error_of_its_processor() {
                     work: `IsRootSpan() or span.attributes[\"is_root\"] ==`: ";
     assert!(error.starts_with(expected), "{error}");
 }
+
+#[test]
+fn what_is_decided_as_it_comes_asks_no_policy_that_needs_the_whole_trace() {
+    let text = |policy: &str| {
+        format!(
+            "
+receivers: {{ otlp: {{ protocols: {{ grpc: }} }} }}
+processors:
+  tail_sampling:
+    sampling_strategy: span-ingest
+    policies:
+      - {{ name: errors, type: status_code, status_code: {{ status_codes: [ERROR] }} }}
+      - {policy}
+exporters: {{ debug: }}
+service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [tail_sampling], exporters: [debug] }} }} }}
+"
+        )
+    };
+    let checked = |policy: &str| {
+        let config = Config::parse("f", &text(policy), &|_| None).unwrap().0;
+        check("f", &config).map_err(|errors| errors.to_string())
+    };
+    let slow = "{ name: slow, type: latency, latency: { threshold_ms: 5 } }";
+    assert_eq!(checked(slow), Ok(()));
+    assert_eq!(samplers(&text(slow))[0].strategy, sampler::Strategy::SpanIngest);
+    let within = "{ name: n, type: latency, latency: { threshold_ms: 5, upper_threshold_ms: 9 } }";
+    let error = checked(within).unwrap_err();
+    for part in ["f:8:", "the policy `n`", "about a part of a trace", "make the trace longer"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn a_share_by_a_hash_is_as_the_file_says() {
+    let config = Config::parse("f", FULL, &|_| None).unwrap().0;
+    let sampler = config.processors.values().find_map(|processor| match processor {
+        Processor::ProbabilisticSampler(sampler) => Some(sampler),
+        _ => None,
+    });
+    let head = probabilistic(sampler.unwrap()).unwrap();
+    let attribute = Some("log.id".to_owned());
+    let hash = HashSource { seed: 22, takes_trace_id: false, attribute };
+    assert_eq!(head.source, Source::Hash(hash));
+    assert_eq!(head.undecidable, Undecidable::Keep);
+    let of_records = Some("prio".to_owned());
+    assert_eq!(head.priority, Priority { of_spans: true, of_records, precision: 6 });
+    assert_eq!(format!("{:?}", head.sampler), format!("{:?}", Ratio::of("e".parse().unwrap())));
+    // As the Collector, 14 bits: less is nothing.
+    let small = ProbabilisticSampler { percentage: 0.005, ..sampler.unwrap().clone() };
+    assert_eq!(format!("{:?}", probabilistic(&small).unwrap().sampler), "Never");
+}

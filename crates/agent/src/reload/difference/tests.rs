@@ -12,9 +12,9 @@ processors:
   tail_sampling/unused:
     policies: [{ name: all, type: always_sample }]
 exporters: { debug: , sqlite: { path: a.db } }
-extensions: { admin: }
+extensions: { admin: , file_storage: { directory: d } }
 service:
-  extensions: [admin]
+  extensions: [admin, file_storage]
   pipelines:
     traces: { receivers: [otlp], processors: [tail_sampling, batch], exporters: [debug] }
     traces/2: { receivers: [otlp], processors: [tail_sampling], exporters: [debug] }
@@ -119,8 +119,8 @@ fn everything_else_takes_a_restart_and_is_named() {
         ("{ grpc: }", "{ http: }", "receivers.otlp"),
         ("timeout: 1s", "timeout: 2s", "processors.batch"),
         ("debug: ,", "debug: { verbosity: normal },", "exporters.debug"),
-        ("{ admin: }", "{ admin: { endpoint: ':1' } }", "extensions.admin"),
-        ("extensions: [admin]", "extensions: []", "service.extensions"),
+        ("admin: ,", "admin: { endpoint: ':1' },", "extensions.admin"),
+        ("[admin, file", "[file", "service.extensions"),
         ("logs: {", "logs: { follows: traces,", "service.pipelines.logs.follows"),
         ("logs: {", "logs/2: {", "service.pipelines.logs, service.pipelines.logs/2"),
         ("[tail_sampling, batch]", "[tail_sampling]", "service.pipelines.traces.processors"),
@@ -144,6 +144,11 @@ fn everything_else_takes_a_restart_and_is_named() {
             "decision_wait: 10s",
             "decision_wait: 10s\n    decision_cache: { shared: { endpoint: 'redis://a' } }",
             "processors.tail_sampling.decision_cache.shared",
+        ),
+        (
+            "decision_wait: 10s",
+            "decision_wait: 10s\n    tail_storage: file_storage",
+            "processors.tail_sampling.tail_storage",
         ),
     ] {
         let (samplers, of_restart) = difference(&[(from, to)]);

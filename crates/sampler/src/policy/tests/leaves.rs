@@ -68,6 +68,10 @@ fn an_expression_matches_anywhere_in_a_text_and_in_an_empty_one_of_a_resource() 
     check(regex(&[".*"]), &[("k", Value::IntValue(5))], false, false);
     check(regex(&["(?i)ABC"]), &[("k", text("xabcx"))], true, true);
     check(regex(&[]), &[("k", text("x"))], false, false);
+    // The signs mean what they mean in Go.
+    check(regex(&[r"^\d+$", "x"]), &[("k", text("٣"))], false, false);
+    check(regex(&["x", r"^\Qa.{b}\E\57$"]), &[("k", text("a.{b}/"))], true, true);
+    check(regex(&[r"^[--/]+$"]), &[("k", text("-./"))], true, true);
 }
 
 #[test]

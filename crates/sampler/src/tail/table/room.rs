@@ -2,6 +2,7 @@
 
 use super::{Table, TraceNode};
 use crate::tail::slab::NIL;
+use crate::tail::storage::Place;
 
 // === impl Table ===
 
@@ -19,6 +20,7 @@ impl Table {
         for node in self.runs.values_mut() {
             moved(&map, &mut node.chunk);
         }
+        self.stored.waiting.iter_mut().for_each(|index| moved(&map, index));
         let map = self.runs.close_up();
         for node in self.runs.values_mut() {
             moved(&map, &mut node.next);
@@ -75,7 +77,11 @@ impl Table {
         let mut moving: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut copied = 0;
         for (index, chunk) in self.chunks.iter() {
-            if !chunk.is_open && 2 * chunk.needed() < chunk.bytes.len() && copied < most {
+            if !chunk.is_open
+                && chunk.place != Place::Stored
+                && 2 * chunk.needed() < chunk.bytes.len()
+                && copied < most
+            {
                 places[index as usize] = moving.len() as u32;
                 copied += chunk.needed();
                 moving.push((index, Vec::new()));

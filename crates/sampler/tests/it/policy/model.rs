@@ -40,6 +40,17 @@ struct Model {
     stats: Vec<RuleStats>,
 }
 
+// === impl Sent ===
+
+impl Sent {
+    /// What its spans take as fields of a request.
+    fn bytes(&self) -> u64 {
+        let lens =
+            self.spans.iter().map(|(_, span)| prost::encoding::message::encoded_len(2, span));
+        lens.sum::<usize>() as u64
+    }
+}
+
 // === impl Model ===
 
 impl Model {
@@ -66,12 +77,25 @@ impl Model {
             };
             let vote = asked.vote(&rules[at], &rules[at].name);
             votes.push((at, vote));
-            self.stats[at].traces_seen += 1;
-            if matches!(vote, Vote::Sampled | Vote::InvertSampled) {
-                self.stats[at].traces_sampled += 1;
+            let stats = &mut self.stats[at];
+            stats.traces_seen += 1;
+            let volume = match vote {
+                Vote::Sampled | Vote::InvertSampled => {
+                    stats.traces_sampled += 1;
+                    Some(&mut stats.sampled)
+                }
+                Vote::NotSampled | Vote::InvertNotSampled => Some(&mut stats.not_sampled),
+                Vote::Dropped => {
+                    stats.traces_dropped += 1;
+                    Some(&mut stats.dropped)
+                }
+                Vote::Error => None,
+            };
+            if let Some(volume) = volume {
+                volume.spans += trace.spans.len() as u64;
+                volume.bytes += trace.bytes();
             }
             if vote == Vote::Dropped {
-                self.stats[at].traces_dropped += 1;
                 return false;
             }
             if vote == Vote::Sampled && self.policies.first_match {
@@ -89,6 +113,7 @@ impl Model {
         if let Some(at) = by {
             self.stats[at].traces_kept += 1;
             self.stats[at].spans_kept += trace.spans.len() as u64;
+            self.stats[at].bytes_kept += trace.bytes();
         }
         by.is_some()
     }
@@ -159,9 +184,7 @@ impl Asked<'_> {
                 self.take(path, *spans_per_second, *burst, count)
             }
             Policy::ByteLimit { bytes_per_second, burst } => {
-                let bytes: usize =
-                    spans().map(|span| prost::encoding::message::encoded_len(2, span)).sum();
-                self.take(path, *bytes_per_second, *burst, bytes as u64)
+                self.take(path, *bytes_per_second, *burst, self.trace.bytes())
             }
             Policy::And(rules) => self.all(rules, path),
             Policy::Drop(rules) => match self.all(rules, path) {

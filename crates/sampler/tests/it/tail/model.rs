@@ -14,7 +14,9 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use prost::Message;
 use teleflow_otlp::{Ack, Answer, Payload, Signal, tree, validate};
-use teleflow_sampler::{Config, Digest, Eviction, Output, Policy, Remembered, Rule, TailSampler};
+use teleflow_sampler::{
+    Config, Digest, Eviction, Output, Policy, Remembered, Rule, Strategy, TailSampler,
+};
 
 use self::plain::{Keeps, Model, NOBODY_KNOWS, Plan, Sent, State, threshold};
 
@@ -90,10 +92,12 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
     let rules: Vec<_> = rules.collect();
     Config {
         rules: rules.into(),
+        strategy: Strategy::TraceComplete,
         decision_wait: Duration::from_nanos(plan.wait),
         decision_wait_after_root: plan.after_root.map(Duration::from_nanos),
         root_condition: None,
         max_bytes,
+        storage: None,
         max_traces: plan.max_traces,
         blocks_when_full: plan.blocks_when_full,
         max_trace_spans: plan.max_spans,
@@ -107,6 +111,11 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
         hash_seed: 5,
         ..Config::default()
     }
+}
+
+/// A configuration that decides nothing for its bytes, where there are fewer.
+pub(super) fn any_config(rng: &mut fastrand::Rng, max_bytes: usize) -> Config {
+    config(&plan(rng), max_bytes)
 }
 
 // === impl Traffic ===

@@ -14,6 +14,7 @@ use teleflow_sampler::{
 };
 
 use super::model::{Hint, Traffic, items, seeds, without_state};
+use super::stored::elsewhere;
 
 fn config(rng: &mut fastrand::Rng, remembers: bool) -> Config {
     let rules = vec![
@@ -27,6 +28,7 @@ fn config(rng: &mut fastrand::Rng, remembers: bool) -> Config {
         decision_wait: millis(rng, 20_000),
         decision_wait_after_root: rng.bool().then(|| millis(rng, 9000)),
         max_bytes: rng.usize(64 * 1024..200 * 1024),
+        storage: (rng.u8(..3) == 0).then(elsewhere),
         max_traces: rng.usize(1..2000),
         max_trace_spans: (rng.u8(..4) == 0).then(|| rng.u64(..30)),
         max_trace_bytes: (rng.u8(..4) == 0).then(|| rng.u64(50..20_000)),
@@ -79,9 +81,9 @@ impl Came {
     }
 }
 
-/// Returns how many decisions were made for want of room, and by relief, and how often spans were
-/// copied out.
-fn run(seed: u64) -> [u64; 3] {
+/// Returns how many decisions were made for want of room, and by relief, how often spans were copied
+/// out, and how many requests were stored.
+fn run(seed: u64) -> [u64; 4] {
     let mut rng = fastrand::Rng::with_seed(seed);
     let remembers = rng.bool();
     let first = config(&mut rng, remembers);
@@ -152,9 +154,10 @@ fn run(seed: u64) -> [u64; 3] {
         }
     }
     let stats = sampler.stats();
+    assert_eq!(sampler.held().stored_bytes, 0);
     let [early, relieved] =
         [Trigger::Bytes, Trigger::Relief].map(|by| stats.decisions[by as usize]);
-    [early, relieved, stats.copied_out]
+    [early, relieved, stats.copied_out, stats.storage.requests]
 }
 
 /// The rules that the sampler of this seed began with.
@@ -166,13 +169,14 @@ fn sampler_rules(seed: u64) -> teleflow_sampler::Rules {
 
 #[test]
 fn whatever_is_decided_early_spans_are_accounted_for_and_traces_stay_together() {
-    let mut sums = [0; 3];
+    let mut sums = [0; 4];
     for seed in 0..seeds() {
         let hint = Hint(seed);
-        std::iter::zip(&mut sums, run(seed)).for_each(|(sum, more)| *sum += more);
+        sums.iter_mut().zip(run(seed)).for_each(|(sum, more)| *sum += more);
         std::mem::forget(hint);
     }
-    let [early, relieved, copied] = sums;
-    assert!(early > 100 && copied > 10, "{early} for want of room, {copied} copied out");
+    let [early, relieved, copied, stored] = sums;
+    let counted = format!("{early} for want of room, {copied} copied out, {stored} stored");
+    assert!(early > 100 && copied > 10 && stored > 1000, "{counted}");
     assert!(relieved > 100, "{relieved} by relief");
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
-use teleflow_sampler::{Config, Output, Policy, Rule, Stats, TailSampler, Trigger};
+use teleflow_sampler::{Config, Output, Policy, Rule, Stats, TailSampler, Trigger, Waits};
 
 use super::{SECOND, config, errors_and, failed, id, names, offer, span};
 
@@ -44,6 +44,11 @@ fn a_trace_whose_root_is_there_waits_less() {
     let stats = sampler.stats();
     assert_eq!((count(&stats, Trigger::AfterRoot), count(&stats, Trigger::Wait)), (1, 1));
     assert_eq!(stats.waited_millis, 37_000);
+    let bounds = Waits::BOUNDS.map(Some).into_iter().chain([None]);
+    let waited = std::iter::zip(bounds, stats.waits.counts).filter(|(_, count)| *count > 0);
+    // By what is a little more than 7 and 30 seconds.
+    let expected = [(Duration::from_millis(7_600), 1), (Duration::from_millis(30_100), 1)];
+    assert_eq!(waited.collect::<Vec<_>>(), expected.map(|(bound, count)| (Some(bound), count)));
 }
 
 #[test]
