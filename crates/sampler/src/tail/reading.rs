@@ -253,10 +253,7 @@ impl TailSampler {
         is_large: bool,
         out: &mut Output,
     ) {
-        let found = match run.id {
-            Some(id) => Some(found.unwrap_or_else(|| self.look_up(&id))),
-            None => None,
-        };
+        let found = run.id.map(|id| found.unwrap_or_else(|| self.look_up(&id)));
         let is_late = matches!(found, Some(Found::Past(_)));
         let fate = match (run.id, found) {
             (Some(id), Some(Found::Past(past))) => match self.past(&id, past) {

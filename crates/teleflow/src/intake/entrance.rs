@@ -46,7 +46,7 @@ pub(crate) struct Shards {
 
 /// Room in a lane, and what goes there.
 pub(super) enum Place<'a> {
-    One(&'a Entrance, mpsc::Permit<'a, Taken>, Taken),
+    One(&'a Entrance, mpsc::Permit<'a, Taken>, Payload, OwnedSemaphorePermit),
     Parts(&'a Entrance, Vec<(mpsc::Permit<'a, Taken>, Taken)>),
 }
 
@@ -71,7 +71,7 @@ impl Entrance {
         };
         let permit = self.reserve_bytes(payload.bytes()).await?;
         let place = sender.reserve().await.map_err(|_| Refused::shutting_down())?;
-        Ok(Place::One(self, place, (Digest::unread(payload), permit)))
+        Ok(Place::One(self, place, payload, permit))
     }
 
     async fn reserve_parts<'a>(
@@ -139,9 +139,9 @@ impl Place<'_> {
     /// none.
     pub(super) fn fill(self) {
         match self {
-            Self::One(lane, place, taken) => {
-                lane.ledger.accept(taken.0.items());
-                place.send(taken);
+            Self::One(lane, place, payload, permit) => {
+                lane.ledger.accept(payload.items());
+                place.send((Digest::unread(payload), permit));
             }
             Self::Parts(lane, parts) => {
                 lane.ledger.accept(parts.iter().map(|(_, (part, _))| part.items()).sum());
