@@ -188,37 +188,17 @@ impl Router {
     /// # Panics
     ///
     /// As [`route`](Self::route).
-    pub fn digest(&mut self, mut payload: Payload, out: &mut Vec<(usize, Digest)>) {
-        let sorted = match self.shards > 1 && !payload.is_empty() {
-            true => Sorted::of(&payload),
-            false => None,
+    pub fn digest(&mut self, payload: Payload, out: &mut Vec<(usize, Digest)>) {
+        let sorted = if self.shards > 1 { Sorted::of(&payload) } else { None };
+        let left = match sorted {
+            Some(sorted) => self.part_read(payload, sorted, out),
+            None => Some(payload),
         };
-        if let Some(sorted) = sorted {
-            let request = &payload.segments()[0];
-            let mut owners: SmallVec<[u16; 16]> = SmallVec::new();
-            owners.extend(sorted.runs.iter().map(|run| self.shard_of_run(run, request)));
-            let first = owners.first().copied().unwrap_or(0);
-            let is_whole = owners.iter().all(|owner| *owner == first);
-            if is_whole || digests::may_repeat(&sorted, self.shards, request.len()) {
-                let runs = sorted.runs.iter().filter(|run| run.id.is_none());
-                self.stats.without_trace += runs.count() as u64;
-            }
-            if is_whole {
-                self.stats.whole += 1;
-                out.push((first.into(), Digest::sorted(payload, sorted)));
-                return;
-            }
-            if digests::may_repeat(&sorted, self.shards, request.len()) {
-                self.stats.parted += 1;
-                let ack = payload.take_ack();
-                let request = payload.into_segments().next().unwrap_or_default();
-                digests::part(&request, &sorted, &owners, ack, out);
-                return;
-            }
+        if let Some(payload) = left {
+            let mut parts = Vec::new();
+            self.route(payload, &mut parts);
+            out.extend(parts.into_iter().map(|(shard, part)| (shard, Digest::of(part))));
         }
-        let mut parts = Vec::new();
-        self.route(payload, &mut parts);
-        out.extend(parts.into_iter().map(|(shard, part)| (shard, Digest::of(part))));
     }
 
     /// The shard of a trace.
@@ -230,6 +210,35 @@ impl Router {
     /// What was done so far.
     pub const fn stats(&self) -> RouterStats {
         self.stats
+    }
+
+    /// Parts a payload that was read; gives it back where its envelopes are too long to be repeated.
+    fn part_read(
+        &mut self,
+        mut payload: Payload,
+        sorted: Sorted,
+        out: &mut Vec<(usize, Digest)>,
+    ) -> Option<Payload> {
+        let request = payload.segments().first()?;
+        let runs = sorted.runs.iter();
+        let owners: SmallVec<[u16; 16]> = runs.map(|run| self.shard_of_run(run, request)).collect();
+        let first = owners.first().copied().unwrap_or(0);
+        let is_whole = owners.iter().all(|owner| *owner == first);
+        if !is_whole && !digests::may_repeat(&sorted, self.shards, request.len()) {
+            return Some(payload);
+        }
+        let without_trace = sorted.runs.iter().filter(|run| run.id.is_none());
+        self.stats.without_trace += without_trace.count() as u64;
+        if is_whole {
+            self.stats.whole += 1;
+            out.push((first.into(), Digest::sorted(payload, sorted)));
+        } else {
+            self.stats.parted += 1;
+            let ack = payload.take_ack();
+            let request = payload.into_segments().next().unwrap_or_default();
+            digests::part(&request, &sorted, &owners, ack, out);
+        }
+        None
     }
 
     /// Parts a request among several shards.
