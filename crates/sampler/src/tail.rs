@@ -359,6 +359,7 @@ impl TailSampler {
         } else if is_left_out {
             Verdict::LEFT_OUT
         } else if let Some(vote) = vote {
+            self.read_key(&taken, &vote);
             vote
         } else {
             let spans = self.table.spans_of(taken.first);
