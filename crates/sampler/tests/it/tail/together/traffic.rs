@@ -19,6 +19,8 @@ use crate::tail::model;
 pub(super) struct Traffic {
     pub(super) items: Vec<Item>,
     pub(super) ids: Vec<[u8; 16]>,
+    /// Whether each span has one id.
+    pub(super) is_proper: bool,
 }
 
 /// A span or record, as it has to come out.
@@ -89,7 +91,7 @@ impl Traffic {
             ..Span::default()
         };
         let mut message = span.encode_to_vec();
-        if rng.u8(..40) == 0 {
+        if !self.is_proper && rng.u8(..40) == 0 {
             // The last one counts.
             let id = self.id(rng);
             Writer::new(&mut message).bytes(1, &id);
@@ -99,7 +101,8 @@ impl Traffic {
 
     fn record(&mut self, rng: &mut fastrand::Rng, id: Vec<u8>, long: usize) -> Vec<u8> {
         let more = if rng.u8(..60) == 0 { long } else { rng.usize(..40) };
-        let record = LogRecord { trace_id: id, severity_text: self.text(more), ..Default::default() };
+        let record =
+            LogRecord { trace_id: id, severity_text: self.text(more), ..Default::default() };
         record.encode_to_vec()
     }
 
@@ -137,7 +140,9 @@ impl Traffic {
         let request = Bytes::from(request);
         // As they are in the request, with what they are below.
         let mut places: HashMap<usize, usize> = HashMap::new();
-        places.extend((first..self.items.len()).map(|at| (number(signal, &self.items[at].message), at)));
+        places.extend(
+            (first..self.items.len()).map(|at| (number(signal, &self.items[at].message), at)),
+        );
         for (message, _, resource, scope) in model::items(&request) {
             let item = &mut self.items[places[&number(signal, &message)]];
             assert_eq!(item.message, message);
@@ -146,7 +151,13 @@ impl Traffic {
         (request, (self.items.len() - first) as u64)
     }
 
-    fn scope(&mut self, rng: &mut fastrand::Rng, signal: Signal, asker: usize, long: usize) -> Vec<u8> {
+    fn scope(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        signal: Signal,
+        asker: usize,
+        long: usize,
+    ) -> Vec<u8> {
         let mut fields = Vec::new();
         let len = if rng.u8(..30) == 0 { long } else { rng.usize(..20) };
         if rng.bool() {
