@@ -211,11 +211,19 @@ impl Engine {
         }
     }
 
-    /// The key of the trace that was decided about last, where what decided has one.
+    /// The key of the trace that was decided about, or [read](Self::read_key), last, where what decided has one.
     pub(crate) fn fingerprint(&self, by: By) -> Option<&str> {
         match self {
             Self::Policies(_) => None,
             Self::FirstMatch(rules) => rules.fingerprint(by),
+        }
+    }
+
+    /// Reads the key of a trace, for [`fingerprint`](Self::fingerprint), as if it was decided about.
+    pub(crate) fn read_key(&mut self, by: By, trace: &Trace<'_>) {
+        match self {
+            Self::Policies(_) => {}
+            Self::FirstMatch(rules) => rules.read_key(by, trace),
         }
     }
 

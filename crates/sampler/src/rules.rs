@@ -302,7 +302,9 @@ impl Rules {
 
     /// The place of what has this name, and of its part.
     pub(crate) fn place_of(&self, name: &str, part: Option<&str>) -> Option<By> {
-        let rule = self.names().position(|known| known == name)?;
+        let Some(rule) = self.names().position(|known| known == name) else {
+            return (name == By::EVICTION_NAME && part.is_none()).then_some(By::EVICTION);
+        };
         let part = match part {
             Some(name) => {
                 let place = self.parts(rule).iter().position(|part| part.rule.name == name)?;

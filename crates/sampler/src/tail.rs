@@ -274,8 +274,8 @@ impl TailSampler {
     }
 
     /// Whether as many traces are held as may be. With [`Config::blocks_when_full`] it is for the
-    /// caller not to offer more until traces have been decided. Never while [`Relief`] is active: no
-    /// trace is added then.
+    /// caller not to offer more until traces have been decided. Never while [`Relief`] is active:
+    /// spans add no trace then, and for those that log records do others go early.
     pub fn is_full(&self) -> bool {
         if self.pressure.is_active() {
             return false;
@@ -359,6 +359,7 @@ impl TailSampler {
         } else if is_left_out {
             Verdict::LEFT_OUT
         } else if let Some(vote) = vote {
+            self.read_key(&taken, &vote);
             vote
         } else {
             let spans = self.table.spans_of(taken.first);
@@ -477,7 +478,7 @@ impl TailSampler {
         for (kept, signal) in
             [(&mut self.kept, Signal::Traces), (&mut self.kept_logs, Signal::Logs)]
         {
-            if kept.is_empty() {
+            if kept.is_clear() {
                 continue;
             }
             let bytes = self.config.payload_bytes;

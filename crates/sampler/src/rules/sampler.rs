@@ -157,7 +157,15 @@ impl Sampler {
         }
     }
 
-    /// The key of the trace that it decided about last, if keys are of attributes.
+    /// Reads the key of a trace, and learns nothing of it.
+    pub(super) fn read_key(&mut self, trace: &Trace<'_>) {
+        if let Work::Learns(learner) = &mut self.work {
+            let Learner { fingerprint, scratch, .. } = &mut **learner;
+            fingerprint.of(trace, scratch);
+        }
+    }
+
+    /// The key of the trace that it read last, if keys are of attributes.
     pub(super) fn fingerprint(&self) -> Option<&str> {
         let Work::Learns(learner) = &self.work else { return None };
         Some(learner.scratch.key()).filter(|key| !key.is_empty())

@@ -97,6 +97,13 @@ impl RuleSet {
         self.samplers.get(usize::from(by.rule))?.fingerprint()
     }
 
+    /// Reads the key that a rule's sampler, if it has any, would decide about a trace by.
+    pub(crate) fn read_key(&mut self, by: By, trace: &Trace<'_>) {
+        if let Some(sampler) = self.samplers.get_mut(usize::from(by.rule)) {
+            sampler.read_key(trace);
+        }
+    }
+
     /// What each rule would say of a trace, and why; and what would become of it. Nothing is learned
     /// or counted, and samplers answer as of the last trace that they were asked about.
     pub(crate) fn explain(&self, now: Instant, trace: &Trace<'_>) -> (Vec<Explained>, Verdict) {

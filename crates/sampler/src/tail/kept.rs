@@ -141,6 +141,12 @@ impl Kept {
         self.runs.is_empty()
     }
 
+    /// Whether there is nothing, not even a mark: of a trace that has log records alone it is for no
+    /// span.
+    pub(super) fn is_clear(&self) -> bool {
+        self.runs.is_empty() && self.marks.is_empty()
+    }
+
     /// Writes the spans into payloads, those of one scope together, and releases them.
     pub(super) fn write(
         &mut self,
@@ -151,9 +157,6 @@ impl Kept {
         payloads: &mut Vec<Payload>,
     ) -> Marked {
         let mut marked = Marked::default();
-        if self.runs.is_empty() {
-            return marked;
-        }
         self.runs.sort_unstable_by_key(|run| {
             let RunRef { chunk, scope, at, .. } = run.place;
             (chunk, scope, run.mark.label, at)

@@ -39,7 +39,7 @@ impl TailSampler {
                 false => ack.take(span_count(&segment)),
             };
             self.offer_records(now, &segment, of_segment, out);
-            self.make_room(now, out);
+            self.make_room_for_records(now, out);
         }
         self.write_kept(out);
         self.close_up();
@@ -57,7 +57,7 @@ impl TailSampler {
                 for item in scope.items() {
                     if until_check == 0 {
                         until_check = CHECK_EVERY;
-                        self.make_room(now, out);
+                        self.make_room_for_records(now, out);
                         groups.forget(&mut self.table, chunk);
                     }
                     until_check -= 1;

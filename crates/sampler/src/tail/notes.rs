@@ -6,8 +6,10 @@ use teleflow_otlp::{Scalar, Writer};
 
 use super::kept::MarkRef;
 use super::mark::{RELIEF, SPAN_ATTRIBUTES};
+use super::table::Taken;
 use super::{TailSampler, Trigger};
-use crate::engine::By;
+use crate::Trace;
+use crate::engine::{By, Verdict};
 
 /// What the spans of kept traces tell of the decision, each in attributes of its own:
 /// `otelcol.processor.adaptive_tail_sampling.` and what is named here. What was there under these
@@ -104,6 +106,18 @@ impl TailSampler {
             self.noted.add(alike, noted);
         }
         noted
+    }
+
+    /// Has the key read of a trace that was decided about before, or by others: it is to be told, and
+    /// since then others may have been decided about.
+    #[inline]
+    pub(super) fn read_key(&mut self, taken: &Taken, verdict: &Verdict) {
+        let is_told = verdict.is_kept && self.config.notes.fingerprint != FingerprintNote::None;
+        if let Some(by) = verdict.by.filter(|_| is_told) {
+            let spans = self.table.spans_of(taken.first);
+            let trace = Trace { id: taken.id, summary: taken.summary, spans: &spans };
+            self.engine.read_key(by, &trace);
+        }
     }
 }
 

@@ -21,6 +21,16 @@ impl TailSampler {
         self.write_if_worth(out);
     }
 
+    /// The same, when log records came. While there is relief they alone begin traces that wait, and
+    /// nobody is held back for the number of those.
+    pub(super) fn make_room_for_records(&mut self, now: Instant, out: &mut Output) {
+        self.make_room(now, out);
+        let most = self.config.max_traces;
+        if self.table.traces() > most && self.is_relieving() {
+            self.free_traces(now, most - most / 16, out);
+        }
+    }
+
     /// The oldest go first.
     fn free_traces(&mut self, now: Instant, most: usize, out: &mut Output) {
         while self.table.traces() > most

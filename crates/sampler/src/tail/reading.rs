@@ -217,6 +217,7 @@ impl TailSampler {
             }
             if let Some(chunk) = unused.take() {
                 index = self.table.add_chunk(chunk);
+                last = Some(self.table.chunk(index).scopes[run.scope as usize].resource);
             }
             let (above, own) = self.table.chunk(index).envelope_lens(run.scope);
             let is_large = above + own > self.config.payload_bytes;

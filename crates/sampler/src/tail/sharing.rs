@@ -419,11 +419,13 @@ impl TailSampler {
 
     /// The verdict of others.
     fn kept_for(&self, reason: &Reason, id: &[u8; 16]) -> Verdict {
+        let by = self.by(reason);
         let randomness = match reason.threshold {
             Some(Threshold::ALL) | None => None,
+            // These are decided by the trace's own randomness, whatever policies do.
+            Some(_) if by == Some(By::EVICTION) => None,
             Some(_) => self.engine.salted(id),
         };
-        let by = self.by(reason);
         Verdict { is_kept: true, threshold: reason.threshold, randomness, by }
     }
 

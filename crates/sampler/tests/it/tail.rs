@@ -28,6 +28,7 @@ mod relief;
 mod roots;
 mod sharing;
 mod stored;
+mod together;
 mod triggers;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use teleflow_testkit::reference::Request;
 use teleflow_testkit::telemetry::Telemetry;
 
 use super::*;
-use crate::{Config, Policy, Remembered, Rule};
+use crate::{Config, Policy, Relief, Remembered, Rule};
 
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -172,4 +172,40 @@ fn in_a_dry_run_records_go_on_and_tell_what_would_have_become_of_them() {
     sampler.offer(now + WAIT, records(&mut telemetry, [1, 2]), &mut out);
     assert_eq!(told(&mut out), [(1, true), (2, false)]);
     assert_eq!((out.sampled_out, out.logs_sampled_out), (0, 0));
+}
+
+#[test]
+fn traces_of_records_alone_leave_no_mark_behind() {
+    // Salted, it marks each trace by itself.
+    let rules = vec![Rule::new("half", Policy::percent(50.0, "salt"))].into();
+    let mut sampler = TailSampler::new(Config {
+        rules,
+        decision_wait: WAIT,
+        holds_logs: true,
+        ..Config::default()
+    })
+    .unwrap();
+    let (mut telemetry, mut out) = (Telemetry::new(7), Output::default());
+    let now = Instant::now();
+    sampler.offer(now, records(&mut telemetry, 1..=100), &mut out);
+    sampler.poll(now + WAIT, &mut out);
+    let (_, logs) = kept(&mut out);
+    assert!((1..100).contains(&logs), "{logs}");
+    assert_eq!((logs + out.logs_sampled_out, sampler.held().spans), (100, 0));
+    assert!(sampler.kept.is_clear(), "{:?}", sampler.kept);
+}
+
+#[test]
+fn records_keep_to_the_number_of_traces_while_there_is_relief() {
+    let relief = Relief { activation: 0, deactivation: 0, ..Relief::default() };
+    let config = Config { relief: Some(relief), ..Config::default() };
+    let mut sampler = sampler(Config { max_traces: 16, blocks_when_full: true, ..config });
+    let (mut telemetry, mut out) = (Telemetry::new(8), Output::default());
+    let now = Instant::now();
+    for n in 0..10 {
+        assert!(!sampler.is_full(), "nobody is held back");
+        sampler.offer(now, records(&mut telemetry, 1 + 10 * n..=10 + 10 * n), &mut out);
+        assert!(sampler.held().traces <= 16);
+    }
+    assert_eq!(out.logs_sampled_out + sampler.held().spans, 100);
 }

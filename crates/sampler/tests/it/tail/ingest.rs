@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use teleflow_sampler::{
-    Config, ConfigError, DynamicSampler, MatchRule, Output, Part, Policies, Policy, Ratio,
+    Config, ConfigError, Digest, DynamicSampler, MatchRule, Output, Part, Policies, Policy, Ratio,
     Remembered, Rule, Rules, Stats, Strategy, TailSampler, Trigger,
 };
 
@@ -69,6 +69,27 @@ fn a_trace_goes_as_soon_as_a_part_of_it_is_kept_and_the_rest_follows() {
     assert_eq!((stats.rules[0].traces_kept, stats.rules[0].spans_kept), (1, 2));
     assert_eq!((stats.traces, stats.traces_kept, stats.traces_sampled_out), (2, 1, 1));
     assert_eq!((stats.spans_kept, sampler.held().spans), (3, 0));
+}
+
+#[test]
+fn what_is_below_one_resource_is_one_part_read_ahead_or_not() {
+    let both = Rule::new("both", Policy::And(vec![has("a", false), has("b", false)]));
+    let one = |n, name, key| with(span(id(n), name), key);
+    // Of the first resource only trace 1 has both.
+    let first = vec![one(1, "1a", "a"), one(2, "2a", "a"), one(1, "1b", "b")];
+    let second = vec![one(3, "3a", "a"), one(2, "2b", "b"), one(3, "3b", "b")];
+    let request = below_resources(vec![first, second]);
+    for is_read in [false, true] {
+        let mut sampler = TailSampler::new(on_ingest(vec![both.clone()])).unwrap();
+        let (now, mut out) = (Instant::now(), Output::default());
+        let digest = match is_read {
+            true => Digest::of(crate::payload(&request)),
+            false => Digest::unread(crate::payload(&request)),
+        };
+        assert_eq!(digest.is_read(), is_read);
+        sampler.offer_digest(now, digest, &mut out);
+        assert_eq!(names(&mut out), ["1a", "1b", "3a", "3b"], "{is_read}");
+    }
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn config(plan: &Plan, max_bytes: usize) -> Config {
 }
 
 /// A configuration that decides nothing for its bytes, where there are fewer.
+#[cfg(feature = "mapped")]
 pub(super) fn any_config(rng: &mut fastrand::Rng, max_bytes: usize) -> Config {
     config(&plan(rng), max_bytes)
 }

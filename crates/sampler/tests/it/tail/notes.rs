@@ -1,14 +1,14 @@
 //! What spans tell of the decision.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use teleflow_sampler::{
-    Config, DynamicSampler, Eviction, FingerprintNote, Keys, MatchRule, Notes, Output, Policy,
-    Rule, Rules, TailSampler, Unit,
+    Answer, Config, DynamicSampler, Eviction, FingerprintNote, Keys, MatchRule, Notes, Output,
+    Policy, Proposal, Rule, Rules, Sharing, TailSampler, Unit,
 };
 
 use super::{SECOND, config, failed, id, offer, requests, span};
@@ -120,6 +120,26 @@ fn a_key_can_be_told_by_its_hash_alone() {
     });
     assert_ne!(of_a, of_b);
     assert_eq!(told["bad"], []);
+}
+
+#[test]
+fn a_trace_that_waits_for_others_tells_its_own_key() {
+    let sharing = Some(Sharing { grace: Duration::ZERO, ..Sharing::default() });
+    let mut sampler = TailSampler::new(Config { sharing, ..adaptive(ALL) }).unwrap();
+    let (now, mut out) = (Instant::now(), Output::default());
+    let spans = vec![routed(1, "a", "/a"), routed(2, "b", "/b"), routed(3, "c", "/c")];
+    offer(&mut sampler, now, spans, &mut out);
+    sampler.poll(now + SECOND, &mut out);
+    let asked = std::mem::take(&mut out.proposals);
+    assert_eq!((asked.len(), out.kept.len()), (3, 0));
+    let answers =
+        asked.into_iter().map(|Proposal { id, shared, .. }| Answer { id, shared: Some(shared) });
+    sampler.learn(now + SECOND, answers, &mut out);
+    let told = told(&mut out);
+    for (name, key) in [("a", "/a"), ("b", "/b"), ("c", "/c")] {
+        let key = format!("{key}•<missing>");
+        assert_eq!(told[name].last(), Some(&("fingerprint".into(), key)), "{name}");
+    }
 }
 
 #[test]

@@ -345,3 +345,22 @@ fn of_more_than_can_be_told_at_a_time_the_rest_is_decided_alone() {
     assert_eq!(told, 16 * 1024);
     assert_eq!(sampler.stats().sharing.untold, 20_000 - told as u64);
 }
+
+#[test]
+fn what_another_had_to_let_go_early_is_by_the_own_chance_of_the_trace() {
+    // Salted, policies decide by another randomness, and write it.
+    let rules = vec![Rule::new("tenth", Policy::percent(10.0, "salt"))];
+    let mut world = World::new([shared(rules)]);
+    world.offer(0, vec![span(id(HIGH), "held")]);
+    let reason = teleflow_sampler::Reason {
+        threshold: teleflow_sampler::Threshold::from_probability(0.5).ok(),
+        policy: Some("_eviction".into()),
+        part: None,
+    };
+    let (now, node) = (world.now, &mut world.samplers[0]);
+    let answer = Answer { id: id(HIGH), shared: Some(Shared::Kept(reason)) };
+    node.sampler.learn(now, [answer], &mut node.out);
+    world.collect(0);
+    world.offer(0, vec![span(id(HIGH), "late")]);
+    assert_eq!(world.kept(0), BTreeMap::from([("held", "ot=th:8"), ("late", "ot=th:8")]));
+}
