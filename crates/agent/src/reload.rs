@@ -91,27 +91,31 @@ impl Reload {
         };
         let name = path.display().to_string();
         // What reads from a pipe may wait.
-        let is_done = match spawn_blocking(move || run::read(&path)).await {
+        match spawn_blocking(move || run::read(&path)).await {
             Ok(Ok((config, warnings))) => {
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-                self.apply(&name, &config)
+                self.apply(&name, &config);
             }
             Ok(Err(errors)) => {
+                self.count(false);
                 tracing::error!("{name} was read again and is wrong: nothing changed");
                 errors.to_string().lines().for_each(|error| tracing::error!("{error}"));
-                false
             }
             Err(error) => {
+                self.count(false);
                 tracing::error!("{name} could not be read again, nothing changed: {error}");
-                false
             }
-        };
+        }
+    }
+
+    /// Counts how it went, before that is told: who reads of it may look at the metrics at once.
+    fn count(&self, is_done: bool) {
         let count = if is_done { &self.counts.succeeded } else { &self.counts.failed };
         count.fetch_add(1, Relaxed);
     }
 
-    /// Applies what can be, and tells whether that worked.
-    fn apply(&mut self, name: &str, config: &Config) -> bool {
+    /// Applies what can be.
+    fn apply(&mut self, name: &str, config: &Config) {
         let difference = self.running.difference(config);
         let mut all = true;
         for change in difference.samplers {
@@ -130,6 +134,8 @@ impl Reload {
                 }
             }
         }
+        self.counts.of_restart.store(difference.of_restart.len() as u64, Relaxed);
+        self.count(all);
         if difference.of_restart.is_empty() {
             tracing::info!("{name} was read again: all of it is applied now");
         } else {
@@ -139,8 +145,6 @@ impl Reload {
                 "{name} was read again: these take a restart, and stay as they were: {what}"
             );
         }
-        self.counts.of_restart.store(difference.of_restart.len() as u64, Relaxed);
-        all
     }
 }
 
