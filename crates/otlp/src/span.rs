@@ -262,13 +262,6 @@ pub fn trace_id(span: &[u8]) -> &[u8] {
     last(span, 1)
 }
 
-/// The trace id of a span message that begins with one, as nearly all do; `None` says nothing.
-#[inline]
-pub fn leading_trace_id(span: &[u8]) -> Option<&[u8; 16]> {
-    let (head, rest) = span.split_first_chunk()?;
-    if *head == [0x0a, 16] { rest.first_chunk() } else { None }
-}
-
 /// The last value of a length-delimited field; empty where there is none.
 #[inline]
 pub(crate) fn last(message: &[u8], number: u32) -> &[u8] {

@@ -219,7 +219,7 @@ impl Router {
         sorted: Sorted,
         out: &mut Vec<(usize, Digest)>,
     ) -> Option<Payload> {
-        let request = payload.segments().first()?;
+        let [request] = payload.segments() else { return Some(payload) };
         let runs = sorted.runs.iter();
         let owners: SmallVec<[u16; 16]> = runs.map(|run| self.shard_of_run(run, request)).collect();
         let first = owners.first().copied().unwrap_or(0);

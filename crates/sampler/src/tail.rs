@@ -217,9 +217,9 @@ impl TailSampler {
     ///
     /// As [`offer`](Self::offer).
     pub fn offer_digest(&mut self, now: Instant, digest: Digest, out: &mut Output) {
-        match digest.content {
+        match digest.0 {
             Content::Unread(payload) => self.offer(now, payload, out),
-            Content::Read(chunk, runs) => {
+            Content::Read { chunk, runs, .. } => {
                 self.offer_read(now, chunk, runs, out);
                 self.make_room(now, out);
                 self.write_kept(out);

@@ -12,8 +12,12 @@ pub(crate) use self::arrived::Arrived;
 
 use std::time::{Duration, Instant};
 
+use teleflow::Signal;
+
 use crate::admin::{Metrics, get};
+use crate::books::Books;
 use crate::program::Program;
+use crate::shutdown::sink::Sink;
 
 /// How long something may take that happens in another process.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,6 +56,21 @@ service:
 
 const ERRORS: &str = "{ name: errors, type: status_code, status_code: { status_codes: [ERROR] } }";
 const SLOW: &str = "{ name: slow, type: latency, latency: { threshold_ms: 1000 } }";
+
+/// Ends a gateway that was sent so many spans: its books balance, and `sink` has what they say. Returns
+/// how many were left out.
+#[track_caller]
+fn end(program: Program, sink: &Sink, spans: u64) -> u64 {
+    let ended = program.terminate();
+    assert!(ended.status.success(), "{ended:?}");
+    let books = Books::parse(&ended.stdout);
+    let row = books.of("traces");
+    assert_eq!(row.accepted, spans, "{row:?}");
+    assert_eq!(row.delivered, sink.items(Signal::Traces), "{row:?}");
+    assert_eq!((row.rejected, row.dropped, row.held), (0, 0, 0), "{row:?}");
+    assert_eq!(row.accepted, row.delivered + row.sampled_out, "{row:?}");
+    row.sampled_out
+}
 
 /// Asks for metrics until they are as they should be.
 pub(crate) async fn metrics_when(program: &Program, is_so: impl Fn(&Metrics) -> bool) -> Metrics {

@@ -92,13 +92,9 @@ impl PolicySet {
         let randomness = salt.randomness(trace);
         let mut tally = Tally::default();
         let mut rest = policies.iter_mut();
-        for Asked { index, node } in &mut rest {
-            (ask.had_error, ask.part) = (false, None);
-            let vote = node.vote(&mut ask);
-            let stats = &mut stats[usize::from(*index)];
-            stats.count(vote, &trace.summary);
-            stats.errors += u64::from(ask.had_error);
-            let by = By { rule: *index, part: ask.part.filter(|_| node.is_composite()) };
+        for asked in &mut rest {
+            let (vote, by) = asked.vote(&mut ask, stats);
+            let node = &mut asked.node;
             match vote {
                 Vote::Dropped => return Verdict { by: Some(by), ..Verdict::LEFT_OUT },
                 Vote::Sampled => {
@@ -133,9 +129,7 @@ impl PolicySet {
             above_drops(threshold, drops, &mut ask)
         });
         stats[usize::from(by.rule)].count_kept(&trace.summary);
-        let is_chance = threshold.is_some_and(|threshold| threshold != Threshold::ALL);
-        let randomness = (is_chance && !salt.is_own(trace)).then_some(randomness);
-        Verdict { is_kept: true, threshold, randomness, by: Some(by) }
+        kept(salt, trace, randomness, threshold, by)
     }
 
     /// What the thresholds of a trace are about of which nothing but the id is known.
@@ -194,6 +188,20 @@ impl PolicySet {
     }
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// Asks it, and counts what it says.
+    fn vote(&mut self, ask: &mut Ask<'_, '_>, stats: &mut [RuleStats]) -> (Vote, By) {
+        (ask.had_error, ask.part) = (false, None);
+        let vote = self.node.vote(ask);
+        let stats = &mut stats[usize::from(self.index)];
+        stats.count(vote, &ask.trace.summary);
+        stats.errors += u64::from(ask.had_error);
+        (vote, By { rule: self.index, part: ask.part.filter(|_| self.node.is_composite()) })
+    }
+}
+
 // === impl Tally ===
 
 impl Tally {
@@ -204,6 +212,19 @@ impl Tally {
         }
         self.sampled.or_else(|| self.invert_sampled.filter(|_| !self.is_against))
     }
+}
+
+/// A trace is kept, with this threshold.
+fn kept(
+    salt: &Salt,
+    trace: &Trace<'_>,
+    randomness: Randomness,
+    threshold: Option<Threshold>,
+    by: By,
+) -> Verdict {
+    let is_chance = threshold.is_some_and(|threshold| threshold != Threshold::ALL);
+    let randomness = (is_chance && !salt.is_own(trace)).then_some(randomness);
+    Verdict { is_kept: true, threshold, randomness, by: Some(by) }
 }
 
 /// The threshold with another policy that keeps the trace: the lower one, where its own is known.

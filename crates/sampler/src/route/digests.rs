@@ -12,7 +12,9 @@ use crate::tail::run::Run;
 struct Part {
     bytes: Vec<u8>,
     sorted: Sorted,
-    /// Which resource and scope of the request come last in it.
+    /// How many bytes it takes.
+    room: usize,
+    /// Which scope of the request comes last in it.
     last: Option<u32>,
     items: u64,
     ack: Ack,
@@ -37,9 +39,16 @@ pub(super) fn part(
     let mut parts: Vec<Part> = (0..shards).map(|_| Part::default()).collect();
     for (run, owner) in sorted.runs.iter().zip(owners) {
         let part = &mut parts[usize::from(*owner)];
-        if part.bytes.capacity() == 0 {
-            part.bytes.reserve_exact(room(sorted, owners, *owner));
-        }
+        let (resource, scope) = part.enter(sorted, run.scope);
+        let above = resource.map_or(0, Range::len) + scope.map_or(0, Range::len);
+        part.room += above + run.place.len.get() as usize;
+    }
+    for part in &mut parts {
+        part.bytes.reserve_exact(part.room);
+        part.last = None;
+    }
+    for (run, owner) in sorted.runs.iter().zip(owners) {
+        let part = &mut parts[usize::from(*owner)];
         let more = u64::from(run.place.spans);
         if !ack.is_none() {
             part.ack.append(part.items, ack.take(more), more);
@@ -55,37 +64,36 @@ pub(super) fn part(
     }
 }
 
-/// How many bytes a shard gets.
-fn room(sorted: &Sorted, owners: &[u16], shard: u16) -> usize {
-    let (mut bytes, mut last) = (0, None);
-    for (run, owner) in sorted.runs.iter().zip(owners) {
-        if *owner == shard {
-            if last != Some(run.scope) {
-                let below = &sorted.scopes[run.scope as usize];
-                bytes += below.resource.len() + below.scope.len();
-                last = Some(run.scope);
-            }
-            bytes += run.place.len.get() as usize;
-        }
-    }
-    bytes
-}
-
 // === impl Part ===
 
 impl Part {
+    /// Goes on below a scope of the request; tells which envelopes that needs: of the resource, and of
+    /// the scope.
+    fn enter<'a>(
+        &mut self,
+        sorted: &'a Sorted,
+        scope: u32,
+    ) -> (Option<&'a Range<usize>>, Option<&'a Range<usize>>) {
+        let last = self.last.replace(scope);
+        if last == Some(scope) {
+            return (None, None);
+        }
+        let above = |scope: u32| &sorted.scopes[scope as usize];
+        let Below { resource, scope, .. } = above(scope);
+        let is_known = last.is_some_and(|last| above(last).resource == *resource);
+        ((!is_known).then_some(resource), Some(scope))
+    }
+
     fn add(&mut self, request: &[u8], sorted: &Sorted, run: &Run) {
-        if self.last != Some(run.scope) {
-            let above = |scope: u32| &sorted.scopes[scope as usize];
-            let below = above(run.scope);
-            let known = self.last.filter(|last| above(*last).resource == below.resource);
-            let resource = match (known, self.sorted.scopes.last()) {
-                (Some(_), Some(last)) => last.resource.clone(),
-                _ => self.put(&request[below.resource.clone()]),
+        let (resource, scope) = self.enter(sorted, run.scope);
+        if let Some(scope) = scope {
+            let is_first = resource.is_some();
+            let resource = match (resource, self.sorted.scopes.last()) {
+                (None, Some(last)) => last.resource.clone(),
+                (resource, _) => self.put(&request[resource.cloned().unwrap_or_default()]),
             };
-            let scope = self.put(&request[below.scope.clone()]);
-            self.sorted.scopes.push(Below { resource, scope, is_first: known.is_none() });
-            self.last = Some(run.scope);
+            let scope = self.put(&request[scope.clone()]);
+            self.sorted.scopes.push(Below { resource, scope, is_first });
         }
         let mut run = *run;
         let from = run.place.at as usize;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use teleflow_otlp::{Ack, Answer, Signal, tree};
 
-use super::storage::Place;
+use super::storage::Whereabouts;
 use super::table::RunRef;
 use crate::SpanView;
 
@@ -36,7 +36,7 @@ pub(super) struct Chunk {
     /// Whether it is still being read: nothing in it may move.
     pub(super) is_open: bool,
     /// Where its bytes are: those that are stored take no memory.
-    pub(super) place: Place,
+    pub(super) whereabouts: Whereabouts,
 }
 
 /// What few requests have.
@@ -87,7 +87,7 @@ impl Chunk {
             counted: 0,
             signal,
             is_open: true,
-            place: Place::Memory,
+            whereabouts: Whereabouts::Memory,
         }
     }
 
@@ -98,7 +98,7 @@ impl Chunk {
             false => 0,
         };
         let rare = self.rare.as_ref().map_or(0, |rare| size_of::<Rare>() + rare.copies.capacity());
-        let bytes = if self.place == Place::Stored { 0 } else { self.bytes.len() };
+        let bytes = if self.whereabouts == Whereabouts::Stored { 0 } else { self.bytes.len() };
         bytes + OVERHEAD + scopes + rare
     }
 
@@ -205,7 +205,7 @@ impl Chunk {
 
     /// What it would take of memory without the bytes that nobody needs.
     pub(super) const fn needed(&self) -> usize {
-        if matches!(self.place, Place::Stored) {
+        if matches!(self.whereabouts, Whereabouts::Stored) {
             return 0;
         }
         self.live_bytes as usize + self.envelopes as usize

@@ -21,17 +21,12 @@ use super::run::{Run, runs};
 ///
 /// Who waits for the payload waits for the digest; one that is dropped says that its items were lost.
 #[derive(Debug)]
-pub struct Digest {
-    signal: Signal,
-    items: u64,
-    bytes: usize,
-    pub(super) content: Content,
-}
+pub struct Digest(pub(super) Content);
 
 #[derive(Debug)]
 pub(super) enum Content {
     Unread(Payload),
-    Read(Chunk, Runs),
+    Read { chunk: Chunk, runs: Runs, items: u64 },
 }
 
 /// Of nearly all requests it is one.
@@ -68,8 +63,7 @@ impl Digest {
 
     /// A payload that is read by whoever samples it.
     pub const fn unread(payload: Payload) -> Self {
-        let (signal, items, bytes) = (payload.signal(), payload.items(), payload.bytes());
-        Self { signal, items, bytes, content: Content::Unread(payload) }
+        Self(Content::Unread(payload))
     }
 
     /// Of a payload that was read.
@@ -81,7 +75,6 @@ impl Digest {
 
     /// Of spans that are in these bytes.
     pub(crate) fn new(bytes: Bytes, items: u64, ack: Ack, mut sorted: Sorted) -> Self {
-        let len = bytes.len();
         let mut chunk = Chunk::new(Signal::Traces, bytes, ack);
         let piece = |place: &Range<usize>| (place.start as u32, place.end as u32);
         let places = sorted.scopes.iter().map(|below| {
@@ -92,40 +85,48 @@ impl Digest {
         for run in &mut sorted.runs {
             run.scope = places[run.scope as usize];
         }
-        let content = Content::Read(chunk, sorted.runs);
-        Self { signal: Signal::Traces, items, bytes: len, content }
+        Self(Content::Read { chunk, runs: sorted.runs, items })
     }
 
     /// Whether its spans were read.
     pub const fn is_read(&self) -> bool {
-        matches!(self.content, Content::Read(..))
+        matches!(self.0, Content::Read { .. })
     }
 
     /// The payload, for those who do not sample. A copy, where it was read.
     pub fn into_payload(self) -> Payload {
-        match self.content {
+        match self.0 {
             Content::Unread(payload) => payload,
-            Content::Read(mut chunk, runs) => {
-                let ack = chunk.take_ack(self.items);
+            Content::Read { mut chunk, runs, items } => {
+                let ack = chunk.take_ack(items);
                 let request = assemble(&chunk, &runs);
-                Payload::trusted(Signal::Traces, request.into(), self.items).with_ack(ack)
+                Payload::trusted(Signal::Traces, request.into(), items).with_ack(ack)
             }
         }
     }
 
     /// The signal of every item in it.
     pub const fn signal(&self) -> Signal {
-        self.signal
+        match &self.0 {
+            Content::Unread(payload) => payload.signal(),
+            Content::Read { .. } => Signal::Traces,
+        }
     }
 
     /// How many items it holds.
     pub const fn items(&self) -> u64 {
-        self.items
+        match &self.0 {
+            Content::Unread(payload) => payload.items(),
+            Content::Read { items, .. } => *items,
+        }
     }
 
     /// How many bytes it holds.
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        match &self.0 {
+            Content::Unread(payload) => payload.bytes(),
+            Content::Read { chunk, .. } => chunk.bytes.len(),
+        }
     }
 }
 

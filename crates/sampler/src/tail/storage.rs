@@ -44,7 +44,7 @@ pub trait StorageWriter: fmt::Debug + Send {
 
 /// Where the bytes of a request are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Place {
+pub(super) enum Whereabouts {
     Memory,
     /// In memory, until they are stored with others.
     Waits,
@@ -152,15 +152,15 @@ impl Stored {
 
     /// Forgets a request that goes.
     pub(super) fn forget(&mut self, index: u32, chunk: &Chunk) {
-        match chunk.place {
-            Place::Memory => {}
-            Place::Waits => {
+        match chunk.whereabouts {
+            Whereabouts::Memory => {}
+            Whereabouts::Waits => {
                 if let Some(at) = self.waiting.iter().position(|waits| *waits == index) {
                     self.waiting.swap_remove(at);
                     self.waiting_bytes = self.waiting_bytes.saturating_sub(chunk.bytes.len());
                 }
             }
-            Place::Stored => self.bytes -= chunk.bytes.len() as u64,
+            Whereabouts::Stored => self.bytes -= chunk.bytes.len() as u64,
         }
     }
 

@@ -16,7 +16,7 @@ use super::config::Config;
 use super::due::Lists;
 use super::slab::{NIL, Slab};
 use super::stats::Trigger;
-use super::storage::{Place, Stored};
+use super::storage::{Stored, Whereabouts};
 use crate::{SpanView, Spans, TraceSummary};
 
 mod room;
@@ -179,7 +179,7 @@ impl Table {
         let chunk = self.chunks.get_mut(index);
         chunk.live -= spans;
         chunk.live_bytes -= bytes;
-        self.needed -= if chunk.place == Place::Stored { 0 } else { bytes as usize };
+        self.needed -= if chunk.whereabouts == Whereabouts::Stored { 0 } else { bytes as usize };
         if chunk.live == 0 {
             let chunk = self.chunks.remove(index);
             self.chunk_bytes -= chunk.size();

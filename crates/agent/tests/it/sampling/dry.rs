@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use teleflow::Signal;
-
 use super::traffic::{Shop, Trace};
-use super::{Arrived, ERRORS, SLOW, config, metrics_when};
+use super::{Arrived, ERRORS, SLOW, config, end, metrics_when};
 use crate::attacks::MIB;
-use crate::books::Books;
 use crate::program::Program;
 use crate::shutdown::sink::Sink;
 
@@ -32,13 +29,7 @@ async fn everything_arrives_and_what_would_have_been_left_out_is_counted() {
     let of = |sampled| metrics.sum(name, &[("sampled", sampled)]);
     assert!(of("true") > 0 && of("false") > of("true"), "most would be left out: {metrics:#?}");
 
-    let ended = program.terminate();
-    assert!(ended.status.success(), "{ended:?}");
-    let books = Books::parse(&ended.stdout);
-    let row = books.of("traces");
-    assert_eq!((row.accepted, row.delivered, row.sampled_out), (sent.spans, sent.spans, 0));
-    assert_eq!((row.rejected, row.dropped, row.held), (0, 0, 0), "{row:?}");
-    assert_eq!(sink.items(Signal::Traces), sent.spans);
+    assert_eq!(end(program, &sink, sent.spans), 0);
     let arrived = arrived.complete();
     assert_eq!(arrived.len() as u32, sent.traces);
     for (trace, parts) in &arrived {

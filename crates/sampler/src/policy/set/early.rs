@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Asked, PolicySet, lower};
-use crate::engine::{By, Verdict, Vote};
+use super::{Asked, PolicySet, kept, lower};
+use crate::engine::{Verdict, Vote};
 use crate::policy::node::Ask;
 use crate::{Threshold, Trace};
 
@@ -28,22 +28,18 @@ impl PolicySet {
         let randomness = salt.randomness(trace);
         // Whether a policy may drop what comes.
         let mut is_held_up = false;
-        let mut kept = None;
+        let mut keeps = None;
         let mut rest = policies.iter_mut();
-        for Asked { index, node } in &mut rest {
-            if is_held_up && !node.drops() {
+        for asked in &mut rest {
+            if is_held_up && !asked.node.drops() {
                 return None;
             }
-            (ask.had_error, ask.part) = (false, None);
-            let vote = node.vote(&mut ask);
-            let stats = &mut stats[usize::from(*index)];
-            stats.count(vote, &trace.summary);
-            stats.errors += u64::from(ask.had_error);
-            let by = By { rule: *index, part: ask.part.filter(|_| node.is_composite()) };
+            let (vote, by) = asked.vote(&mut ask, stats);
+            let node = &mut asked.node;
             match vote {
                 Vote::Dropped => return Some(Verdict { by: Some(by), ..Verdict::LEFT_OUT }),
                 Vote::Sampled => {
-                    kept = Some((by, lower(None, node, randomness, &mut ask)));
+                    keeps = Some((by, lower(None, node, randomness, &mut ask)));
                     break;
                 }
                 Vote::Error => {}
@@ -53,7 +49,7 @@ impl PolicySet {
                 }
             }
         }
-        let (by, mut threshold) = kept?;
+        let (by, mut threshold) = keeps?;
         for Asked { node, .. } in rest.filter(|asked| !asked.node.votes_inverted()) {
             threshold = lower(threshold, node, randomness, &mut ask);
         }
@@ -64,9 +60,7 @@ impl PolicySet {
             let may_drop = policies.iter().any(|asked| asked.node.drops());
             threshold.filter(|_| is_first && !may_drop)
         };
-        let is_chance = threshold.is_some_and(|threshold| threshold != Threshold::ALL);
-        let randomness = (is_chance && !salt.is_own(trace)).then_some(randomness);
-        Some(Verdict { is_kept: true, threshold, randomness, by: Some(by) })
+        Some(kept(salt, trace, randomness, threshold, by))
     }
 
     /// Decides about a trace that no part of it has settled. It is left out, unless only what might

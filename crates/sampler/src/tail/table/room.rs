@@ -2,7 +2,7 @@
 
 use super::{Table, TraceNode};
 use crate::tail::slab::NIL;
-use crate::tail::storage::Place;
+use crate::tail::storage::Whereabouts;
 
 // === impl Table ===
 
@@ -78,7 +78,7 @@ impl Table {
         let mut copied = 0;
         for (index, chunk) in self.chunks.iter() {
             if !chunk.is_open
-                && chunk.place != Place::Stored
+                && chunk.whereabouts != Whereabouts::Stored
                 && 2 * chunk.needed() < chunk.bytes.len()
                 && copied < most
             {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Table;
 use crate::tail::config::Config;
 use crate::tail::stats::StorageStats;
-use crate::tail::storage::Place;
+use crate::tail::storage::Whereabouts;
 
 impl Table {
     /// Has a request that was read go into the storage, if there is one and spans of it are held. What
@@ -24,7 +24,7 @@ impl Table {
             }
             return;
         }
-        chunk.place = Place::Waits;
+        chunk.whereabouts = Whereabouts::Waits;
         let all = self.stored.wait(index, bytes);
         if !all.is_empty() {
             self.store(&all);
@@ -36,7 +36,7 @@ impl Table {
         let mut together = Vec::new();
         for index in indices {
             let chunk = self.chunks.get_mut(*index);
-            chunk.place = Place::Memory;
+            chunk.whereabouts = Whereabouts::Memory;
             together.extend_from_slice(&chunk.bytes);
         }
         let Some(mut stored) = self.stored.store(&together, indices.len() as u64) else { return };
@@ -49,7 +49,7 @@ impl Table {
     fn is_stored(&mut self, index: u32, stored: Bytes) {
         let chunk = self.chunks.get_mut(index);
         let (size, needed) = (chunk.size(), chunk.needed());
-        (chunk.bytes, chunk.place) = (stored, Place::Stored);
+        (chunk.bytes, chunk.whereabouts) = (stored, Whereabouts::Stored);
         self.chunk_bytes = self.chunk_bytes - size + chunk.size();
         self.needed -= needed;
     }
