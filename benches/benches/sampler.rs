@@ -9,6 +9,9 @@
 //! them and comes to either; against two that need not care. `mixed/on_disk`: as `mixed`, where what
 //! is held is in files.
 //!
+//! The allocator is mimalloc, for the sake of `two_shards`: what a shard frees was allocated on another
+//! core, and under one lock in glibc. `--features system-allocator` has the system's.
+//!
 //! All times are CPU times, of the rival with those of its garbage collector: they say what a span
 //! costs on a machine that does other things as well.
 //!
@@ -19,8 +22,12 @@
 //! cargo bench -p teleflow-benches --bench sampler -- --on-disk # what is in files alone
 //! ```
 
+#[cfg(feature = "system-allocator")]
+use std::alloc::System;
 use std::io;
 
+#[cfg(not(feature = "system-allocator"))]
+use mimalloc::MiMalloc;
 use teleflow_benches::alloc::Weighing;
 use teleflow_benches::process::Cores;
 use teleflow_benches::report::{Asked, Better, Report, Rival};
@@ -40,8 +47,13 @@ use self::batches::{Batches, SPANS};
 use self::cases::Came;
 use self::shards::Mixture;
 
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
-static ALLOCATOR: Weighing = Weighing;
+static ALLOCATOR: Weighing<MiMalloc> = Weighing(MiMalloc);
+
+#[cfg(feature = "system-allocator")]
+#[global_allocator]
+static ALLOCATOR: Weighing<System> = Weighing(System);
 
 fn main() -> io::Result<()> {
     let flags = xflags::parse_or_exit! {

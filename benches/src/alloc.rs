@@ -51,10 +51,10 @@ pub fn count<T>(work: impl FnOnce() -> T) -> (T, Counted) {
     (value, counted)
 }
 
-/// The system allocator with a scale in front, which is on during a call of [`weigh`] alone: else a
-/// benchmark with several threads would measure how they share the scale.
+/// An allocator with a scale in front, which is on during a call of [`weigh`] alone: else a benchmark
+/// with several threads would measure how they share the scale.
 #[derive(Debug)]
-pub struct Weighing;
+pub struct Weighing<A>(pub A);
 
 static IS_WEIGHING: AtomicBool = AtomicBool::new(false);
 static WEIGHT: AtomicI64 = AtomicI64::new(0);
@@ -121,31 +121,31 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-// SAFETY: every call goes to `System` with the caller's own arguments and its answer is returned
-// as it is, so `System` keeps the contract. Weighing touches two atomics and never allocates.
-unsafe impl GlobalAlloc for Weighing {
+// SAFETY: every call goes to the other with the caller's own arguments and its answer is returned
+// as it is, so that keeps the contract. Weighing touches two atomics and never allocates.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Weighing<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         weigh_in(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc`, which is that of `System::alloc`.
-        unsafe { System.alloc(layout) }
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of the other's.
+        unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         weigh_in(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is that of `System`.
-        unsafe { System.alloc_zeroed(layout) }
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is the other's.
+        unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         weigh_in(new_size);
         weigh_out(layout.size());
-        // SAFETY: `pointer` came from `System` through this allocator, with this layout.
-        unsafe { System.realloc(pointer, layout, new_size) }
+        // SAFETY: `pointer` came from the other through this allocator, with this layout.
+        unsafe { self.0.realloc(pointer, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         weigh_out(layout.size());
-        // SAFETY: `pointer` came from `System` through this allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
+        // SAFETY: `pointer` came from the other through this allocator, with this layout.
+        unsafe { self.0.dealloc(pointer, layout) }
     }
 }

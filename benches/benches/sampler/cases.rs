@@ -97,21 +97,21 @@ impl Bench {
     /// Does with a batch what the gateway does: polls where it is time to, and offers.
     #[inline]
     pub(crate) fn take(&mut self, payload: Payload) {
-        self.tick();
+        self.tick(1);
         self.sampler.offer(self.now, payload, &mut self.out);
         // It is handed on; here that is to drop it.
         self.out.kept.clear();
     }
 
     /// The same, with a payload that was read before.
-    pub(crate) fn take_digest(&mut self, digest: Digest) {
-        self.tick();
+    pub(crate) fn take_digest(&mut self, digest: &mut Digest) {
+        self.tick(digest.payloads() as u32);
         self.sampler.offer_digest(self.now, digest, &mut self.out);
         self.out.kept.clear();
     }
 
-    fn tick(&mut self) {
-        self.now += self.step;
+    fn tick(&mut self, payloads: u32) {
+        self.now += self.step * payloads;
         if self.sampler.next_deadline().is_some_and(|due| due <= self.now) {
             self.sampler.poll(self.now, &mut self.out);
         }

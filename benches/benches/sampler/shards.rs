@@ -15,7 +15,7 @@ use teleflow_otlp::Payload;
 use teleflow_sampler::{Digest, Router};
 
 use crate::batches::{Batches, Fate, Ids, SPANS, TraceId, validated};
-use crate::cases::{AT_ONCE, Bench, Came, median};
+use crate::cases::{AT_ONCE, Bench, Came, HELD, median};
 
 /// Threads and shards.
 const SHARDS: usize = 2;
@@ -23,14 +23,11 @@ const SHARDS: usize = 2;
 /// Batches that each thread gets in a round.
 const COUNT: usize = 40_000;
 
-/// Batches before those: until the tables are full, as much is decided as comes, and memory that was
-/// used once comes back to whoever has it used.
-const BEFORE: usize = 3 * HELD as usize;
+/// Batches before those: until the tables are full, as much is decided as comes, and all memory was
+/// used once.
+const BEFORE: usize = 2 * HELD as usize;
 
-/// How many of a thread's batches wait for a decision.
-const HELD: u32 = 10_000;
-
-/// Payloads that go into the letter box at once.
+/// Payloads of the other shard that go into its letter box at once.
 const BUNDLE: usize = 64;
 
 /// Rounds in which each way has its turn; the median of each counts.
@@ -59,7 +56,7 @@ pub(crate) struct Scaling {
 /// What the threads of a round share.
 #[derive(Debug, Default)]
 struct Shared {
-    boxes: [Mutex<Vec<Digest>>; SHARDS],
+    boxes: [Mutex<Digest>; SHARDS],
     /// Spun on: whoever sleeps at the start comes when the other is half done.
     ready: AtomicUsize,
     /// How many times they waited for each other.
@@ -150,7 +147,7 @@ impl Shared {
         mut make: impl FnMut(usize) -> Bytes,
     ) -> Duration {
         let mut router = Router::new(SHARDS, 1).expect("there may be two shards");
-        let (mut parts, mut bundle, mut post) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut digests, mut post) = ([(); SHARDS].map(|()| Digest::new()), Digest::new());
         let mut took = Duration::ZERO;
         for start in (0..BEFORE + COUNT).step_by(AT_ONCE) {
             if start <= BEFORE {
@@ -162,24 +159,19 @@ impl Shared {
             let payloads: Vec<Payload> = numbers.map(|number| validated(make(number))).collect();
             let begun = thread_cpu_time();
             for payload in payloads {
-                router.digest(payload, &mut parts);
-                for (whose, part) in parts.drain(..) {
-                    if whose == shard {
-                        bench.take_digest(part);
-                    } else {
-                        bundle.push(part);
-                    }
-                }
-                if bundle.len() >= BUNDLE {
-                    self.send(1 - shard, &mut bundle);
+                router.digest(payload, &mut digests);
+                if digests[1 - shard].payloads() >= BUNDLE {
+                    self.send(1 - shard, &mut digests[1 - shard]);
+                    bench.take_digest(&mut digests[shard]);
                     self.receive(shard, &mut post, bench);
                 }
             }
             took += thread_cpu_time() - begun;
         }
-        self.send(1 - shard, &mut bundle);
+        self.send(1 - shard, &mut digests[1 - shard]);
         self.wait_for((BEFORE + COUNT).div_ceil(AT_ONCE) + 1);
         let begun = thread_cpu_time();
+        bench.take_digest(&mut digests[shard]);
         self.receive(shard, &mut post, bench);
         took + (thread_cpu_time() - begun)
     }
@@ -187,19 +179,23 @@ impl Shared {
     /// Waits until all have come here so many times.
     fn wait_for(&self, turns: usize) {
         self.turns.fetch_add(1, SeqCst);
-        while self.turns.load(SeqCst) < turns * SHARDS {
-            thread::yield_now();
+        for spun in 0_u32.. {
+            if self.turns.load(SeqCst) >= turns * SHARDS {
+                break;
+            }
+            // It is there soon, unless the machine does other things as well.
+            if spun < 100_000 { std::hint::spin_loop() } else { thread::yield_now() }
         }
     }
 
-    fn send(&self, whose: usize, bundle: &mut Vec<Digest>) {
-        self.boxes[whose].lock().expect("nobody panics").append(bundle);
+    fn send(&self, whose: usize, digest: &mut Digest) {
+        self.boxes[whose].lock().expect("nobody panics").append(digest);
     }
 
     /// Takes what is in a letter box; `post` is empty before and after.
-    fn receive(&self, shard: usize, post: &mut Vec<Digest>, bench: &mut Bench) {
+    fn receive(&self, shard: usize, post: &mut Digest, bench: &mut Bench) {
         mem::swap(post, &mut *self.boxes[shard].lock().expect("nobody panics"));
-        post.drain(..).for_each(|digest| bench.take_digest(digest));
+        bench.take_digest(post);
     }
 }
 

@@ -85,6 +85,13 @@ impl Payload {
         self.segments.into_iter()
     }
 
+    /// Gives up the one piece of a request that is in one; `None` where there are more, or none.
+    /// Who waits for it is told as with [`into_segments`](Self::into_segments).
+    #[inline]
+    pub fn into_segment(mut self) -> Option<Bytes> {
+        if self.segments.len() == 1 { self.segments.pop() } else { None }
+    }
+
     /// Has somebody wait for what becomes of the items.
     ///
     /// # Panics

@@ -84,6 +84,10 @@ pub struct Link<'a> {
     pub trace_state: &'a str,
 }
 
+/// The keys of a span's times.
+const START: u8 = 7 << 3 | 1;
+const END: u8 = 8 << 3 | 1;
+
 // === impl TailFields ===
 
 impl<'a> TailFields<'a> {
@@ -108,6 +112,11 @@ impl<'a> TailFields<'a> {
                     _ => {}
                 }
                 pos = end;
+            } else if matches!(key, START | END) {
+                let Some(time) = span[pos + 1..].first_chunk() else { break };
+                let time = u64::from_le_bytes(*time);
+                *if key == START { &mut fields.start } else { &mut fields.end } = time;
+                pos += 9;
             } else {
                 let Some(field) = wire::read(span, pos) else { break };
                 fields.set(field);

@@ -12,6 +12,8 @@
 //! happens to 1 of 10^14 for a kept one, and for a dropped one to 4 of 10^9 whatever their number:
 //! those are left out unseen. [`MemoryStats::false_positive_rate`] tells how likely it is now.
 
+use std::hint::black_box;
+
 use crate::Threshold;
 use crate::engine::By;
 use crate::tail::Remembered;
@@ -97,6 +99,12 @@ impl Memory {
             Some((threshold, by)) => Some(Past::Kept { threshold, by }),
             None => self.dropped.contains(hash).then_some(Past::Dropped),
         }
+    }
+
+    /// Looks at where a trace would be, for nothing but to have that at hand soon.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) {
+        black_box((self.kept.find(hash).is_some(), self.dropped.touch(hash)));
     }
 
     /// What it takes, in bytes.

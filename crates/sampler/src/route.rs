@@ -3,15 +3,18 @@
 //! Several [tail samplers](crate::TailSampler) side by side are one, as long as all spans of a trace
 //! come to the same. [`Router`] sees to that: it parts payloads by a keyed hash of the trace id.
 
+use std::mem;
+
 use smallvec::SmallVec;
 use teleflow_otlp::tree::{self, ScopeGroup};
 use teleflow_otlp::{Ack, Payload, Row, Signal, log, span};
 use thiserror::Error;
 
+use self::digests::Writing;
 use self::parts::{Limit, Parts};
 use crate::secret::{Keyed, Purpose};
 use crate::tail::digest::{Digest, Sorted};
-use crate::tail::run::Run;
+use crate::tail::run::Packed;
 
 mod digests;
 mod parts;
@@ -56,6 +59,9 @@ pub struct Router {
     shards: usize,
     keyed: Keyed,
     parts: Parts,
+    /// What was read of a request, and its parts. The memory serves again.
+    sorted: Sorted,
+    writing: Writing,
     stats: RouterStats,
 }
 
@@ -133,6 +139,8 @@ impl Router {
             shards,
             keyed: Keyed::new(seed, Purpose::Route),
             parts: Parts::new(shards),
+            sorted: Sorted::default(),
+            writing: Writing::default(),
             stats: RouterStats::default(),
         })
     }
@@ -182,23 +190,35 @@ impl Router {
     }
 
     /// As [`route`](Self::route), and reads the parts at once, where that is [worth it](Digest).
+    /// Each goes into the digest of its shard, by number.
     ///
     /// Where a payload is read before its shards are known, no span of it is looked at twice.
     ///
     /// # Panics
     ///
-    /// As [`route`](Self::route).
-    pub fn digest(&mut self, payload: Payload, out: &mut Vec<(usize, Digest)>) {
-        let sorted = if self.shards > 1 { Sorted::of(&payload) } else { None };
-        let left = match sorted {
-            Some(sorted) => self.part_read(payload, sorted, out),
-            None => Some(payload),
+    /// As [`route`](Self::route), and if there is not one digest for each shard.
+    pub fn digest(&mut self, payload: Payload, out: &mut [Digest]) {
+        assert_eq!(out.len(), self.shards, "each shard has its own digest");
+        if let [out] = out {
+            return out.add(payload);
+        }
+        let mut sorted = mem::take(&mut self.sorted);
+        let left = match sorted.read(&payload) {
+            true => self.part_read(payload, &sorted, out),
+            false => Some(payload),
         };
+        sorted.clear();
+        self.sorted = sorted;
         if let Some(payload) = left {
             let mut parts = Vec::new();
             self.route(payload, &mut parts);
-            out.extend(parts.into_iter().map(|(shard, part)| (shard, Digest::of(part))));
+            parts.into_iter().for_each(|(shard, part)| out[shard].add(part));
         }
+    }
+
+    /// How many shards there are.
+    pub const fn shards(&self) -> usize {
+        self.shards
     }
 
     /// The shard of a trace.
@@ -216,27 +236,27 @@ impl Router {
     fn part_read(
         &mut self,
         mut payload: Payload,
-        sorted: Sorted,
-        out: &mut Vec<(usize, Digest)>,
+        sorted: &Sorted,
+        out: &mut [Digest],
     ) -> Option<Payload> {
         let [request] = payload.segments() else { return Some(payload) };
         let runs = sorted.runs.iter();
         let owners: SmallVec<[u16; 16]> = runs.map(|run| self.shard_of_run(run, request)).collect();
         let first = owners.first().copied().unwrap_or(0);
         let is_whole = owners.iter().all(|owner| *owner == first);
-        if !is_whole && !digests::may_repeat(&sorted, self.shards, request.len()) {
+        if !is_whole && !digests::may_repeat(sorted, self.shards, request.len()) {
             return Some(payload);
         }
-        let without_trace = sorted.runs.iter().filter(|run| run.id.is_none());
+        let without_trace = sorted.runs.iter().filter(|run| run.id().is_none());
         self.stats.without_trace += without_trace.count() as u64;
         if is_whole {
             self.stats.whole += 1;
-            out.push((first.into(), Digest::sorted(payload, sorted)));
+            out[usize::from(first)].add_read(payload, sorted);
         } else {
             self.stats.parted += 1;
             let ack = payload.take_ack();
-            let request = payload.into_segments().next().unwrap_or_default();
-            digests::part(&request, &sorted, &owners, ack, out);
+            let request = payload.into_segment().unwrap_or_default();
+            self.writing.part(&request, sorted, &owners, ack, out);
         }
         None
     }
@@ -300,8 +320,8 @@ impl Router {
     }
 
     #[inline]
-    fn shard_of_run(&self, run: &Run, request: &[u8]) -> u16 {
-        match run.id {
+    fn shard_of_run(&self, run: &Packed, request: &[u8]) -> u16 {
+        match run.id() {
             Some(id) => self.scale(self.keyed.id(&id)),
             None => {
                 let fields = &request[run.place.at as usize..][..run.place.len.get() as usize];

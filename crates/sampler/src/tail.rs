@@ -12,13 +12,13 @@
 //! is repeated wherever a span below it goes, and must not be, trace by trace.
 
 use std::fmt;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use teleflow_otlp::{Ack, Payload, Signal, tree};
 
 use self::config::MAX_WAIT;
 use self::deciding::chance;
-use self::digest::Content;
 use self::eviction::Evictions;
 use self::ingest::Ingest;
 use self::kept::Kept;
@@ -31,7 +31,7 @@ use crate::engine::{By, Engine};
 use crate::memory::Memory;
 use crate::secret::{Keyed, Purpose};
 
-mod chunk;
+pub(crate) mod chunk;
 mod config;
 mod counts;
 mod deciding;
@@ -161,9 +161,9 @@ impl TailSampler {
         let engine = Engine::new(&config.rules)?;
         let evictions = Evictions::new(config.eviction)?;
         self.roots = roots;
-        let before = std::mem::replace(&mut self.engine, engine);
+        let before = mem::replace(&mut self.engine, engine);
         self.engine.adopt(before);
-        let before = std::mem::replace(&mut self.evictions, evictions);
+        let before = mem::replace(&mut self.evictions, evictions);
         self.evictions.adopt(before);
         self.memory.resize(config.remembered);
         self.memory.rename(|by| match by {
@@ -200,7 +200,7 @@ impl TailSampler {
         while let Some(segment) = segments.next() {
             // Only where somebody waits for several segments has each to be counted.
             let of_segment = match segments.len() {
-                0 => std::mem::take(&mut ack),
+                0 => mem::take(&mut ack),
                 _ if ack.is_none() => Ack::none(),
                 _ => ack.take(span_count(&segment)),
             };
@@ -211,21 +211,31 @@ impl TailSampler {
         self.close_up();
     }
 
-    /// As [`offer`](Self::offer), for a payload that was read before.
+    /// As [`offer`](Self::offer), for payloads that were read before. The digest is empty then, and
+    /// can be filled again.
     ///
     /// # Panics
     ///
     /// As [`offer`](Self::offer).
-    pub fn offer_digest(&mut self, now: Instant, digest: Digest, out: &mut Output) {
-        match digest.0 {
-            Content::Unread(payload) => self.offer(now, payload, out),
-            Content::Read { chunk, runs, .. } => {
-                self.offer_read(now, chunk, runs, out);
-                self.make_room(now, out);
-                self.write_kept(out);
-                self.close_up();
+    pub fn offer_digest(&mut self, now: Instant, digest: &mut Digest, out: &mut Output) {
+        let Digest { requests, sorted, unread } = digest;
+        let (mut runs, mut scopes) = (&sorted.runs[..], &sorted.scopes[..]);
+        let mut ahead = 0;
+        for request in requests.drain(..) {
+            if ahead == 0 {
+                ahead = self.look_ahead(runs);
             }
+            ahead = ahead.saturating_sub(request.runs.into());
+            let (own, above);
+            (own, runs) = runs.split_at(request.runs.into());
+            (above, scopes) = scopes.split_at(request.scopes.into());
+            self.offer_read(now, request, (own, above), out);
+            self.make_room(now, out);
         }
+        sorted.clear();
+        self.write_kept(out);
+        self.close_up();
+        unread.drain(..).for_each(|payload| self.offer(now, payload, out));
     }
 
     /// Decides about the traces that have waited long enough.

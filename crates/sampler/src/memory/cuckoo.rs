@@ -90,6 +90,14 @@ impl Filter {
         self.holds(one, fingerprint) | self.holds(other, fingerprint)
     }
 
+    /// Looks at where a hash would be, for nothing but to have that at hand soon.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> u32 {
+        let (_, buckets) = self.spot(hash);
+        let first = |bucket: u32| self.buckets.get(bucket as usize).map_or(0, |places| places[0]);
+        first(buckets[0]) ^ first(buckets[1])
+    }
+
     /// How many were put in.
     pub(super) const fn len(&self) -> usize {
         self.len

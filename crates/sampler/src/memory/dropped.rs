@@ -61,6 +61,12 @@ impl Dropped {
         self.young.contains(hash) | self.old.contains(hash)
     }
 
+    /// Looks at where a hash would be, for nothing but to have that at hand soon.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> u32 {
+        self.young.touch(hash) ^ self.old.touch(hash)
+    }
+
     pub(super) fn resize(&mut self, capacity: usize) {
         self.capacity = capacity.min(MOST);
         if self.young.len() >= self.capacity {

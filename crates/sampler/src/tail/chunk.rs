@@ -6,6 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use teleflow_otlp::{Ack, Answer, Signal, tree};
 
+use super::digest::Request;
 use super::storage::Whereabouts;
 use super::table::RunRef;
 use crate::SpanView;
@@ -49,14 +50,14 @@ struct Rare {
 }
 
 /// Where a scope group's envelopes are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scope {
-    pub(super) resource: Piece,
-    pub(super) scope: Piece,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) resource: Piece,
+    pub(crate) scope: Piece,
 }
 
 /// A place in a chunk: from, to.
-pub(super) type Piece = (u32, u32);
+pub(crate) type Piece = (u32, u32);
 
 /// An envelope that is to be added.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,19 @@ impl Chunk {
             is_open: true,
             whereabouts: Whereabouts::Memory,
         }
+    }
+
+    /// One that was read, with its scopes.
+    pub(super) fn read(mut request: Request, scopes: &[Scope]) -> Self {
+        let ack = request.take_ack();
+        let mut chunk = Self::new(Signal::Traces, request.bytes, ack);
+        let mut of = None;
+        for scope in scopes {
+            let is_new = of.replace(scope.resource) != Some(scope.resource);
+            chunk.envelopes += if is_new { len(scope.resource) } else { 0 } + len(scope.scope);
+        }
+        chunk.scopes = SmallVec::from_slice(scopes);
+        chunk
     }
 
     /// What it takes, in bytes, beside its place in the table.
@@ -248,8 +262,7 @@ impl Chunk {
     /// Answers those who wait for spans that did not go on: they were left out.
     pub(super) fn settle_ack(self) {
         if let Some(rare) = self.rare {
-            let left_out = Answer::sampled_out(rare.ack.items());
-            rare.ack.settle(left_out);
+            leave_out(rare.ack);
         }
     }
 
@@ -262,6 +275,12 @@ impl Chunk {
             rare.copies = Vec::new();
         }
     }
+}
+
+/// Answers those who wait for what was left out.
+pub(super) fn leave_out(ack: Ack) {
+    let left_out = Answer::sampled_out(ack.items());
+    ack.settle(left_out);
 }
 
 const fn len((from, to): Piece) -> u32 {

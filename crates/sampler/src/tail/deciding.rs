@@ -26,6 +26,7 @@ impl TailSampler {
     ) -> bool {
         let mut done = true;
         let start = out.kept.len();
+        let mut seen = 0_usize;
         while let Some((trace, deadline)) = self.table.next()
             && due(deadline)
         {
@@ -33,6 +34,10 @@ impl TailSampler {
                 done = false;
                 break;
             }
+            if seen == 0 {
+                seen = self.table.look_ahead(trace, &self.memory);
+            }
+            seen -= 1;
             match (trigger, self.config.sharing) {
                 (None, Some(sharing)) => {
                     let trigger = self.table.trigger(trace);

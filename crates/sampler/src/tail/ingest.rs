@@ -117,10 +117,14 @@ impl Ingest {
 impl TailSampler {
     /// Asks about the parts of traces that came since the last time. Tells whether a trace was
     /// decided for that.
+    #[inline]
     pub(super) fn ask_about_parts(&mut self, now: Instant, out: &mut Output) -> bool {
-        if self.ingest.unseen.is_empty() {
-            return false;
-        }
+        !self.ingest.unseen.is_empty() && self.ask_about_unseen(now, out)
+    }
+
+    /// Few samplers decide as spans come: nobody else is to pay for it.
+    #[cold]
+    fn ask_about_unseen(&mut self, now: Instant, out: &mut Output) -> bool {
         let mut unseen = std::mem::take(&mut self.ingest.unseen);
         unseen.sort_unstable_by_key(|unseen| (unseen.trace, unseen.order));
         let mut any = false;

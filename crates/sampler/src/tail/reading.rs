@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use teleflow_otlp::tree::{self, ResourceGroup, ScopeGroup};
-use teleflow_otlp::{Ack, Answer, Signal};
+use teleflow_otlp::{Ack, Signal};
 
-use super::chunk::{Chunk, Envelope, Piece, Scope};
-use super::digest::Runs;
+use super::chunk::{Chunk, Envelope, Piece, Scope, leave_out};
+use super::digest::Request;
 use super::kept::MarkRef;
 use super::mark::Labels;
-use super::run::{Place, Run, runs};
+use super::run::{Packed, Place, Run, read_row};
 use super::slab::NIL;
+use super::table::ahead::AHEAD;
 use super::table::{MOST_SCOPES, RunRef, Table};
 use super::{Config, Output, Strategy, TailSampler, Trigger, chance, nanos};
 use crate::engine::By;
@@ -181,51 +182,52 @@ impl TailSampler {
                     let groups = (resource, scope);
                     let (scope, above) = known.add_to(&mut self.table, chunk, groups);
                     let is_large = above > self.config.payload_bytes || scope >= MOST_SCOPES;
-                    for run in runs(row, scope) {
+                    read_row(&row, scope, |run| {
                         // What was looked up is true of the first run, if that is the row's.
                         let found = found.take().filter(|_| run.id == row.trace_id);
                         self.take_run(now, chunk, run, found, is_large, out);
-                    }
+                    });
                 }
             }
         }
         self.ask_about_parts(now, out);
         match chunk {
             Some(chunk) => self.table.seal(chunk),
-            None => {
-                let left_out = Answer::sampled_out(ack.items());
-                ack.settle(left_out);
-            }
+            None => leave_out(ack),
         }
     }
 
-    /// Takes spans that were read.
-    pub(super) fn offer_read(&mut self, now: Instant, chunk: Chunk, runs: Runs, out: &mut Output) {
-        // Put into the table for the first spans that are not left out at once.
-        let (mut unused, mut index, mut last) = (Some(chunk), NIL, None);
-        for run in runs {
-            if index != NIL {
-                let resource = self.table.chunk(index).scopes[run.scope as usize].resource;
-                if last.replace(resource) != Some(resource) {
-                    self.ask_about_parts(now, out);
-                }
+    /// Takes a request that was read: its runs, and the scopes that they are below.
+    pub(super) fn offer_read(
+        &mut self,
+        now: Instant,
+        request: Request,
+        (runs, scopes): (&[Packed], &[Scope]),
+        out: &mut Output,
+    ) {
+        // Made for the first spans that are not left out at once.
+        let (mut unused, mut index, mut last) = (Some(request), NIL, None);
+        for run in runs.iter().map(Packed::unpack) {
+            let resource = Some(scopes[run.scope as usize].resource);
+            if index != NIL && last != resource {
+                self.ask_about_parts(now, out);
             }
             let found = run.id.map(|id| self.look_up(&id));
             if self.is_left_out(found) {
                 self.leave_out_late(run.place.spans, out);
                 continue;
             }
-            if let Some(chunk) = unused.take() {
-                index = self.table.add_chunk(chunk);
-                last = Some(self.table.chunk(index).scopes[run.scope as usize].resource);
+            if let Some(request) = unused.take() {
+                index = self.table.add_chunk(Chunk::read(request, scopes));
             }
+            last = resource;
             let (above, own) = self.table.chunk(index).envelope_lens(run.scope);
             let is_large = above + own > self.config.payload_bytes;
             self.take_run(now, index, run, found, is_large, out);
         }
         self.ask_about_parts(now, out);
         match unused {
-            Some(chunk) => chunk.settle_ack(),
+            Some(mut request) => leave_out(request.take_ack()),
             None => self.table.seal(index),
         }
     }
@@ -299,9 +301,9 @@ impl TailSampler {
     ) {
         let Place { at, len, .. } = run.place;
         let bytes = self.table.chunk(chunk).bytes.clone();
-        for run in run.spans(&bytes[at as usize..][..len.get() as usize]) {
+        run.read_spans(&bytes[at as usize..][..len.get() as usize], |run| {
             self.take_run(now, chunk, run, None, is_large, out);
-        }
+        });
     }
 
     /// Whether a trace meets its limits with the last of so many spans at the earliest.
@@ -343,6 +345,18 @@ impl TailSampler {
             let time = self.time(now);
             self.table.hurry(trace, time, nanos(wait));
         }
+    }
+
+    /// Looks at what is needed to take some of these runs, so that it is at hand then; returns how
+    /// many those are.
+    pub(super) fn look_ahead(&self, runs: &[Packed]) -> usize {
+        let runs = &runs[..runs.len().min(AHEAD)];
+        for id in runs.iter().filter_map(Packed::id) {
+            let hash = self.keyed.id(&id);
+            self.table.touch(hash);
+            self.memory.touch(hash);
+        }
+        runs.len()
     }
 
     /// What is known of a trace.

@@ -6,7 +6,8 @@ use teleflow_otlp::Row;
 use teleflow_otlp::span::TailFields;
 use teleflow_otlp::tree;
 
-use crate::TraceSummary;
+use crate::trace::StatusSet;
+use crate::{Randomness, TraceSummary};
 
 /// Where spans in a row are in their request.
 #[derive(Clone, Copy, Debug)]
@@ -30,80 +31,131 @@ pub(crate) struct Run {
     pub(crate) has_state: bool,
 }
 
-/// The runs of a row.
-pub(crate) struct Runs<'a> {
-    /// What the spans begin with.
-    trace_id: Option<[u8; 16]>,
-    scope: u32,
-    /// The fields that were not read yet, and where they are in the request.
-    fields: &'a [u8],
-    at: u32,
-    /// A span that does not belong to the run before it.
-    next: Option<Run>,
+/// A run, in as much memory as a processor fetches at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed {
+    /// Zeros: none.
+    id: [u8; 16],
+    pub(crate) scope: u32,
+    pub(crate) place: Place,
+    start: u64,
+    end: u64,
+    randomness: Option<Randomness>,
+    statuses: StatusSet,
+    has_root: bool,
+    is_flagged: bool,
+    has_odds: bool,
+    has_state: bool,
 }
 
-/// The runs of a row.
-pub(crate) const fn runs<'a>(row: Row<'a>, scope: u32) -> Runs<'a> {
-    let Row { trace_id, fields, at, .. } = row;
-    Runs { trace_id, scope, fields, at: at as u32, next: None }
-}
+const _: () = assert!(size_of::<Packed>() <= 64, "a packed run has grown");
 
-// === impl Runs ===
-
-impl Runs<'_> {
-    /// Reads the next span, as a run of its own.
-    #[inline]
-    fn read(&mut self) -> Option<Run> {
-        let (message, rest) = tree::split_message(self.fields)?;
-        let len = NonZeroU32::new((self.fields.len() - rest.len()) as u32)?;
-        let fields = TailFields::read(message);
-        let id = <[u8; 16]>::try_from(fields.trace_id).ok().filter(|id| *id != [0; 16]);
-        let mut summary = TraceSummary::default();
-        summary.add(&fields, u64::from(len.get()));
-        let place = Place { at: self.at, len, spans: 1 };
-        self.fields = rest;
-        self.at += len.get();
-        let has_state = !fields.trace_state.is_empty();
-        Some(Run { id, scope: self.scope, place, summary, has_state })
-    }
-}
-
-impl Iterator for Runs<'_> {
-    type Item = Run;
-
-    #[inline]
-    fn next(&mut self) -> Option<Run> {
-        let mut run = match self.next.take() {
-            Some(run) => run,
-            None => self.read()?,
-        };
-        // A span that has other ids than the one that it begins with is alone.
-        if run.id.is_none() || run.id != self.trace_id {
-            return Some(run);
-        }
-        while let Some((message, rest)) = tree::split_message(self.fields) {
-            let fields = TailFields::read(message);
-            if fields.trace_id != self.trace_id.as_ref().map_or(&[][..], |id| &id[..]) {
-                self.next = self.read();
-                break;
-            }
-            let len = (self.fields.len() - rest.len()) as u32;
-            let Some(sum) = run.place.len.checked_add(len) else { break };
+/// Reads a row, and gives its runs out.
+#[inline]
+pub(crate) fn read_row(row: &Row<'_>, scope: u32, mut take: impl FnMut(Run)) {
+    let (mut fields, mut at) = (row.fields, row.at as u32);
+    let mut last: Option<Run> = None;
+    while let Some((message, rest)) = tree::split_message(fields) {
+        let Some(len) = NonZeroU32::new((fields.len() - rest.len()) as u32) else { break };
+        let span = TailFields::read(message);
+        if let Some(run) = &mut last
+            && row.trace_id.is_some_and(|id| run.id == Some(id) && span.trace_id == id)
+            && let Some(sum) = run.place.len.checked_add(len.get())
+        {
             run.place = Place { len: sum, spans: run.place.spans + 1, ..run.place };
-            run.summary.add(&fields, u64::from(len));
-            run.has_state |= !fields.trace_state.is_empty();
-            self.fields = rest;
-            self.at += len;
+            run.add(&span, len);
+        } else if let Some(run) = last.replace(Run::new(&span, Place { at, len, spans: 1 }, scope))
+        {
+            take(run);
         }
-        Some(run)
+        (fields, at) = (rest, at + len.get());
+    }
+    if let Some(run) = last {
+        take(run);
     }
 }
+
+// === impl Run ===
 
 impl Run {
+    #[inline]
+    fn new(span: &TailFields<'_>, place: Place, scope: u32) -> Self {
+        let id = <[u8; 16]>::try_from(span.trace_id).ok().filter(|id| *id != [0; 16]);
+        let mut run = Self { id, scope, place, summary: TraceSummary::default(), has_state: false };
+        run.add(span, place.len);
+        run
+    }
+
+    #[inline]
+    fn add(&mut self, span: &TailFields<'_>, len: NonZeroU32) {
+        self.summary.add(span, u64::from(len.get()));
+        self.has_state |= !span.trace_state.is_empty();
+    }
+
     /// Its spans one by one, of which the fields are at hand.
-    pub(crate) fn spans(self, fields: &[u8]) -> impl Iterator<Item = Self> + use<'_> {
+    pub(crate) fn read_spans(self, fields: &[u8], take: impl FnMut(Self)) {
         let Place { at, len: _, spans } = self.place;
-        let mut runs = runs(Row { trace_id: None, fields, at: at as usize, spans }, self.scope);
-        std::iter::from_fn(move || runs.read())
+        // Without an id every span is a run.
+        let row = Row { trace_id: None, fields, at: at as usize, spans };
+        read_row(&row, self.scope, take);
+    }
+}
+
+// === impl Packed ===
+
+impl Packed {
+    pub(crate) fn id(&self) -> Option<[u8; 16]> {
+        Some(self.id).filter(|id| *id != [0; 16])
+    }
+
+    #[inline]
+    pub(crate) fn unpack(&self) -> Run {
+        let Self { scope, place, start, end, randomness, statuses, .. } = *self;
+        let Self { has_root, is_flagged, has_odds, has_state, .. } = *self;
+        let (spans, bytes) = (u64::from(place.spans), u64::from(place.len.get()));
+        let summary = TraceSummary {
+            spans,
+            bytes,
+            start,
+            end,
+            randomness,
+            statuses,
+            has_root,
+            is_flagged,
+            has_odds,
+        };
+        Run { id: self.id(), scope, place, summary, has_state }
+    }
+}
+
+impl From<Run> for Packed {
+    #[inline]
+    fn from(run: Run) -> Self {
+        let Run { id, scope, place, summary, has_state } = run;
+        // Runs have as many spans and bytes as their place says.
+        let TraceSummary {
+            spans: _,
+            bytes: _,
+            start,
+            end,
+            randomness,
+            statuses,
+            has_root,
+            is_flagged,
+            has_odds,
+        } = summary;
+        Self {
+            id: id.unwrap_or_default(),
+            scope,
+            place,
+            start,
+            end,
+            randomness,
+            statuses,
+            has_root,
+            is_flagged,
+            has_odds,
+            has_state,
+        }
     }
 }

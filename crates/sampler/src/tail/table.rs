@@ -19,6 +19,7 @@ use super::stats::Trigger;
 use super::storage::{Stored, Whereabouts};
 use crate::{SpanView, Spans, TraceSummary};
 
+pub(super) mod ahead;
 mod room;
 mod stored;
 

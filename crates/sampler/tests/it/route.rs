@@ -30,17 +30,24 @@ fn route(router: &mut Router, payload: Payload) -> Vec<(usize, Payload)> {
 }
 
 /// The same, for samplers that get their spans read.
-fn route_read(router: &mut Router, payload: Payload) -> Vec<(usize, Payload)> {
-    let mut parts = Vec::new();
-    router.digest(payload, &mut parts);
-    assert!(parts.windows(2).all(|pair| pair[0].0 < pair[1].0), "at most one part a shard");
+fn route_read(router: &mut Router, whole: Payload) -> Vec<(usize, Payload)> {
     let payload = |(shard, digest): (usize, Digest)| {
         let items = digest.items();
-        let payload = digest.into_payload();
+        let mut payloads = digest.into_payloads();
+        let payload = payloads.next()?;
+        assert!(payloads.next().is_none(), "at most one part a shard");
         assert_eq!(payload.items(), items);
-        (shard, payload)
+        Some((shard, payload))
     };
-    parts.into_iter().map(payload).collect()
+    digests(router, whole).into_iter().enumerate().filter_map(payload).collect()
+}
+
+/// What each shard gets.
+fn digests(router: &mut Router, payload: Payload) -> Vec<Digest> {
+    let shards = router.shards();
+    let mut digests: Vec<_> = (0..shards).map(|_| Digest::new()).collect();
+    router.digest(payload, &mut digests);
+    digests
 }
 
 /// Each item with its resource and scope, encoded, and its trace id.
@@ -203,11 +210,11 @@ fn what_is_read_is_looked_at_once_and_counted_as_ever() {
     let ids: Vec<_> = ids_for(&router, 5).take(4).collect();
     let whole = payload(&of_ids(ids));
     let bytes = whole.bytes();
-    let mut parts = Vec::new();
-    router.digest(whole, &mut parts);
-    let [(5, digest)] = &parts[..] else { panic!("{parts:?}") };
+    let all = digests(&mut router, whole);
+    let digest = &all[5];
     assert!(digest.is_read());
-    assert_eq!((digest.signal(), digest.items(), digest.bytes()), (Signal::Traces, 4, bytes));
+    assert_eq!((digest.payloads(), digest.items(), digest.bytes()), (1, 4, bytes));
+    assert_eq!(all.iter().map(Digest::payloads).sum::<usize>(), 1);
 
     // Of several requests, and of what is too much to keep books of, the samplers make do.
     let mut merged = payload(&of_ids(ids_for(&router, 1).take(2)));
@@ -217,10 +224,9 @@ fn what_is_read_is_looked_at_once_and_counted_as_ever() {
     let logs = Payload::parse(Signal::Logs, logs).unwrap();
     for payload in [merged, many, logs, payload_of_nothing()] {
         let items = payload.items();
-        parts.clear();
-        router.digest(payload, &mut parts);
-        assert!(parts.iter().all(|(_, part)| !part.is_read()));
-        assert_eq!(parts.iter().map(|(_, part)| part.items()).sum::<u64>(), items);
+        let all = digests(&mut router, payload);
+        assert!(all.iter().all(|digest| digest.is_empty() || !digest.is_read()));
+        assert_eq!(all.iter().map(Digest::items).sum::<u64>(), items);
     }
 
     // A long resource is not repeated for every shard: the way of `route` is taken, which tears.

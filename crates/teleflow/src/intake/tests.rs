@@ -93,7 +93,7 @@ async fn where_one_shard_has_ended_none_takes_anything() {
 async fn who_finds_the_router_in_use_waits_for_nothing() {
     let (intake, entrance, mut shards) = door(1);
     let Door::Shards(inner) = &entrance.door else { panic!("there are shards") };
-    let in_use = inner.routing.router.lock().unwrap();
+    let in_use = inner.routing.desk.lock().unwrap();
     assert!(intake.hand_in(payload()).now_or_never().unwrap().is_ok());
     drop(in_use);
     let by_one: Vec<_> =

@@ -110,25 +110,18 @@ impl State {
     ) -> Step {
         let mut step = Step::default();
         self.hear(now, work, &mut step);
-        for digest in digests {
+        for mut digest in digests {
             if digest.is_read()
                 && let (None, Some(sampler)) = (&self.head, &mut self.sampler)
             {
                 step.taken += digest.items();
-                sampler.offer_digest(now, digest, &mut work.out);
+                sampler.offer_digest(now, &mut digest, &mut work.out);
                 self.collect(now, work, &mut step);
                 continue;
             }
-            let payload = digest.into_payload();
-            let step_of =
-                if self.is_of_follower(&payload) { &mut work.followed } else { &mut step };
-            step_of.taken += payload.items();
-            if self.head.is_some() && !self.is_of_follower(&payload) {
-                self.sample_at_once(now, payload, work, &mut step);
-                continue;
+            for payload in digest.into_payloads() {
+                self.work_on(now, payload, work, &mut step);
             }
-            self.take(now, payload, work);
-            self.collect(now, work, &mut step);
         }
         if let Some(sampler) = &mut self.sampler
             && sampler.next_deadline().is_some_and(|deadline| deadline <= now)
@@ -140,6 +133,22 @@ impl State {
             work.batches.extend(batcher.poll(now));
         }
         step
+    }
+
+    fn work_on(
+        &mut self,
+        now: std::time::Instant,
+        payload: Payload,
+        work: &mut Work,
+        step: &mut Step,
+    ) {
+        let step_of = if self.is_of_follower(&payload) { &mut work.followed } else { &mut *step };
+        step_of.taken += payload.items();
+        if self.head.is_some() && !self.is_of_follower(&payload) {
+            return self.sample_at_once(now, payload, work, step);
+        }
+        self.take(now, payload, work);
+        self.collect(now, work, step);
     }
 
     /// Hands on what the head sampler keeps of a payload.

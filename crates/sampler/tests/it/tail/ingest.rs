@@ -82,12 +82,12 @@ fn what_is_below_one_resource_is_one_part_read_ahead_or_not() {
     for is_read in [false, true] {
         let mut sampler = TailSampler::new(on_ingest(vec![both.clone()])).unwrap();
         let (now, mut out) = (Instant::now(), Output::default());
-        let digest = match is_read {
+        let mut digest = match is_read {
             true => Digest::of(crate::payload(&request)),
             false => Digest::unread(crate::payload(&request)),
         };
         assert_eq!(digest.is_read(), is_read);
-        sampler.offer_digest(now, digest, &mut out);
+        sampler.offer_digest(now, &mut digest, &mut out);
         assert_eq!(names(&mut out), ["1a", "1b", "3a", "3b"], "{is_read}");
     }
 }

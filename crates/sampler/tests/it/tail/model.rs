@@ -342,8 +342,8 @@ impl World {
         }
         // Read before or not, it comes to the same.
         if self.rng.bool() {
-            let digest = Digest::of(payload);
-            self.sampler.offer_digest(self.instant(), digest, &mut self.out);
+            let mut digest = Digest::of(payload);
+            self.sampler.offer_digest(self.instant(), &mut digest, &mut self.out);
         } else {
             self.sampler.offer(self.instant(), payload, &mut self.out);
         }

@@ -245,33 +245,37 @@ impl World {
 
     fn offer(&mut self) {
         let payload = self.payload();
-        let mut parts = Vec::new();
+        let is_of_logs = payload.signal() == Signal::Logs;
+        let mut parts: Vec<_> = self.shards.iter().map(|_| Digest::new()).collect();
         match self.rng.u8(..5) {
             // Whoever sends does not care for traces.
-            0 => parts.push((self.rng.usize(..self.shards.len()), Digest::of(payload))),
+            0 => parts[self.rng.usize(..self.shards.len())].add(payload),
             1 | 2 => {
                 let mut whole = Vec::new();
                 self.router.route(payload, &mut whole);
-                parts.extend(whole.into_iter().map(|(at, part)| (at, Digest::unread(part))));
+                whole.into_iter().for_each(|(at, part)| parts[at] = Digest::unread(part));
             }
             _ => self.router.digest(payload, &mut parts),
         }
-        for (at, digest) in parts {
-            let digest = match self.rng.u8(..6) {
-                0 => Digest::of(digest.into_payload()),
-                _ => digest,
-            };
-            let shard = &mut self.shards[at];
-            let is_of_logs = digest.signal() == Signal::Logs;
-            let passes = is_of_logs && !self.config.holds_logs;
-            let is_looked_at = digest.items() > 0 && !passes;
-            match digest.signal() {
-                Signal::Traces => shard.spans += digest.items(),
-                _ => shard.logs += digest.items(),
+        for (at, mut digest) in parts.into_iter().enumerate() {
+            if digest.is_empty() {
+                continue;
             }
-            match self.rng.bool() {
-                true => shard.sampler.offer_digest(self.now, digest, &mut shard.out),
-                false => shard.sampler.offer(self.now, digest.into_payload(), &mut shard.out),
+            if self.rng.u8(..6) == 0 {
+                let mut again = Digest::new();
+                digest.into_payloads().for_each(|payload| again.add(payload));
+                digest = again;
+            }
+            let shard = &mut self.shards[at];
+            let items = digest.items();
+            let is_looked_at = items > 0 && (!is_of_logs || self.config.holds_logs);
+            *if is_of_logs { &mut shard.logs } else { &mut shard.spans } += items;
+            if self.rng.bool() {
+                shard.sampler.offer_digest(self.now, &mut digest, &mut shard.out);
+                assert!(digest.is_empty(), "{digest:?} was not taken");
+            } else {
+                let mut offer = |payload| shard.sampler.offer(self.now, payload, &mut shard.out);
+                digest.into_payloads().for_each(&mut offer);
             }
             if !is_looked_at {
                 // Nor are the bounds, which may be new.

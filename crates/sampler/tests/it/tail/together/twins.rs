@@ -49,11 +49,11 @@ fn read_ahead_or_not_the_same_comes_out() {
             let payload = Payload::parse(Signal::Traces, request).unwrap();
             let digests = [Digest::unread(payload.clone()), Digest::of(payload)];
             let each = samplers.iter_mut().zip(&mut outs).zip(digests);
-            for ((sampler, out), digest) in each {
+            for ((sampler, out), mut digest) in each {
                 if let Some(next) = &next {
                     sampler.reconfigure(next.clone()).unwrap();
                 }
-                sampler.offer_digest(now, digest, out);
+                sampler.offer_digest(now, &mut digest, out);
                 if step % 4 == 0 {
                     // How much is kept before it stops may differ, but not in the end.
                     while sampler.next_deadline().is_some_and(|due| due <= now) {
