@@ -38,7 +38,8 @@ mod parts;
 /// the bytes of their spans, no trace is torn apart.
 ///
 /// While a request is parted, its bookkeeping takes about 2 MiB, and below a resource or scope of more
-/// than 64 KiB up to 32 MiB, unless that is most of the request: then up to 160 bytes an item.
+/// than 64 KiB up to 32 MiB, unless that is most of the request: then up to 160 bytes an item. A router
+/// that reads ahead keeps up to half a MiB of it for the next.
 ///
 /// ```
 /// use teleflow_otlp::{Payload, Signal};

@@ -45,9 +45,24 @@ fn read_ahead_or_not_the_same_comes_out() {
         for step in 0..60 {
             now += Duration::from_nanos(rng.u64(..200_000_000));
             let next = (rng.u8(..20) == 0).then(|| config(&mut rng));
-            let (request, _) = traffic.request(&mut rng, Signal::Traces, 0, 3000);
-            let payload = Payload::parse(Signal::Traces, request).unwrap();
-            let digests = [Digest::unread(payload.clone()), Digest::of(payload)];
+            // One after the other, or together.
+            let mut digests = [Digest::new(), Digest::new()];
+            for _ in 0..rng.u8(1..4) {
+                let (request, _) = traffic.request(&mut rng, Signal::Traces, 0, 3000);
+                let payload = Payload::parse(Signal::Traces, request).unwrap();
+                digests[0].append(&mut Digest::unread(payload.clone()));
+                if rng.bool() {
+                    digests[1].add(payload);
+                } else {
+                    digests[1].append(&mut Digest::of(payload));
+                }
+                if !digests[1].is_read() {
+                    // Others would come before it.
+                    break;
+                }
+            }
+            let [plain, read] = digests.each_ref().map(|it| (it.payloads(), it.items(), it.bytes()));
+            assert_eq!(plain, read);
             let each = samplers.iter_mut().zip(&mut outs).zip(digests);
             for ((sampler, out), mut digest) in each {
                 if let Some(next) = &next {
