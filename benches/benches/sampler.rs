@@ -16,7 +16,7 @@
 //! costs on a machine that does other things as well.
 //!
 //! ```text
-//! cargo bench -p teleflow-benches --bench sampler              # everything, a minute
+//! cargo bench -p teleflow-benches --bench sampler              # everything, two minutes
 //! cargo bench -p teleflow-benches --bench sampler -- --alone   # without the rival
 //! cargo bench -p teleflow-benches --bench sampler -- --shards  # the two shards alone
 //! cargo bench -p teleflow-benches --bench sampler -- --on-disk # what is in files alone

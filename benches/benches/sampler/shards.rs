@@ -31,7 +31,7 @@ const BEFORE: usize = 2 * HELD as usize;
 const BUNDLE: usize = 64;
 
 /// Rounds in which each way has its turn; the median of each counts.
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 21;
 
 /// Whose the spans of a batch are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
