@@ -61,7 +61,8 @@ fn read_ahead_or_not_the_same_comes_out() {
                     break;
                 }
             }
-            let [plain, read] = digests.each_ref().map(|it| (it.payloads(), it.items(), it.bytes()));
+            let [plain, read] =
+                digests.each_ref().map(|it| (it.payloads(), it.items(), it.bytes()));
             assert_eq!(plain, read);
             let each = samplers.iter_mut().zip(&mut outs).zip(digests);
             for ((sampler, out), mut digest) in each {
